@@ -1,0 +1,93 @@
+package rpc
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/stats"
+
+	"github.com/sallyport-mcp/sallyport/pkg/fault"
+)
+
+// DefaultDeadline is how long a unary call may take when its context says
+// nothing: every outgoing call has a deadline.
+const DefaultDeadline = 5 * time.Second
+
+// policy is the retry policy of every connection. Only methods that change
+// nothing are named; each try counts against the same deadline, and a peer that
+// keeps failing is not retried at all (retryThrottling).
+const policy = `{
+  "loadBalancingConfig": [{"round_robin": {}}],
+  "methodConfig": [{
+    "name": [
+      {"service": "sallyport.auth.v1.AuthService", "method": "Authenticate"},
+      {"service": "sallyport.auth.v1.AuthService", "method": "FilterTools"},
+      {"service": "sallyport.auth.v1.KeyService", "method": "ListKeys"},
+      {"service": "sallyport.quota.v1.QuotaService", "method": "Peek"},
+      {"service": "sallyport.quota.v1.QuotaService", "method": "Usage"},
+      {"service": "sallyport.executor.v1.ExecutorService", "method": "ListTools"},
+      {"service": "sallyport.audit.v1.AuditService", "method": "Query"}
+    ],
+    "retryPolicy": {
+      "maxAttempts": 3,
+      "initialBackoff": "0.02s",
+      "maxBackoff": "0.2s",
+      "backoffMultiplier": 2,
+      "retryableStatusCodes": ["UNAVAILABLE"]
+    }
+  }],
+  "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1}
+}`
+
+// Dial returns a lazy connection to target with the standard interceptors.
+// Faults that the peer raised come back as faults. opts must hold the transport
+// credentials, see [TLS.Client]; a nil handler observes nothing.
+func Dial(target string, observe stats.Handler, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+	base := []grpc.DialOption{
+		grpc.WithChainUnaryInterceptor(Deadline, Receive),
+		grpc.WithChainStreamInterceptor(ReceiveStream),
+		grpc.WithDefaultServiceConfig(policy),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage), grpc.MaxCallSendMsgSize(MaxMessage)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+			MinConnectTimeout: 2 * time.Second,
+		}),
+	}
+	if observe != nil {
+		base = append(base, grpc.WithStatsHandler(observe))
+	}
+	return grpc.NewClient(target, append(base, opts...)...)
+}
+
+// Deadline gives a call that has no deadline the default one.
+func Deadline(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, DefaultDeadline)
+		defer cancel()
+	}
+	return call(ctx, method, req, reply, cc, opts...)
+}
+
+// Receive makes faults of the errors that a call returns.
+func Receive(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	return fault.Receive(call(ctx, method, req, reply, cc, opts...))
+}
+
+// ReceiveStream is [Receive] for streams.
+func ReceiveStream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	s, err := open(ctx, desc, cc, method, opts...)
+	if err != nil {
+		return nil, fault.Receive(err)
+	}
+	return receivingStream{s}, nil
+}
+
+type receivingStream struct{ grpc.ClientStream }
+
+// RecvMsg implements [grpc.ClientStream]. io.EOF passes as it is.
+func (s receivingStream) RecvMsg(m any) error { return fault.Receive(s.ClientStream.RecvMsg(m)) }

@@ -1,0 +1,165 @@
+// Package telemetry sets up OpenTelemetry for a process, once: traces and
+// metrics by the standard OTEL_* variables, Prometheus for scraping, logs that
+// carry trace ids. It is the only importer of the SDK; the API may be used
+// anywhere.
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	otelprom "go.opentelemetry.io/otel/exporters/prometheus"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/stats"
+)
+
+// scope is the name of our instrumentation.
+const scope = "github.com/sallyport-mcp/sallyport"
+
+// Telemetry is what a process observes itself with.
+type Telemetry struct {
+	version, node string
+	processor     sdktrace.SpanProcessor // shared by all roles; nil when traces go nowhere
+	meters        *sdkmetric.MeterProvider
+	registry      *prometheus.Registry
+
+	mu     sync.Mutex
+	traces map[string]*sdktrace.TracerProvider // by role
+}
+
+// Start reads the OTEL_* variables (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/).
+// Traces are exported by OTLP if an OTLP endpoint is set and OTEL_TRACES_EXPORTER
+// is not "none"; without one, spans still have ids, so that logs and audit events
+// of one call can be found together.
+func Start(ctx context.Context, version, node string) (*Telemetry, error) {
+	t := &Telemetry{version: version, node: node, registry: prometheus.NewRegistry(), traces: make(map[string]*sdktrace.TracerProvider)}
+	if exporter, err := exporter(ctx); err != nil {
+		return nil, fmt.Errorf("trace exporter: %w", err)
+	} else if exporter != nil {
+		t.processor = sdktrace.NewBatchSpanProcessor(exporter)
+	}
+	t.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	reader, err := otelprom.New(otelprom.WithRegisterer(t.registry), otelprom.WithoutScopeInfo())
+	if err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	t.meters = sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader), sdkmetric.WithResource(t.resource("sallyport")))
+	return t, nil
+}
+
+func exporter(ctx context.Context) (sdktrace.SpanExporter, error) {
+	if os.Getenv("OTEL_SDK_DISABLED") == "true" || os.Getenv("OTEL_TRACES_EXPORTER") == "none" {
+		return nil, nil
+	}
+	if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" {
+		return nil, nil
+	}
+	protocol := os.Getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
+	if protocol == "" {
+		protocol = os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL")
+	}
+	switch protocol {
+	case "grpc":
+		return otlptracegrpc.New(ctx)
+	case "", "http/protobuf":
+		return otlptracehttp.New(ctx)
+	}
+	return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL: %q is neither grpc nor http/protobuf", protocol)
+}
+
+func (t *Telemetry) resource(service string) *resource.Resource {
+	own := resource.NewSchemaless(
+		attribute.String("service.name", service),
+		attribute.String("service.namespace", "sallyport"),
+		attribute.String("service.version", t.version),
+		attribute.String("service.instance.id", t.node),
+	)
+	r, err := resource.Merge(resource.Environment(), own) // ours wins: roles must be told apart
+	if err != nil {
+		return own
+	}
+	return r
+}
+
+// Traces returns the tracer provider of a role. In one process each role has its
+// own, so that a trace shows the same services as it does in a cluster.
+func (t *Telemetry) Traces(role string) trace.TracerProvider {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.traces[role]
+	if p == nil {
+		opts := []sdktrace.TracerProviderOption{sdktrace.WithResource(t.resource("sallyport-" + role))}
+		if t.processor != nil {
+			opts = append(opts, sdktrace.WithSpanProcessor(t.processor))
+		} else {
+			opts = append(opts, sdktrace.WithSampler(sdktrace.NeverSample()))
+		}
+		p = sdktrace.NewTracerProvider(opts...)
+		t.traces[role] = p
+	}
+	return p
+}
+
+// Tracer returns the tracer of a role.
+func (t *Telemetry) Tracer(role string) trace.Tracer {
+	return t.Traces(role).Tracer(scope, trace.WithInstrumentationVersion(t.version))
+}
+
+// Meter returns the meter of a role.
+func (t *Telemetry) Meter(role string) metric.Meter {
+	return t.meters.Meter(scope+"/"+role, metric.WithInstrumentationVersion(t.version))
+}
+
+// ServerStats observes the calls that a role serves; health checks are not worth
+// a span.
+func (t *Telemetry) ServerStats(role string) stats.Handler {
+	return otelgrpc.NewServerHandler(t.grpc(role)...)
+}
+
+// ClientStats observes the calls that a role makes.
+func (t *Telemetry) ClientStats(role string) stats.Handler {
+	return otelgrpc.NewClientHandler(t.grpc(role)...)
+}
+
+func (t *Telemetry) grpc(role string) []otelgrpc.Option {
+	return []otelgrpc.Option{
+		otelgrpc.WithTracerProvider(t.Traces(role)),
+		otelgrpc.WithMeterProvider(t.meters),
+		otelgrpc.WithPropagators(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})),
+		otelgrpc.WithFilter(func(info *stats.RPCTagInfo) bool {
+			return info.FullMethodName != "/grpc.health.v1.Health/Check" && info.FullMethodName != "/grpc.health.v1.Health/Watch"
+		}),
+	}
+}
+
+// Metrics serves the metrics in the Prometheus and OpenMetrics formats.
+func (t *Telemetry) Metrics() http.Handler {
+	return promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
+}
+
+// Shutdown sends what is waiting and stops.
+func (t *Telemetry) Shutdown(ctx context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var errs []error
+	for _, p := range t.traces {
+		errs = append(errs, p.Shutdown(ctx)) // the shared processor is shut down once
+	}
+	return errors.Join(append(errs, t.meters.Shutdown(ctx))...)
+}

@@ -1,0 +1,138 @@
+// Package toolkit is all that a tool service written in Go needs: one call turns
+// a generated gRPC server into a running service that announces itself to the
+// executor. Nothing else in the system has to know of it.
+//
+//	//go:embed descriptor.binpb
+//	var image []byte
+//
+//	var Role = toolkit.Role("weather", image, func(env *app.Env) (app.Service, error) { … })
+package toolkit
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	"github.com/sallyport-mcp/sallyport/pkg/app"
+	"github.com/sallyport-mcp/sallyport/pkg/bus"
+	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
+)
+
+// caller is the only role that may call a tool service.
+const caller = "executor"
+
+// Role returns the role of a tool service. image is its descriptor image with
+// comments: a serialized FileDescriptorSet of the service's own files, as
+// `buf build --exclude-imports --path … -o descriptor.binpb` writes it. The
+// service's gRPC services may be called by the executor alone.
+func Role(name string, image []byte, build func(*app.Env) (app.Service, error)) app.Role {
+	set := new(descriptorpb.FileDescriptorSet)
+	bad := proto.Unmarshal(image, set)
+	allow := map[string][]string{
+		"grpc.reflection.v1.ServerReflection":      {caller},
+		"grpc.reflection.v1alpha.ServerReflection": {caller},
+	}
+	for _, f := range set.GetFile() {
+		for _, s := range f.GetService() {
+			allow[f.GetPackage()+"."+s.GetName()] = []string{caller}
+		}
+	}
+	return app.Role{Name: name, Allow: allow, New: func(env *app.Env) (app.Service, error) {
+		if bad != nil {
+			return nil, fmt.Errorf("descriptor image: %w", bad)
+		}
+		if len(set.GetFile()) == 0 {
+			return nil, errors.New("descriptor image: empty; run `make gen`")
+		}
+		inner, err := build(env)
+		if err != nil {
+			return nil, err
+		}
+		return &service{inner: inner, env: env, descriptors: set}, nil
+	}}
+}
+
+type service struct {
+	inner       app.Service
+	env         *app.Env
+	descriptors *descriptorpb.FileDescriptorSet
+}
+
+// Register implements [app.Service].
+func (s *service) Register(r grpc.ServiceRegistrar) {
+	s.inner.Register(r)
+	if server, ok := r.(reflection.GRPCServer); ok {
+		reflection.Register(server)
+	}
+}
+
+// Run implements [app.Service]: it announces the service for as long as it runs.
+func (s *service) Run(ctx context.Context) error {
+	announcing, stop := context.WithCancel(ctx)
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		s.announce(announcing)
+	}()
+	err := s.inner.Run(ctx)
+	stop()
+	<-gone
+	return err
+}
+
+// announce renews the announcement three times in each lease, and takes it back
+// when ctx is done so that the executor need not wait for the lease to end.
+func (s *service) announce(ctx context.Context) {
+	instance := newInstance()
+	key := s.env.Role + "." + instance
+	value, err := proto.Marshal(&executorv1.Announcement{
+		Service:     s.env.Role,
+		Instance:    instance,
+		Address:     s.env.Address(),
+		Descriptors: s.descriptors,
+		Version:     s.env.Version,
+	})
+	if err != nil {
+		s.env.Log.Error("the announcement cannot be written", "err", err)
+		return
+	}
+	put := func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, bus.Lease/3)
+		defer cancel()
+		_, err := s.env.Bus.Put(ctx, bus.Tools, key, value)
+		return err
+	}
+	wait := 50 * time.Millisecond
+	for ctx.Err() == nil {
+		next := bus.Lease / 3
+		if err := put(ctx); err != nil && ctx.Err() == nil {
+			s.env.Log.Warn("the tool service is not announced", "err", err)
+			next, wait = wait, min(2*wait, bus.Lease/3)
+		} else {
+			wait = 50 * time.Millisecond
+		}
+		select {
+		case <-time.After(next):
+		case <-ctx.Done():
+		}
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if err := s.env.Bus.Delete(last, bus.Tools, key); err != nil {
+		s.env.Log.Warn("the announcement could not be taken back; it ends with its lease", "err", err)
+	}
+}
+
+func newInstance() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	return hex.EncodeToString(b[:])
+}
