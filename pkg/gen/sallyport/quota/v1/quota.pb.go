@@ -151,8 +151,8 @@ func (Reason) EnumDescriptor() ([]byte, []int) {
 type Subject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Known names: ip, key, user, tenant, tool, action, context, context_source,
-	// role (comma-separated), client, plan. Others are kept for rules that name
-	// them.
+	// role (comma-separated), client, owner, plan. Others may be used by rules
+	// once the configuration lists them.
 	Attributes    map[string]string `protobuf:"bytes,1,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -201,8 +201,10 @@ type CheckRequest struct {
 	Subject *Subject               `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
 	// What it costs; unset means 1.
 	Cost *uint32 `protobuf:"varint,2,opt,name=cost,proto3,oneof" json:"cost,omitempty"`
-	// Repeating a check with the same key within a minute returns the first
-	// answer and takes nothing.
+	// Repeating a check with the same key, subject and cost within a minute
+	// returns the first answer and takes nothing. The memory for answers is
+	// bounded: when it is full the oldest is forgotten, and its repetition is
+	// charged.
 	IdempotencyKey string `protobuf:"bytes,3,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -266,8 +268,9 @@ type CheckResponse struct {
 	// The rule that refused, the one with the longest wait if several did; empty
 	// when allowed.
 	Rule string `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
-	// Unset when allowed; else how long until the same request can pass, exact
-	// for sliding limits, if nobody else spends meanwhile.
+	// Unset when allowed, and when the cost is more than the limit, which no
+	// waiting changes. Else how long until the same request can pass if nobody
+	// else spends meanwhile: exact for rates, an upper bound for concurrency.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,3,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	// All limits that matched, in the order of the configuration.
 	Limits []*LimitState `protobuf:"bytes,4,rep,name=limits,proto3" json:"limits,omitempty"`
@@ -361,7 +364,7 @@ type LimitState struct {
 	Window *durationpb.Duration `protobuf:"bytes,3,opt,name=window,proto3" json:"window,omitempty"`
 	// What is left after this check.
 	Remaining uint64 `protobuf:"varint,4,opt,name=remaining,proto3" json:"remaining,omitempty"`
-	// Until more is available; zero if something is left to refill at once.
+	// Until more is left; zero if all is left.
 	Reset_ *durationpb.Duration `protobuf:"bytes,5,opt,name=reset,proto3" json:"reset,omitempty"`
 	// Only observed: it never refuses.
 	Shadow bool `protobuf:"varint,6,opt,name=shadow,proto3" json:"shadow,omitempty"`

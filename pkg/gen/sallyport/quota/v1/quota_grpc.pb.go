@@ -54,7 +54,9 @@ type QuotaServiceClient interface {
 	// nothing. Cost 0 takes nothing and tells whether a cost of 1 would pass.
 	// Not idempotent unless idempotency_key is set.
 	Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error)
-	// CheckBatch answers many independent checks.
+	// CheckBatch answers many independent checks. A malformed attribute in one of
+	// them fails the batch before anything is taken; when memory runs out midway,
+	// what was taken before stays taken.
 	CheckBatch(ctx context.Context, in *CheckBatchRequest, opts ...grpc.CallOption) (*CheckBatchResponse, error)
 	// Peek is Check without taking anything; it never changes a count.
 	Peek(ctx context.Context, in *PeekRequest, opts ...grpc.CallOption) (*PeekResponse, error)
@@ -196,7 +198,9 @@ type QuotaServiceServer interface {
 	// nothing. Cost 0 takes nothing and tells whether a cost of 1 would pass.
 	// Not idempotent unless idempotency_key is set.
 	Check(context.Context, *CheckRequest) (*CheckResponse, error)
-	// CheckBatch answers many independent checks.
+	// CheckBatch answers many independent checks. A malformed attribute in one of
+	// them fails the batch before anything is taken; when memory runs out midway,
+	// what was taken before stays taken.
 	CheckBatch(context.Context, *CheckBatchRequest) (*CheckBatchResponse, error)
 	// Peek is Check without taking anything; it never changes a count.
 	Peek(context.Context, *PeekRequest) (*PeekResponse, error)

@@ -1,0 +1,65 @@
+package quota
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
+)
+
+// noRule is the number of no rule.
+const noRule = -1
+
+// answer makes the response to a decision, and tells the number of the rule that
+// refused. Of several it is the one with the longest wait, and of equal ones the
+// first: after that wait no other refuses either.
+func (s *Service) answer(ok bool, bounds []bound, asks []limiter.Ask) (*quotav1.CheckResponse, int) {
+	res := &quotav1.CheckResponse{Allowed: ok, Limits: limitStates(bounds, asks)}
+	if ok {
+		return res, noRule
+	}
+	worst := -1
+	for i := range asks {
+		if st := &asks[i].State; !bounds[asks[i].Limit].shadow && st.Exceeded &&
+			(worst < 0 || st.Wait > asks[worst].State.Wait) {
+			worst = i
+		}
+	}
+	by, wait := &bounds[asks[worst].Limit], asks[worst].State.Wait
+	res.Rule, res.Refusal = s.plan.ids[by.rule], by.kind
+	// A cost beyond the limit is refused for ever: there is no time to tell.
+	if wait != limiter.Never {
+		res.RetryAfter = durationpb.New(wait)
+	}
+	return res, by.rule
+}
+
+// limitStates makes all states in few allocations: answers are most of what a
+// check costs.
+func limitStates(bounds []bound, asks []limiter.Ask) []*quotav1.LimitState {
+	if len(asks) == 0 {
+		return nil
+	}
+	type state struct {
+		limit quotav1.LimitState
+		reset durationpb.Duration
+	}
+	states := make([]state, len(asks))
+	list := make([]*quotav1.LimitState, len(asks))
+	for i := range asks {
+		b, from, to := &bounds[asks[i].Limit], &asks[i].State, &states[i]
+		to.reset.Seconds = int64(from.Reset / time.Second)
+		to.reset.Nanos = int32(from.Reset % time.Second)
+		to.limit.Name = b.name
+		to.limit.Limit = b.limit
+		to.limit.Window = b.window
+		to.limit.Remaining = uint64(from.Remaining)
+		to.limit.Reset_ = &to.reset
+		to.limit.Shadow = b.shadow
+		to.limit.Exceeded = from.Exceeded
+		list[i] = &to.limit
+	}
+	return list
+}

@@ -1,0 +1,140 @@
+package quota
+
+import "time"
+
+// Config is the "quota" section of the configuration file.
+type Config struct {
+	// Rules say who may spend how much. A check must satisfy all that match it.
+	Rules []Rule `yaml:"rules"`
+	// Attributes names those that rules may use besides the known ones. Any other
+	// name in a rule is taken for a mistake.
+	Attributes []string `yaml:"attributes"`
+	// MaxKeys bounds the counters in memory, and the permits: 60 to 120 bytes
+	// each, up to 600 for a caller that uses up a limit of 128. When all are
+	// needed, new callers are refused and old ones keep their counts.
+	MaxKeys int `yaml:"max_keys"`
+	// MaxReplays bounds the answers kept for idempotency keys, about 1 KiB each.
+	// When it is used up the oldest is forgotten before its minute is over; its
+	// repetition is then charged again, but never passes for free.
+	MaxReplays int `yaml:"max_replays"`
+}
+
+// Rule limits whoever it matches. Those it cannot tell apart share its counts.
+type Rule struct {
+	// ID names the rule in answers, headers and metrics.
+	ID string `yaml:"id"`
+	// Match holds patterns by attribute; all attributes must meet theirs. "*"
+	// stands for any text, a leading "!" for all but this. An absent attribute is
+	// empty and meets only patterns with "!". The attribute role is a list, of
+	// which one must meet the pattern. Without patterns the rule matches always.
+	Match map[string]Strings `yaml:"match"`
+	// Key names the attributes to count by. "ip" counts IPv6 by /64; "ip/56" by
+	// another prefix. An absent attribute counts as the empty value, which all who
+	// lack it share. No key counts everybody together.
+	Key []string `yaml:"key"`
+	// Limit holds rates such as "10/minute" or "5 per 15 minutes;100/day".
+	Limit Strings `yaml:"limit"`
+	// Algorithm is how to count: sliding (the default; never more than the limit
+	// in any window), gcra (smooth) or fixed (windows from the first spend).
+	Algorithm string `yaml:"algorithm"`
+	// Burst is what gcra admits at once; the limit when zero.
+	Burst uint32 `yaml:"burst"`
+	// Kind is rate (the default), or steps for a budget of steps in a context:
+	// its refusal tells an agent to stop rather than to retry.
+	Kind string `yaml:"kind"`
+	// Cost is weight (the default), to count what a check says it costs, or one,
+	// to count checks.
+	Cost string `yaml:"cost"`
+	// Concurrency limits permits instead of, or besides, rates.
+	Concurrency Concurrency `yaml:"concurrency"`
+	// Shadow makes the rule count and report, but never refuse.
+	Shadow bool `yaml:"shadow"`
+	// OnUnavailable is what to do without the node that owns a count: share (the
+	// default; a fair part of what was left), deny or allow. A single node is
+	// never without.
+	OnUnavailable string `yaml:"on_unavailable"`
+	// Overrides are tried in order; the first that matches takes the place of
+	// Limit, with counts of its own.
+	Overrides []Override `yaml:"overrides"`
+}
+
+// Concurrency limits how much goes on at a time.
+type Concurrency struct {
+	// Max is the number of permits; zero means that there is no such limit.
+	Max uint32 `yaml:"max"`
+	// TTL is how long a permit lives at most; a minute when zero.
+	TTL time.Duration `yaml:"ttl"`
+}
+
+// Override is another limit for some of those whom a rule matches.
+type Override struct {
+	// When holds patterns as in [Rule].
+	When map[string]Strings `yaml:"when"`
+	// Limit is as in [Rule].
+	Limit Strings `yaml:"limit"`
+	// Burst is as in [Rule].
+	Burst uint32 `yaml:"burst"`
+	// Unlimited exempts from the rule, its concurrency too.
+	Unlimited bool `yaml:"unlimited"`
+}
+
+// Strings is a list that may be written as one string.
+type Strings []string
+
+// UnmarshalYAML reads a string or a list of strings.
+func (s *Strings) UnmarshalYAML(decode func(any) error) error {
+	var one string
+	if err := decode(&one); err == nil {
+		*s = Strings{one}
+		return nil
+	}
+	var many []string
+	if err := decode(&many); err != nil {
+		return err
+	}
+	*s = many
+	return nil
+}
+
+// DefaultConfig returns the values that hold where the file is silent. Rules in
+// the file replace all of these.
+func DefaultConfig() Config {
+	return Config{
+		Rules: []Rule{{
+			ID:    "per-ip-calls",
+			Match: map[string]Strings{"action": {"tools/call"}},
+			Key:   []string{"ip"},
+			Limit: Strings{"120/minute"},
+		}, {
+			ID:    "per-key",
+			Match: map[string]Strings{"key": {"*"}},
+			Key:   []string{"key"},
+			Limit: Strings{"600/minute"},
+		}, {
+			ID:    "summarize-logs-per-ip",
+			Match: map[string]Strings{"tool": {"summarize_logs"}},
+			Key:   []string{"ip"},
+			Limit: Strings{"5/minute"},
+		}, {
+			// Not for contexts that are only guessed from who calls.
+			ID:    "steps-explicit",
+			Match: map[string]Strings{"context_source": {"explicit", "trace", "session"}},
+			Key:   []string{"user", "context"},
+			Limit: Strings{"200/hour"},
+			Kind:  kindSteps,
+		}, {
+			ID:    "per-ip-other",
+			Match: map[string]Strings{"action": {"!tools/call"}},
+			Key:   []string{"ip"},
+			Limit: Strings{"600/minute"},
+		}},
+		MaxKeys:    1_000_000,
+		MaxReplays: 16_384,
+	}
+}
+
+// Validate reports every mistake at once.
+func (c Config) Validate() error {
+	_, err := compile(c)
+	return err
+}

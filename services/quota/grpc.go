@@ -1,0 +1,149 @@
+package quota
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc"
+
+	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
+)
+
+// usual is how many limits a check has as a rule; more cost an allocation.
+const usual = 8
+
+// Register adds the service to srv.
+func (s *Service) Register(srv grpc.ServiceRegistrar) {
+	quotav1.RegisterQuotaServiceServer(srv, s)
+}
+
+// costOf reads a cost: probe tells that nothing is to be taken.
+func costOf(cost *uint32) (n uint32, probe bool) {
+	switch {
+	case cost == nil:
+		return 1, false
+	case *cost == 0:
+		return 1, true
+	}
+	return *cost, false
+}
+
+// Check implements [quotav1.QuotaServiceServer].
+func (s *Service) Check(ctx context.Context, req *quotav1.CheckRequest) (*quotav1.CheckResponse, error) {
+	cost, probe := costOf(req.Cost)
+	sub := s.subject(req.GetSubject())
+	var buf [usual]limiter.Ask
+	asks, err := sub.appendAsks(buf[:0], rates, cost)
+	if err != nil {
+		return nil, err
+	}
+	return s.check(ctx, req, asks, cost, probe)
+}
+
+// check decides, or repeats what was decided.
+func (s *Service) check(ctx context.Context, req *quotav1.CheckRequest, asks []limiter.Ask, cost uint32, probe bool) (*quotav1.CheckResponse, error) {
+	if req.GetIdempotencyKey() == "" || probe {
+		return s.decide(ctx, asks, probe)
+	}
+	asks = append([]limiter.Ask(nil), asks...) // the closure would take all callers' asks to the heap
+	return s.replays.answer(s.now(), s.replayKey(req, cost), func() (*quotav1.CheckResponse, error) {
+		return s.decide(ctx, asks, false)
+	})
+}
+
+func (s *Service) decide(ctx context.Context, asks []limiter.Ask, probe bool) (*quotav1.CheckResponse, error) {
+	ok, err := s.spend(asks, probe)
+	if err != nil {
+		return nil, err
+	}
+	res, rule := s.answer(ok, s.plan.rates, asks)
+	s.metrics.checked(ctx, rule)
+	if ok && !probe {
+		s.metrics.shadowed(ctx, s.plan.rates, asks)
+	}
+	return res, nil
+}
+
+// CheckBatch implements [quotav1.QuotaServiceServer]. A malformed attribute
+// fails the batch before anything is taken. Should memory be full, the checks
+// before the one without room stay charged.
+func (s *Service) CheckBatch(ctx context.Context, req *quotav1.CheckBatchRequest) (*quotav1.CheckBatchResponse, error) {
+	checks := req.GetChecks()
+	asks := make([]limiter.Ask, 0, usual*len(checks))
+	ends := make([]int, len(checks))
+	for i, c := range checks {
+		cost, _ := costOf(c.Cost)
+		sub := s.subject(c.GetSubject())
+		var err error
+		if asks, err = sub.appendAsks(asks, rates, cost); err != nil {
+			return nil, err
+		}
+		ends[i] = len(asks)
+	}
+	res := &quotav1.CheckBatchResponse{Results: make([]*quotav1.CheckResponse, len(checks))}
+	from := 0
+	for i, c := range checks {
+		cost, probe := costOf(c.Cost)
+		var err error
+		if res.Results[i], err = s.check(ctx, c, asks[from:ends[i]], cost, probe); err != nil {
+			return nil, err
+		}
+		from = ends[i]
+	}
+	return res, nil
+}
+
+// Peek implements [quotav1.QuotaServiceServer]. It is not counted as a check.
+func (s *Service) Peek(_ context.Context, req *quotav1.PeekRequest) (*quotav1.PeekResponse, error) {
+	cost, _ := costOf(req.Cost)
+	sub := s.subject(req.GetSubject())
+	asks, err := sub.appendAsks(nil, rates, cost)
+	if err != nil {
+		return nil, err
+	}
+	res, _ := s.answer(s.limiter.Peek(s.now(), asks), s.plan.rates, asks)
+	return &quotav1.PeekResponse{Check: res}, nil
+}
+
+// Acquire implements [quotav1.QuotaServiceServer]. A permit ends no later than
+// its rule's ttl says, whatever the request does. The retry_after of a refusal
+// is until the next permit ends by itself; it is over sooner if one is released.
+func (s *Service) Acquire(ctx context.Context, req *quotav1.AcquireRequest) (*quotav1.AcquireResponse, error) {
+	sub := s.subject(req.GetSubject())
+	asks, err := sub.appendAsks(nil, permits, 1)
+	if err != nil {
+		return nil, err
+	}
+	var ttl time.Duration
+	if req.GetTtl() != nil {
+		ttl = req.GetTtl().AsDuration()
+	}
+	id, ok, err := s.acquire(asks, ttl)
+	if err != nil {
+		return nil, err
+	}
+	res, rule := s.answer(ok, s.plan.permits, asks)
+	s.metrics.checked(ctx, rule)
+	if ok {
+		s.metrics.shadowed(ctx, s.plan.permits, asks)
+	}
+	return &quotav1.AcquireResponse{Check: res, PermitId: id}, nil
+}
+
+// Release implements [quotav1.QuotaServiceServer].
+func (s *Service) Release(_ context.Context, req *quotav1.ReleaseRequest) (*quotav1.ReleaseResponse, error) {
+	s.permits.Release(req.GetPermitId())
+	return &quotav1.ReleaseResponse{}, nil
+}
+
+// Usage implements [quotav1.QuotaServiceServer]. A limit is shown as exceeded if
+// a cost of 1 would not pass.
+func (s *Service) Usage(_ context.Context, req *quotav1.UsageRequest) (*quotav1.UsageResponse, error) {
+	sub := s.subject(req.GetSubject())
+	limits, err := s.usage(&sub)
+	if err != nil {
+		return nil, err
+	}
+	return &quotav1.UsageResponse{Limits: limits}, nil
+}

@@ -1,0 +1,45 @@
+package limiter
+
+import "time"
+
+// fixed counts in windows that begin with a spend. In an entry, at is when the
+// window began and n what was spent in it.
+type fixed struct {
+	max    uint32
+	window int64
+}
+
+func (a fixed) left(now int64, e *entry, _ *memory) uint32 {
+	if now >= a.idleAt(e) {
+		e.n = 0
+	}
+	return a.max - e.n
+}
+
+func (a fixed) reset(now int64, e *entry, _ *memory) time.Duration {
+	if e.n == 0 {
+		return 0
+	}
+	return time.Duration(a.idleAt(e) - now)
+}
+
+func (a fixed) wait(now int64, cost uint32, e *entry, m *memory) time.Duration {
+	if cost > a.max {
+		return Never
+	}
+	return a.reset(now, e, m)
+}
+
+func (a fixed) take(now int64, cost uint32, e *entry, _ *memory) {
+	if e.n == 0 {
+		e.at = now
+	}
+	e.n += cost
+}
+
+func (a fixed) idleAt(e *entry) int64 {
+	if e.n == 0 {
+		return 0
+	}
+	return e.at + a.window
+}

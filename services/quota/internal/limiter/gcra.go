@@ -1,0 +1,110 @@
+package limiter
+
+import (
+	"math/bits"
+	"time"
+)
+
+// gcra is the generic cell rate algorithm: a bucket of burst that refills by max
+// in a window, known by the time when it will be full again.
+//
+// That time is kept as whole nanoseconds and a fraction in units of 1/max, so
+// that a rate whose interval is no whole number, such as 6000 in a second, drifts
+// neither way. In an entry, at is the whole part and n the fraction.
+type gcra struct {
+	max, window uint64
+	burst       uint32
+	depth       instant // how long an empty bucket takes to be full
+}
+
+// instant is ns + frac/max nanoseconds.
+type instant struct {
+	ns   int64
+	frac uint64
+}
+
+func newGCRA(s Spec) gcra {
+	a := gcra{max: uint64(s.Max), window: uint64(s.Window), burst: s.Burst}
+	if a.burst == 0 {
+		a.burst = s.Max
+	}
+	a.depth = a.span(a.burst)
+	return a
+}
+
+func (a gcra) left(now int64, e *entry, _ *memory) uint32 {
+	return a.amount(a.gained(now, e))
+}
+
+func (a gcra) reset(now int64, e *entry, _ *memory) time.Duration {
+	gained := a.gained(now, e)
+	left := a.amount(gained)
+	if left == a.burst {
+		return 0
+	}
+	return time.Duration(ceil(a.sub(a.span(left+1), gained)))
+}
+
+func (a gcra) wait(now int64, cost uint32, e *entry, _ *memory) time.Duration {
+	if cost > a.burst {
+		return Never
+	}
+	return time.Duration(ceil(a.sub(a.span(cost), a.gained(now, e))))
+}
+
+func (a gcra) take(now int64, cost uint32, e *entry, _ *memory) {
+	full := a.add(a.full(now, e), a.span(cost))
+	e.at, e.n = full.ns, uint32(full.frac)
+}
+
+func (a gcra) idleAt(e *entry) int64 { return ceil(instant{e.at, uint64(e.n)}) }
+
+// gained is what is in the bucket, as the time it took.
+func (a gcra) gained(now int64, e *entry) instant {
+	return a.sub(a.add(instant{ns: now}, a.depth), a.full(now, e))
+}
+
+// full is when the bucket will be full, now at the earliest.
+func (a gcra) full(now int64, e *entry) instant {
+	if e.at < now {
+		return instant{ns: now}
+	}
+	return instant{e.at, uint64(e.n)}
+}
+
+// span is how long n take to refill. It is exact, and fits: see maxRefill.
+func (a gcra) span(n uint32) instant {
+	hi, lo := bits.Mul64(uint64(n), a.window)
+	ns, frac := bits.Div64(hi, lo, a.max)
+	return instant{int64(ns), frac}
+}
+
+// amount is how much refills in a span, rounded down.
+func (a gcra) amount(t instant) uint32 {
+	hi, lo := bits.Mul64(uint64(t.ns), a.max)
+	lo, carry := bits.Add64(lo, t.frac, 0)
+	n, _ := bits.Div64(hi+carry, lo, a.window)
+	return uint32(n)
+}
+
+func (a gcra) add(x, y instant) instant {
+	z := instant{x.ns + y.ns, x.frac + y.frac}
+	if z.frac >= a.max {
+		z.ns, z.frac = z.ns+1, z.frac-a.max
+	}
+	return z
+}
+
+func (a gcra) sub(x, y instant) instant {
+	if x.frac < y.frac {
+		return instant{x.ns - y.ns - 1, x.frac + a.max - y.frac}
+	}
+	return instant{x.ns - y.ns, x.frac - y.frac}
+}
+
+func ceil(t instant) int64 {
+	if t.frac > 0 {
+		return t.ns + 1
+	}
+	return t.ns
+}

@@ -1,0 +1,254 @@
+// Package limiter counts what was spent and decides whether more may be. It is
+// exact: no window of time, wherever it starts, ever admits more than a sliding
+// limit says.
+//
+// It knows limits by number and callers by a hash; rules, attributes and gRPC
+// are elsewhere. It reads no clock: every call says what time it is, in
+// nanoseconds since an origin of the caller's choice, so one limiter may as well
+// decide for keys that another node owned before.
+package limiter
+
+import (
+	"errors"
+	"math"
+	"math/bits"
+	"sync"
+	"time"
+)
+
+// ErrFull is the error of a spend that needs a new counter when memory for
+// counters is used up by others that still matter. Nothing was taken.
+var ErrFull = errors.New("no room for a new counter")
+
+// Never is the wait of a spend that no limit of this size will ever admit.
+const Never = time.Duration(math.MaxInt64)
+
+// MaxAsks bounds the limits of one spend.
+const MaxAsks = 64
+
+// MinKeys is the least number of counters a limiter can be made for: each shard
+// must have room for all limits of one spend.
+const MinKeys = shards * MaxAsks
+
+// shards is the number of independent locks. A set of them fits one word, which
+// makes taking several in order cheap.
+const shards = 64
+
+// A Key names whom a limit counts, by a keyed 128-bit hash of the attributes.
+// Two callers that hash alike share a count; with 128 good bits and a secret
+// seed nobody can bring that about, and among a million keys chance does it once
+// in 10^26 tries. In return a key takes the same 16 bytes whatever it stands
+// for.
+type Key struct{ Hi, Lo uint64 }
+
+// An Ask is one limit of a spend, and what became of it.
+type Ask struct {
+	// Limit is the number of the limit: its index in the list given to New.
+	Limit uint32
+	Key   Key
+	// Cost is what to take. It must not be zero.
+	Cost uint32
+	// State is the answer.
+	State State
+
+	entry *entry // under the shard's lock only
+}
+
+// State is one limit as a spend saw it.
+type State struct {
+	// Remaining is what is left, after the spend if it was made.
+	Remaining uint32
+	// Reset is how long until more is left, zero if all is.
+	Reset time.Duration
+	// Exceeded tells that this limit did not admit the cost.
+	Exceeded bool
+	// Wait is how long until it would if nobody else spends meanwhile, Never if
+	// the cost is greater than the limit, and zero unless Exceeded.
+	Wait time.Duration
+}
+
+// Limiter counts. Its methods are safe for concurrent use.
+type Limiter struct {
+	limits []limit // never written after New
+	shards [shards]shard
+}
+
+// limit is one Spec, compiled.
+type limit struct {
+	algorithm
+	shadow bool
+}
+
+// New returns a limiter for the given limits that keeps at most maxKeys
+// counters, to within the evenness of the keys' hash; it must be MinKeys or
+// more. The specs must be valid.
+func New(specs []Spec, maxKeys int) *Limiter {
+	l := &Limiter{limits: make([]limit, len(specs))}
+	for i, s := range specs {
+		l.limits[i] = limit{algorithm: s.compile(), shadow: s.Shadow}
+	}
+	for i := range l.shards {
+		l.shards[i].limits = l.limits
+		l.shards[i].capacity = maxKeys / shards
+	}
+	return l
+}
+
+// Take spends from all limits asked for, or from none, and reports which. It is
+// none if any limit does not admit the cost, but for shadow limits: those never
+// refuse, and take only what they would have admitted. An error is ErrFull.
+//
+// The order of the asks does not matter; no two may have the same limit and key.
+// A refused spend leaves no trace, so asking too often never makes a wait longer.
+func (l *Limiter) Take(now time.Duration, asks []Ask) (bool, error) {
+	held := l.lock(int64(now), asks)
+	defer l.unlock(held)
+	if !l.look(asks) {
+		l.foretell(asks)
+		return false, nil
+	}
+	if err := l.room(asks); err != nil {
+		return false, err
+	}
+	for i := range asks {
+		// Only shadow limits may have refused, or have no room for an entry.
+		if a := &asks[i]; a.entry != nil && !a.State.Exceeded {
+			s, alg := l.shard(a.Key), l.limits[a.Limit].algorithm
+			alg.take(s.now, a.Cost, a.entry, &s.memory)
+			a.State.Remaining = alg.left(s.now, a.entry, &s.memory)
+		}
+	}
+	l.foretell(asks)
+	return true, nil
+}
+
+// Peek tells what Take would, and takes nothing. Its states are those before
+// the spend.
+func (l *Limiter) Peek(now time.Duration, asks []Ask) bool {
+	held := l.lock(int64(now), asks)
+	defer l.unlock(held)
+	ok := l.look(asks)
+	l.foretell(asks)
+	return ok
+}
+
+// look finds what is left before the spend, and reports whether all limits that
+// can refuse admit it.
+func (l *Limiter) look(asks []Ask) bool {
+	ok := true
+	for i := range asks {
+		a := &asks[i]
+		s, lim := l.shard(a.Key), &l.limits[a.Limit]
+		a.entry = s.find(a.Limit, a.Key)
+		a.State = State{Remaining: lim.left(s.now, s.orBlank(a.entry), &s.memory)}
+		a.State.Exceeded = a.Cost > a.State.Remaining
+		ok = ok && (!a.State.Exceeded || lim.shadow)
+	}
+	return ok
+}
+
+// foretell adds the times to the states.
+func (l *Limiter) foretell(asks []Ask) {
+	for i := range asks {
+		a := &asks[i]
+		s, alg := l.shard(a.Key), l.limits[a.Limit].algorithm
+		e := s.orBlank(a.entry)
+		a.State.Reset = alg.reset(s.now, e, &s.memory)
+		if a.State.Exceeded {
+			a.State.Wait = alg.wait(s.now, a.Cost, e, &s.memory)
+		}
+	}
+}
+
+// room gives every ask that will be charged an entry, or fails before any is
+// charged. Where memory is full it fails closed, but a shadow limit goes
+// without: it must not refuse.
+func (l *Limiter) room(asks []Ask) error {
+	missing := false
+	for i := range asks {
+		missing = missing || asks[i].entry == nil
+	}
+	if missing {
+		// For all asks, not for the missing only: this may drop an idle entry
+		// that was found a moment ago.
+		for i := range asks {
+			l.shard(asks[i].Key).room(len(asks))
+		}
+	}
+	for i := range asks {
+		a := &asks[i]
+		if missing {
+			a.entry = l.shard(a.Key).findOrInsert(a.Limit, a.Key)
+		}
+		if a.entry == nil && !l.limits[a.Limit].shadow {
+			return ErrFull
+		}
+	}
+	return nil
+}
+
+// shard is the one that holds a key for all limits, so that the limits of one
+// rule need one lock.
+func (l *Limiter) shard(k Key) *shard { return &l.shards[k.Hi%shards] }
+
+// lock takes the locks of all shards that asks need, in the order of their
+// numbers: two spends can then never wait for each other. It also tells the
+// shards the time.
+func (l *Limiter) lock(now int64, asks []Ask) (held uint64) {
+	for i := range asks {
+		held |= 1 << (asks[i].Key.Hi % shards)
+	}
+	for set := held; set != 0; set &= set - 1 {
+		s := &l.shards[bits.TrailingZeros64(set)]
+		s.mu.Lock()
+		s.now = max(s.now, now)
+	}
+	return held
+}
+
+func (l *Limiter) unlock(held uint64) {
+	for ; held != 0; held &= held - 1 {
+		l.shards[bits.TrailingZeros64(held)].mu.Unlock()
+	}
+}
+
+// Shards is how many parts Sweep works on.
+func (l *Limiter) Shards() int { return shards }
+
+// Sweep gives back the memory of counters in one part that no longer matter.
+// Dropping those changes no answer.
+func (l *Limiter) Sweep(now time.Duration, part int) {
+	s := &l.shards[part%shards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = max(s.now, int64(now))
+	s.sweep()
+}
+
+// Len is the number of counters in memory.
+func (l *Limiter) Len() int {
+	n := 0
+	for i := range l.shards {
+		s := &l.shards[i]
+		s.mu.Lock()
+		n += s.used
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// shard is a part of the counters and their lock.
+type shard struct {
+	mu sync.Mutex
+	table
+	blank entry // stands for a counter that does not exist
+}
+
+// orBlank returns e, or an entry that nothing was ever counted in.
+func (s *shard) orBlank(e *entry) *entry {
+	if e == nil {
+		s.blank = entry{}
+		return &s.blank
+	}
+	return e
+}

@@ -1,0 +1,100 @@
+package limiter
+
+import (
+	"math/bits"
+	"time"
+)
+
+// log keeps the time of every spend that still counts, in a ring of 32-bit
+// words that grows up to max. In an entry, at is the time of the newest, n how
+// many there are, and head where the oldest stands.
+//
+// Times are counted in ticks of a power of two of nanoseconds, the finest with
+// which a window spans less than 2^31 of them: 32 ns for a minute. They are
+// rounded up, so a spend never stops counting too early. A word holds the low 32
+// bits; the rest follows from at, since nothing kept is older than that by more
+// than a window.
+type log struct {
+	max    uint32
+	window int64
+	shift  uint
+}
+
+func newLog(s Spec) log {
+	return log{max: s.Max, window: int64(s.Window), shift: uint(max(0, bits.Len64(uint64(s.Window))-31))}
+}
+
+func (a log) left(now int64, e *entry, m *memory) uint32 {
+	a.expire(now, e, m)
+	return a.max - e.n
+}
+
+func (a log) reset(now int64, e *entry, m *memory) time.Duration {
+	if e.n == 0 {
+		return 0
+	}
+	return time.Duration(a.ends(0, e, m) - now)
+}
+
+func (a log) wait(now int64, cost uint32, e *entry, m *memory) time.Duration {
+	if cost > a.max {
+		return Never
+	}
+	return time.Duration(a.ends(e.n+cost-a.max-1, e, m) - now)
+}
+
+func (a log) take(now int64, cost uint32, e *entry, m *memory) {
+	a.grow(e.n+cost, e, m)
+	ring := m.at(e)
+	mask := uint32(len(ring) - 1)
+	e.at = (now + 1<<a.shift - 1) >> a.shift
+	for range cost {
+		ring[(uint32(e.head)+e.n)&mask] = uint32(e.at)
+		e.n++
+	}
+}
+
+func (a log) idleAt(e *entry) int64 {
+	if e.n == 0 {
+		return 0
+	}
+	return e.at<<a.shift + a.window
+}
+
+// ends is when the i-th oldest spend stops counting.
+func (a log) ends(i uint32, e *entry, m *memory) int64 {
+	ring := m.at(e)
+	word := ring[(uint32(e.head)+i)&uint32(len(ring)-1)]
+	return (e.at-int64(uint32(e.at)-word))<<a.shift + a.window
+}
+
+// expire drops what counts no longer.
+func (a log) expire(now int64, e *entry, m *memory) {
+	if now >= a.idleAt(e) {
+		e.n = 0
+		return
+	}
+	for a.ends(0, e, m) <= now {
+		e.head = (e.head + 1) & uint16(e.class.size()-1)
+		e.n--
+	}
+}
+
+// grow makes room for need spends, the oldest first.
+func (a log) grow(need uint32, e *entry, m *memory) {
+	to := max(e.class, first)
+	for to.size() < need {
+		to++
+	}
+	if to == e.class {
+		return
+	}
+	block := m.alloc(to)
+	if e.class != none {
+		from, head := m.at(e), int(e.head)
+		n := copy(m.block(to, block), from[head:])
+		copy(m.block(to, block)[n:], from[:head])
+		m.release(e.class, e.block)
+	}
+	e.class, e.block, e.head = to, block, 0
+}

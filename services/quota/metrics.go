@@ -1,0 +1,75 @@
+package quota
+
+import (
+	"context"
+	"fmt"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
+
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
+)
+
+// metrics counts decisions. The options are made once, so that counting does
+// not allocate.
+type metrics struct {
+	checks  metric.Int64Counter
+	shadow  metric.Int64Counter
+	allowed []metric.AddOption
+	refused [][]metric.AddOption // by rule
+	ruled   [][]metric.AddOption // by rule
+}
+
+func newMetrics(meter metric.Meter, rules []Rule, keys func() int) (m metrics, err error) {
+	if meter == nil {
+		meter = noop.Meter{}
+	}
+	m.checks, err = meter.Int64Counter("sallyport.quota.checks",
+		metric.WithDescription("Decisions, and which rule refused."), metric.WithUnit("{check}"))
+	if err != nil {
+		return m, fmt.Errorf("make counter of checks: %w", err)
+	}
+	m.shadow, err = meter.Int64Counter("sallyport.quota.shadow_refusals",
+		metric.WithDescription("What shadow rules would have refused, of what was allowed."), metric.WithUnit("{check}"))
+	if err != nil {
+		return m, fmt.Errorf("make counter of shadow refusals: %w", err)
+	}
+	_, err = meter.Int64ObservableGauge("sallyport.quota.keys",
+		metric.WithDescription("Counters in memory."), metric.WithUnit("{key}"),
+		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
+			o.Observe(int64(keys()))
+			return nil
+		}))
+	if err != nil {
+		return m, fmt.Errorf("make gauge of keys: %w", err)
+	}
+	m.allowed = with(attribute.Bool("allowed", true))
+	for _, r := range rules {
+		m.refused = append(m.refused, with(attribute.Bool("allowed", false), attribute.String("rule", r.ID)))
+		m.ruled = append(m.ruled, with(attribute.String("rule", r.ID)))
+	}
+	return m, nil
+}
+
+func with(kvs ...attribute.KeyValue) []metric.AddOption {
+	return []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(kvs...))}
+}
+
+// checked counts a decision by the rule that refused, or noRule.
+func (m *metrics) checked(ctx context.Context, rule int) {
+	if rule == noRule {
+		m.checks.Add(ctx, 1, m.allowed...)
+		return
+	}
+	m.checks.Add(ctx, 1, m.refused[rule]...)
+}
+
+// shadowed counts what would have been refused by rules that do not refuse.
+func (m *metrics) shadowed(ctx context.Context, bounds []bound, asks []limiter.Ask) {
+	for i := range asks {
+		if b := &bounds[asks[i].Limit]; b.shadow && asks[i].State.Exceeded {
+			m.shadow.Add(ctx, 1, m.ruled[b.rule]...)
+		}
+	}
+}

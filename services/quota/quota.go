@@ -1,0 +1,166 @@
+// Package quota decides whether a caller may spend now.
+//
+// A check carries attributes of the caller and a cost. The rules of the
+// configuration that match say which limits apply and what each counts by; the
+// check spends from all of these limits or from none. The package knows nothing
+// of users and tools but these attributes: whoever may call it is believed.
+//
+// Counts live in the memory of one node and start anew with it. The way from a
+// check to a decision has one narrow place, where rules and attributes have
+// become a list of [limiter.Ask]: a limit's number, a 128-bit key and a cost.
+// That is where several nodes will share counts: the key picks the node that
+// owns it, asks of other owners travel there, and the owner decides with the
+// limiter that it uses for its own. Two things change with that: the seeds of
+// the keys become common to all nodes, and an idempotency key has to wait for a
+// decision that is on its way.
+//
+// Reserve, Commit and Refund need a ledger that outlives the process. They are
+// not implemented.
+package quota
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
+	"google.golang.org/grpc/codes"
+
+	"github.com/sallyport-mcp/sallyport/pkg/fault"
+	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
+)
+
+// Service answers quota questions. Its methods are safe for concurrent use.
+type Service struct {
+	quotav1.UnimplementedQuotaServiceServer
+
+	plan    *plan
+	hash    hasher
+	limiter *limiter.Limiter
+	permits *limiter.Permits
+	replays *replays
+	metrics metrics
+	start   time.Time // origin of the limiter's time, by the monotonic clock
+}
+
+// New returns a service for the rules of cfg. A nil meter measures nothing and a
+// nil log discards.
+func New(cfg Config, meter metric.Meter, log *slog.Logger) (*Service, error) {
+	plan, err := compile(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	for _, id := range plan.warnings {
+		log.Warn("gcra rule admits up to twice its limit in one window; halve limit and burst to bound it", "rule", id)
+	}
+	s := &Service{
+		plan:    plan,
+		hash:    newHasher(),
+		limiter: limiter.New(plan.rateSpecs, cfg.MaxKeys),
+		permits: limiter.NewPermits(plan.permitSpecs, cfg.MaxKeys),
+		replays: newReplays(cfg.MaxReplays),
+		start:   time.Now(),
+	}
+	if s.metrics, err = newMetrics(meter, cfg.Rules, s.limiter.Len); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// now is the time as limits count it.
+func (s *Service) now() time.Duration { return time.Since(s.start) }
+
+// subject returns a reader of a subject's attributes.
+func (s *Service) subject(sub *quotav1.Subject) subject {
+	return subject{plan: s.plan, hash: s.hash, attrs: sub.GetAttributes()}
+}
+
+// spend decides about asks. A cost of zero takes nothing, and asks about one.
+func (s *Service) spend(asks []limiter.Ask, probe bool) (bool, error) {
+	if probe {
+		return s.limiter.Peek(s.now(), asks), nil
+	}
+	ok, err := s.limiter.Take(s.now(), asks)
+	if errors.Is(err, limiter.ErrFull) {
+		err = full()
+	}
+	return ok, err
+}
+
+// acquire takes a permit, and returns its id: empty if none was needed.
+func (s *Service) acquire(asks []limiter.Ask, ttl time.Duration) (id string, ok bool, err error) {
+	if len(asks) == 0 {
+		return "", true, nil
+	}
+	id = "p_" + rand.Text()
+	ok, err = s.permits.Acquire(s.now(), ttl, id, asks)
+	switch {
+	case errors.Is(err, limiter.ErrFull):
+		return "", false, full()
+	case !ok:
+		return "", false, nil
+	}
+	return id, true, nil
+}
+
+// full fails closed: there is no room to count a caller who is new. The limits
+// of all others hold.
+func full() error {
+	return fault.New(codes.ResourceExhausted, quotav1.Reason_REASON_TABLE_FULL,
+		"memory for counters is used up; new callers are refused").After(time.Second)
+}
+
+// usage tells the state of all limits of a subject, in the order of the
+// configuration.
+func (s *Service) usage(sub *subject) ([]*quotav1.LimitState, error) {
+	asks, err := sub.appendAsks(nil, rates, 1)
+	if err != nil {
+		return nil, err
+	}
+	held, err := sub.appendAsks(nil, permits, 1)
+	if err != nil {
+		return nil, err
+	}
+	s.limiter.Peek(s.now(), asks)
+	s.permits.Peek(s.now(), held)
+	type ordered struct {
+		order int
+		state *quotav1.LimitState
+	}
+	var all []ordered
+	for _, part := range []struct {
+		bounds []bound
+		asks   []limiter.Ask
+	}{{s.plan.rates, asks}, {s.plan.permits, held}} {
+		for i, state := range limitStates(part.bounds, part.asks) {
+			all = append(all, ordered{part.bounds[part.asks[i].Limit].order, state})
+		}
+	}
+	slices.SortFunc(all, func(a, b ordered) int { return a.order - b.order })
+	states := make([]*quotav1.LimitState, len(all))
+	for i := range all {
+		states[i] = all[i].state
+	}
+	return states, nil
+}
+
+// replayKey names a check for its repetitions. Subject and cost are part of it:
+// an idempotency key that was met before does not make another check free.
+func (s *Service) replayKey(req *quotav1.CheckRequest, cost uint32) limiter.Key {
+	text := binary.AppendUvarint(nil, uint64(cost))
+	k := s.hash.key(append(text, req.GetIdempotencyKey()...))
+	for name, value := range req.GetSubject().GetAttributes() {
+		text = binary.AppendUvarint(text[:0], uint64(len(name)))
+		text = append(append(text, name...), value...)
+		h := s.hash.key(text)
+		k.Hi, k.Lo = k.Hi+h.Hi, k.Lo+h.Lo // in any order: a map has none
+	}
+	return k
+}

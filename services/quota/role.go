@@ -1,0 +1,44 @@
+package quota
+
+import (
+	"context"
+	"time"
+
+	"github.com/sallyport-mcp/sallyport/pkg/app"
+	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+)
+
+// Role plays the quota service in a process.
+var Role = app.Role{
+	Name:  "quota",
+	Allow: map[string][]string{quotav1.QuotaService_ServiceDesc.ServiceName: {"edge"}},
+	New: func(env *app.Env) (app.Service, error) {
+		cfg := DefaultConfig()
+		if err := env.Config(&cfg); err != nil {
+			return nil, err
+		}
+		return New(cfg, env.Meter, env.Log)
+	},
+}
+
+// sweepEvery is how often one part of the counters is swept.
+const sweepEvery = time.Second
+
+// Run implements [app.Service]. It gives back the memory of counters, permits
+// and answers that no longer matter, a part at a time, until ctx is done.
+func (s *Service) Run(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for part := 0; ; part++ {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		s.limiter.Sweep(s.now(), part%s.limiter.Shards())
+		if part%s.limiter.Shards() == 0 {
+			s.permits.Sweep(s.now())
+			s.replays.sweep(s.now())
+		}
+	}
+}

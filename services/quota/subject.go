@@ -1,0 +1,122 @@
+package quota
+
+import (
+	"hash/maphash"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/sallyport-mcp/sallyport/pkg/fault"
+	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
+)
+
+// hasher turns bytes into 128 bits with two secret seeds of this process, so
+// that nobody outside can choose values that meet in one count or crowd one part
+// of the table.
+type hasher struct{ hi, lo maphash.Seed }
+
+func newHasher() hasher { return hasher{maphash.MakeSeed(), maphash.MakeSeed()} }
+
+func (h hasher) key(b []byte) limiter.Key {
+	return limiter.Key{Hi: maphash.Bytes(h.hi, b), Lo: maphash.Bytes(h.lo, b)}
+}
+
+// subject reads each attribute, and hashes each key, once per check. It is meant
+// to stay on the stack.
+type subject struct {
+	plan   *plan
+	hash   hasher
+	attrs  map[string]string
+	loaded uint64 // values that are there, a bit each
+	values [maxAttributes]string
+	hashed uint64 // keys that are there, a bit each
+	hashes [8]limiter.Key
+}
+
+func (s *subject) value(attribute int) string {
+	if bit := uint64(1) << attribute; s.loaded&bit == 0 {
+		s.loaded |= bit
+		s.values[attribute] = s.attrs[s.plan.attributes[attribute]]
+	}
+	return s.values[attribute]
+}
+
+func (s *subject) meets(when []condition) bool {
+	for i := range when {
+		if !when[i].set.Match(s.value(when[i].attribute)) {
+			return false
+		}
+	}
+	return true
+}
+
+// key is the hash of what a rule counts by. It fails if an attribute is
+// malformed.
+func (s *subject) key(number int) (limiter.Key, error) {
+	if number < len(s.hashes) && s.hashed>>number&1 == 1 {
+		return s.hashes[number], nil
+	}
+	var buf [256]byte
+	text := buf[:0]
+	for _, f := range s.plan.keys[number] {
+		var err error
+		if text, err = f.Append(text, s.value(f.attribute)); err != nil {
+			return limiter.Key{}, fault.New(codes.InvalidArgument, quotav1.Reason_REASON_ATTRIBUTE,
+				"attribute %q is %v", f.Attribute, err)
+		}
+	}
+	k := s.hash.key(text)
+	if number < len(s.hashes) {
+		s.hashes[number] = k
+		s.hashed |= 1 << number
+	}
+	return k, nil
+}
+
+// sort is one of the two sorts of bounds.
+type sort int
+
+const (
+	rates sort = iota
+	permits
+)
+
+// appendAsks adds an ask for each bound that matches, in the order of the
+// configuration.
+func (s *subject) appendAsks(asks []limiter.Ask, which sort, cost uint32) ([]limiter.Ask, error) {
+	for _, c := range s.plan.index.at(s.attrs["action"], s.attrs["tool"]) {
+		if !s.meets(c.when) {
+			continue
+		}
+		t := &c.terms
+		for i := range c.overrides {
+			if s.meets(c.overrides[i].when) {
+				t = &c.overrides[i].terms
+				break
+			}
+		}
+		numbers := t.rates
+		if which == permits {
+			numbers = t.permit
+		}
+		if len(numbers) == 0 {
+			continue
+		}
+		key, err := s.key(c.key)
+		if err != nil {
+			if c.shadow {
+				continue // it must not refuse
+			}
+			return nil, err
+		}
+		ask := limiter.Ask{Key: key, Cost: cost}
+		if c.costOne {
+			ask.Cost = 1
+		}
+		for _, n := range numbers {
+			ask.Limit = n
+			asks = append(asks, ask)
+		}
+	}
+	return asks, nil
+}
