@@ -62,6 +62,9 @@ func (p *AuditPublisher) Publish(ctx context.Context, batch []byte, id string) e
 	}
 	_, err := b.js.PublishMsg(ctx, &nats.Msg{Subject: SubjectAudit, Data: batch}, jetstream.WithMsgID(id))
 	if err != nil {
+		b.mu.Lock()
+		b.audit = false // it may have vanished: open it again before the next try
+		b.mu.Unlock()
 		return fmt.Errorf("publish to the audit stream: %w", err)
 	}
 	return nil

@@ -92,7 +92,8 @@ const (
 	ErrorReason_ERROR_REASON_CURSOR ErrorReason = 1
 	// The index cannot be read.
 	ErrorReason_ERROR_REASON_INDEX_UNAVAILABLE ErrorReason = 2
-	// The stream did not acknowledge in time (raised by recorders).
+	// The stream cannot be read, or did not acknowledge in time (raised by
+	// recorders too).
 	ErrorReason_ERROR_REASON_STREAM_UNAVAILABLE ErrorReason = 3
 )
 

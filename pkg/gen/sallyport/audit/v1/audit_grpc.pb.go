@@ -45,13 +45,16 @@ type AuditServiceClient interface {
 	//	INVALID_ARGUMENT  ERROR_REASON_CURSOR  the page token is not ours
 	Query(ctx context.Context, in *QueryRequest, opts ...grpc.CallOption) (*QueryResponse, error)
 	// Tail sends events as they are indexed, oldest first, starting with the
-	// newest `backlog` that match. It ends when the client goes away.
+	// newest `backlog` that match. It ends when the client goes away. A slow
+	// client falls behind and loses nothing.
 	Tail(ctx context.Context, in *TailRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TailResponse], error)
 	// Export sends every matching event, oldest first, and ends.
 	Export(ctx context.Context, in *ExportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportResponse], error)
 	// Verify reads the whole stream again and checks the chain of each producer
 	// and the index against it. It sends progress about once a second; the last
 	// message has done set.
+	//
+	//	UNAVAILABLE  ERROR_REASON_STREAM_UNAVAILABLE  the stream cannot be read
 	Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyResponse], error)
 }
 
@@ -146,13 +149,16 @@ type AuditServiceServer interface {
 	//	INVALID_ARGUMENT  ERROR_REASON_CURSOR  the page token is not ours
 	Query(context.Context, *QueryRequest) (*QueryResponse, error)
 	// Tail sends events as they are indexed, oldest first, starting with the
-	// newest `backlog` that match. It ends when the client goes away.
+	// newest `backlog` that match. It ends when the client goes away. A slow
+	// client falls behind and loses nothing.
 	Tail(*TailRequest, grpc.ServerStreamingServer[TailResponse]) error
 	// Export sends every matching event, oldest first, and ends.
 	Export(*ExportRequest, grpc.ServerStreamingServer[ExportResponse]) error
 	// Verify reads the whole stream again and checks the chain of each producer
 	// and the index against it. It sends progress about once a second; the last
 	// message has done set.
+	//
+	//	UNAVAILABLE  ERROR_REASON_STREAM_UNAVAILABLE  the stream cannot be read
 	Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyResponse]) error
 	mustEmbedUnimplementedAuditServiceServer()
 }

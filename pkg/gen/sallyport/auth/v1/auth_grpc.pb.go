@@ -38,6 +38,8 @@ const (
 //	UNAVAILABLE  sallyport.fault.v1 REASON_NOT_READY  keys, policies or the
 //	             catalogue are not loaded yet; the caller must refuse (fail
 //	             closed) and may try again
+//	UNAVAILABLE  sallyport.audit.v1 ERROR_REASON_STREAM_UNAVAILABLE  the
+//	             decision cannot be recorded; the caller must refuse
 type AuthServiceClient interface {
 	// Authenticate tells who holds a credential. The edge asks it before it
 	// reads a body, and may remember a positive answer for valid_for, unless a
@@ -106,6 +108,8 @@ func (c *authServiceClient) FilterTools(ctx context.Context, in *FilterToolsRequ
 //	UNAVAILABLE  sallyport.fault.v1 REASON_NOT_READY  keys, policies or the
 //	             catalogue are not loaded yet; the caller must refuse (fail
 //	             closed) and may try again
+//	UNAVAILABLE  sallyport.audit.v1 ERROR_REASON_STREAM_UNAVAILABLE  the
+//	             decision cannot be recorded; the caller must refuse
 type AuthServiceServer interface {
 	// Authenticate tells who holds a credential. The edge asks it before it
 	// reads a body, and may remember a positive answer for valid_for, unless a

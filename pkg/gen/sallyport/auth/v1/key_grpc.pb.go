@@ -41,6 +41,9 @@ const (
 //
 //	UNAVAILABLE  REASON_STORE  the store did not answer; nothing was changed,
 //	             or (after a time-out) it is not known: list the keys
+//	UNAVAILABLE  sallyport.fault.v1 REASON_NOT_READY  keys are not loaded yet
+//	INVALID_ARGUMENT  sallyport.fault.v1 REASON_INVALID  a network that is no
+//	             CIDR, a page token that is not ours
 type KeyServiceClient interface {
 	// CreateKey makes a key and shows its secret, once.
 	//
@@ -125,6 +128,9 @@ func (c *keyServiceClient) RevokeKey(ctx context.Context, in *RevokeKeyRequest, 
 //
 //	UNAVAILABLE  REASON_STORE  the store did not answer; nothing was changed,
 //	             or (after a time-out) it is not known: list the keys
+//	UNAVAILABLE  sallyport.fault.v1 REASON_NOT_READY  keys are not loaded yet
+//	INVALID_ARGUMENT  sallyport.fault.v1 REASON_INVALID  a network that is no
+//	             CIDR, a page token that is not ours
 type KeyServiceServer interface {
 	// CreateKey makes a key and shows its secret, once.
 	//

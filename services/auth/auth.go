@@ -1,0 +1,241 @@
+// Package auth says who a caller is and what he may do.
+//
+// It knows API keys, decides by Cedar policies, and gives out grants: proof of
+// a decision, for one call and a short time, which the executor takes. Keys are
+// kept in NATS and held in memory; the catalogue of tools, as policies see it,
+// comes from the executor over NATS too. It never sees the result of a tool.
+//
+// It fails closed. Without current keys, the catalogue or a place for the audit
+// record there is no answer, and whoever asks must refuse.
+package auth
+
+import (
+	"context"
+	_ "embed" // the default policies
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/sallyport-mcp/sallyport/pkg/bus"
+	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
+	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
+	"github.com/sallyport-mcp/sallyport/services/auth/internal/apikey"
+	"github.com/sallyport-mcp/sallyport/services/auth/internal/grant"
+	"github.com/sallyport-mcp/sallyport/services/auth/internal/keyring"
+	"github.com/sallyport-mcp/sallyport/services/auth/internal/policy"
+	"github.com/sallyport-mcp/sallyport/services/auth/internal/secret"
+)
+
+//go:embed policies/default.cedar
+var defaultPolicies []byte
+
+// flushInterval is how often last uses are stored.
+const flushInterval = time.Minute
+
+// Store keeps keys and the catalogue; [bus.Bus] does.
+type Store interface {
+	Watch(ctx context.Context, bucket bus.Bucket, on func(bus.Entry), synced func(bool)) error
+	Get(ctx context.Context, bucket bus.Bucket, key string) (bus.Entry, error)
+	Put(ctx context.Context, bucket bus.Bucket, key string, value []byte) (uint64, error)
+	Create(ctx context.Context, bucket bus.Bucket, key string, value []byte) (uint64, error)
+	Update(ctx context.Context, bucket bus.Bucket, key string, value []byte, revision uint64) (uint64, error)
+}
+
+// Recorder writes to the audit stream.
+type Recorder interface {
+	Record(ctx context.Context, e *auditv1.Event) error
+	Commit(ctx context.Context, e *auditv1.Event) error
+}
+
+// Deps is what the service needs of its surroundings. All but Log must be set.
+type Deps struct {
+	// Log is for operators; nil discards.
+	Log *slog.Logger
+	// Store keeps keys and the catalogue.
+	Store Store
+	// Audit takes each decision.
+	Audit Recorder
+	// Notify tells all edges that a credential has changed.
+	Notify func(ctx context.Context, key *authv1.Key) error
+	// StateDir is where key files are made when the configuration names none.
+	StateDir string
+}
+
+// Service answers who and whether. Its methods are safe for concurrent use.
+type Service struct {
+	authv1.UnimplementedAuthServiceServer
+	authv1.UnimplementedKeyServiceServer
+
+	cfg      Config
+	deps     Deps
+	log      *slog.Logger
+	pepper   *apikey.Pepper
+	ring     *keyring.Ring
+	sealer   *grant.Sealer
+	scene    *scene
+	failures *failures
+	writing  sync.Mutex // one change of keys at a time
+}
+
+// New returns a service that has read its keys and policies from files, and
+// answers once Run has heard of all API keys.
+func New(cfg Config, deps Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if deps.Log == nil {
+		deps.Log = slog.New(slog.DiscardHandler)
+	}
+	set, err := loadPolicies(cfg.Policies)
+	if err != nil {
+		return nil, err
+	}
+	pepper, err := material(cfg.PepperFile, filepath.Join(deps.StateDir, "secrets", "pepper.key"), deps.Log)
+	if err != nil {
+		return nil, fmt.Errorf("pepper_file: %w", err)
+	}
+	grantKey, err := material(cfg.GrantKeyFile, filepath.Join(deps.StateDir, "secrets", "grant.key"), deps.Log)
+	if err != nil {
+		return nil, fmt.Errorf("grant_key_file: %w", err)
+	}
+	p := apikey.NewPepper(pepper)
+	return &Service{
+		cfg:      cfg,
+		deps:     deps,
+		log:      deps.Log,
+		pepper:   p,
+		ring:     keyring.New(cfg.Env, p, cfg.StaleAfter),
+		sealer:   grant.NewSealer(grantKey),
+		scene:    newScene(set),
+		failures: newFailures(deps.Audit, deps.Log),
+	}, nil
+}
+
+// loadPolicies reads the configured policies, or takes the default set. A
+// mistake in any of them is an error that names file and line.
+func loadPolicies(paths []string) (*policy.Set, error) {
+	if len(paths) == 0 {
+		return policy.Load([]policy.File{{Name: "default.cedar", Text: defaultPolicies}})
+	}
+	files, err := policy.ReadFiles(paths)
+	if err != nil {
+		return nil, err
+	}
+	set, err := policy.Load(files)
+	if err != nil {
+		return nil, fmt.Errorf("policies: %w", err)
+	}
+	return set, nil
+}
+
+// material reads the configured key; only where none is configured it makes
+// one, so that a misspelt path is an error and not a new key.
+func material(configured, fallback string, log *slog.Logger) (secret.Key, error) {
+	if configured != "" {
+		return secret.Load(configured)
+	}
+	key, created, err := secret.LoadOrCreate(fallback)
+	if created {
+		log.Info("made a key file, keep it: what was made with it is lost without it", "file", fallback)
+	}
+	return key, err
+}
+
+// Register adds the two gRPC services.
+func (s *Service) Register(r grpc.ServiceRegistrar) {
+	authv1.RegisterAuthServiceServer(r, s)
+	authv1.RegisterKeyServiceServer(r, s)
+}
+
+// Run follows the store until ctx is done.
+func (s *Service) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	errs := make(chan error, 2)
+	var wg sync.WaitGroup
+	watch := func(bucket bus.Bucket, on func(bus.Entry), synced func(bool)) {
+		wg.Go(func() {
+			defer stop() // one watch that ends for good ends the service
+			if err := s.deps.Store.Watch(ctx, bucket, on, synced); err != nil && ctx.Err() == nil {
+				errs <- fmt.Errorf("watch %s: %w", bucket.Name, err)
+			}
+		})
+	}
+	watch(bus.Keys, s.onKey, s.ring.Synced)
+	watch(bus.Catalogue, s.onCatalogue, func(bool) {})
+	wg.Go(func() { s.probe(ctx) })
+	wg.Go(func() { s.failures.run(ctx) })
+	wg.Go(func() { s.flush(ctx) })
+	wg.Wait()
+	select {
+	case err := <-errs:
+		return err
+	default:
+		return nil
+	}
+}
+
+// KeysReady returns an error while credentials cannot be checked.
+func (s *Service) KeysReady(context.Context) error { return s.ring.Ready() }
+
+// CatalogueReady returns an error while calls of tools cannot be decided.
+func (s *Service) CatalogueReady(context.Context) error {
+	if s.scene.current().tools == nil {
+		return errors.New("the catalogue of tools is not known")
+	}
+	return nil
+}
+
+func (s *Service) onKey(e bus.Entry) {
+	if err := s.ring.Apply(e.Key, e.Value, e.Revision, e.Deleted); err != nil {
+		s.log.Error("a key in the store is not good", "entry", e.Key, "err", err)
+	}
+}
+
+// probe asks the store again and again, to find out soon when it is gone: a
+// connection that is merely silent looks like one on which nothing happens.
+func (s *Service) probe(ctx context.Context) {
+	interval := s.cfg.StaleAfter / 4
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		ask, cancel := context.WithTimeout(ctx, interval)
+		_, err := s.deps.Store.Get(ask, bus.Keys, "probe")
+		cancel()
+		if err == nil || errors.Is(err, bus.ErrNotFound) {
+			s.ring.Heard()
+		}
+	}
+}
+
+// flush stores last uses once a minute, and at the end.
+func (s *Service) flush(ctx context.Context) {
+	tick := time.NewTicker(flushInterval)
+	defer tick.Stop()
+	for ended := false; !ended; {
+		select {
+		case <-ctx.Done():
+			ended = true
+		case <-tick.C:
+		}
+		write, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+		err := s.ring.FlushUses(func(name string, value []byte) error {
+			_, err := s.deps.Store.Put(write, bus.Keys, name, value)
+			return err
+		})
+		cancel()
+		if err != nil {
+			s.log.Warn("last uses of keys could not be stored", "err", err)
+		}
+	}
+}

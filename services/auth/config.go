@@ -1,0 +1,76 @@
+package auth
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sallyport-mcp/sallyport/services/auth/internal/apikey"
+)
+
+// Config is the "auth" section of the configuration file.
+type Config struct {
+	// Env is the environment that keys are for; it is in every key, and a key
+	// of another environment is not good here.
+	Env string `yaml:"env"`
+	// PepperFile holds the key under which secrets are hashed, at least 32
+	// bytes. When empty, a file in the state folder is used, and made if there
+	// is none. Several processes of this role need the same one.
+	PepperFile string `yaml:"pepper_file"`
+	// GrantKeyFile holds the key that is shared with the executor, at least 32
+	// bytes. When empty, secrets/grant.key in the state folder is used, and made
+	// if there is none.
+	GrantKeyFile string `yaml:"grant_key_file"`
+	// GrantLife is how long a grant can be used.
+	GrantLife time.Duration `yaml:"grant_life"`
+	// ValidFor is how long the edge may remember an authentication.
+	ValidFor time.Duration `yaml:"valid_for"`
+	// StaleAfter is how long keys are accepted without a sign of life from the
+	// store; after that a revocation could have been missed, and all is refused.
+	StaleAfter time.Duration `yaml:"stale_after"`
+	// DefaultExpiry is the life of a key for which none was asked for.
+	DefaultExpiry time.Duration `yaml:"default_expiry"`
+	// MaxExpiry is the longest life that can be asked for.
+	MaxExpiry time.Duration `yaml:"max_expiry"`
+	// Policies are files, or folders with files called *.cedar. When empty, the
+	// default set holds.
+	Policies []string `yaml:"policies"`
+}
+
+const day = 24 * time.Hour
+
+// DefaultConfig returns the values that hold where the file is silent.
+func DefaultConfig() Config {
+	return Config{
+		Env:           "dev",
+		GrantLife:     30 * time.Second,
+		ValidFor:      5 * time.Second,
+		StaleAfter:    5 * time.Second,
+		DefaultExpiry: 90 * day,
+		MaxExpiry:     365 * day,
+	}
+}
+
+// Validate reports every mistake at once.
+func (c Config) Validate() error {
+	var errs []error
+	if !apikey.ValidEnv(c.Env) {
+		errs = append(errs, fmt.Errorf("env: %q is not 1 to 16 lower-case letters and digits", c.Env))
+	}
+	within := func(name string, d, least, most time.Duration) {
+		if d < least || d > most {
+			errs = append(errs, fmt.Errorf("%s: %v is not between %v and %v", name, d, least, most))
+		}
+	}
+	within("grant_life", c.GrantLife, time.Second, 10*time.Minute)
+	within("valid_for", c.ValidFor, 0, time.Minute)
+	within("stale_after", c.StaleAfter, time.Second, 10*time.Minute)
+	within("max_expiry", c.MaxExpiry, time.Minute, 3650*day)
+	within("default_expiry", c.DefaultExpiry, time.Minute, c.MaxExpiry)
+	for i, path := range c.Policies {
+		if path == "" {
+			errs = append(errs, fmt.Errorf("policies[%d]: empty", i))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,188 @@
+package auth
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/sallyport-mcp/sallyport/pkg/fault"
+	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
+	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
+	faultv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/fault/v1"
+	"github.com/sallyport-mcp/sallyport/services/auth/internal/keyring"
+	"github.com/sallyport-mcp/sallyport/services/auth/internal/policy"
+)
+
+// maxMessage is what the contract has room for.
+const maxMessage = 1024
+
+// ruling is a decision before it is recorded.
+type ruling struct {
+	needArguments bool
+
+	reason  auditv1.Reason // unspecified: allowed
+	rule    string
+	source  string // where the rule is written
+	message string
+	tool    *tool // if the decision is about one that exists
+}
+
+func (r *ruling) verdict() auditv1.Verdict {
+	if r.reason == auditv1.Reason_REASON_UNSPECIFIED {
+		return auditv1.Verdict_VERDICT_ALLOW
+	}
+	return auditv1.Verdict_VERDICT_DENY
+}
+
+// decide is the decision itself: free of credentials, records and grants. The
+// only errors are faults.
+func (s *Service) decide(key *keyring.Key, req *authv1.AuthorizeRequest, now time.Time) (ruling, error) {
+	if len(req.GetArguments()) > 0 {
+		if sum := sha256.Sum256(req.GetArguments()); !bytes.Equal(sum[:], req.GetArgumentsSha256()) {
+			return ruling{}, fault.New(codes.InvalidArgument, authv1.Reason_REASON_ARGUMENTS_HASH, "the arguments do not have the hash given with them")
+		}
+	}
+	b := s.scene.current()
+	var r ruling
+	object, err := b.object(req.GetAction(), req.GetTarget(), &r.tool)
+	if err != nil {
+		return ruling{}, err
+	}
+	if object == nil {
+		r.reason = auditv1.Reason_REASON_TOOL_UNKNOWN
+		r.message = fmt.Sprintf("No tool is called %s. List the tools with tools/list and use one of their names.", shown(req.GetTarget()))
+		return r, nil
+	}
+	if narrow(key, req, &r) {
+		return r, nil
+	}
+
+	situation := policy.Situation{Origin: req.GetOrigin(), Time: now}
+	var match *policy.Match
+	if r.tool != nil || object == gateway {
+		match = b.match(key.Subject, req.GetAction(), object)
+	} else { // of resources and prompts there is no end, so they are not remembered
+		match = b.set.Match(key.Subject, actions[req.GetAction()].policy, object)
+	}
+	out := match.Decide(situation)
+	if out.Verdict == policy.NeedArguments {
+		if len(req.GetArguments()) == 0 {
+			r.needArguments = true
+			return r, nil
+		}
+		if situation.Arguments, err = policy.ParseArguments(req.GetArguments()); err != nil {
+			// The error names the kind of mistake and no value.
+			r.reason, r.rule = auditv1.Reason_REASON_INVALID_ARGUMENTS, policy.RuleArguments
+			r.message = fmt.Sprintf("The arguments were refused: %v.", err)
+			return r, nil
+		}
+		out = match.Decide(situation)
+	}
+	r.take(out, key, req)
+	return r, nil
+}
+
+// narrow refuses what the client's task or the key itself leaves out, whatever
+// policies say, and reports whether it did.
+func narrow(key *keyring.Key, req *authv1.AuthorizeRequest, r *ruling) bool {
+	call := req.GetAction() == authv1.Action_ACTION_TOOLS_CALL
+	// A key that is for some tools is for nothing else that has a name: when in
+	// doubt refuse. It can still see lists.
+	if call && !key.AllowsTool(req.GetTarget()) || !call && req.GetTarget() != "" && len(key.Record.Tools) > 0 {
+		r.reason, r.rule, r.source = auditv1.Reason_REASON_CREDENTIAL_RESTRICTED, policy.RuleKey, "key "+key.Record.ID
+		r.message = fmt.Sprintf("This key may not be used for %s. Trying again will not help.", shown(req.GetTarget()))
+		return true
+	}
+	if call && len(req.GetTaskTools()) > 0 && !slices.Contains(req.GetTaskTools(), req.GetTarget()) {
+		r.reason, r.rule = auditv1.Reason_REASON_POLICY_DENIED, policy.RuleTask
+		r.message = fmt.Sprintf("%s is not among the tools that the client declared for this task.", shown(req.GetTarget()))
+		return true
+	}
+	return false
+}
+
+// take makes a ruling of what policies say.
+func (r *ruling) take(out policy.Outcome, key *keyring.Key, req *authv1.AuthorizeRequest) {
+	if out.Rule != nil {
+		r.rule, r.source, r.message = out.Rule.ID, out.Rule.Source, out.Rule.Reason
+	}
+	if out.Verdict == policy.Allow {
+		return
+	}
+	r.reason = auditv1.Reason_REASON_POLICY_DENIED
+	switch {
+	case out.Broken:
+		r.message = "A policy that could forbid this cannot be evaluated for it, so it is refused. Ask the operator."
+	case out.Rule == nil:
+		method := actions[req.GetAction()].method
+		r.message = clip(fmt.Sprintf("No policy permits %s of %s with the roles of this key (%s). Trying again will not help; ask the operator for access.",
+			method, shown(req.GetTarget()), strings.Join(key.Principal.GetRoles(), ", ")), maxMessage)
+	}
+}
+
+// object finds what a request is about. It returns nil for a tool that does not
+// exist, and a fault when tools are not known yet.
+func (b *backdrop) object(action authv1.Action, target string, found **tool) (*policy.Object, error) {
+	switch action {
+	case authv1.Action_ACTION_TOOLS_CALL:
+		if b.tools == nil {
+			return nil, notReady()
+		}
+		t := b.tools[target]
+		if t == nil {
+			return nil, nil
+		}
+		*found = t
+		return t.object, nil
+	case authv1.Action_ACTION_RESOURCES_READ:
+		return policy.NewResource(target), nil
+	case authv1.Action_ACTION_PROMPTS_GET:
+		return policy.NewPrompt(target), nil
+	case authv1.Action_ACTION_COMPLETE:
+		if strings.Contains(target, "://") { // a resource template; names of prompts have no scheme
+			return policy.NewResource(target), nil
+		}
+		return policy.NewPrompt(target), nil
+	case authv1.Action_ACTION_SUBSCRIBE:
+		if target != "" {
+			return policy.NewResource(target), nil
+		}
+	}
+	return gateway, nil
+}
+
+// callable decides whether a key may call a tool with some arguments.
+func (b *backdrop) callable(key *keyring.Key, name string, situation policy.Situation) bool {
+	t := b.tools[name]
+	return t != nil && key.AllowsTool(name) &&
+		b.match(key.Subject, authv1.Action_ACTION_TOOLS_CALL, t.object).Callable(situation)
+}
+
+func notReady() error {
+	return fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "keys or tools are not known just now").After(time.Second)
+}
+
+// shown quotes a name that a caller has made up, or says that there is none.
+func shown(name string) string {
+	if name == "" {
+		return "it"
+	}
+	return fmt.Sprintf("%q", clip(name, 128))
+}
+
+// clip cuts a text to at most n bytes, between characters.
+func clip(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n]
+}

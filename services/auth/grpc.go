@@ -1,0 +1,181 @@
+package auth
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/sallyport-mcp/sallyport/pkg/audit"
+	"github.com/sallyport-mcp/sallyport/pkg/fault"
+	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
+	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
+	faultv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/fault/v1"
+	"github.com/sallyport-mcp/sallyport/services/auth/internal/keyring"
+	"github.com/sallyport-mcp/sallyport/services/auth/internal/policy"
+)
+
+// Authenticate implements [authv1.AuthServiceServer].
+func (s *Service) Authenticate(ctx context.Context, req *authv1.AuthenticateRequest) (*authv1.AuthenticateResponse, error) {
+	now := time.Now()
+	key, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), "authenticate", now)
+	if err != nil || key == nil {
+		return &authv1.AuthenticateResponse{}, err
+	}
+	valid := min(s.cfg.ValidFor, key.Record.Expires.Sub(now))
+	if key.State(now) == authv1.KeyState_KEY_STATE_ROTATING { // it may be the old secret
+		valid = min(valid, key.Record.Secrets[1].Until.Sub(now))
+	}
+	return &authv1.AuthenticateResponse{Principal: key.Principal, ValidFor: durationpb.New(valid)}, nil
+}
+
+// Authorize implements [authv1.AuthServiceServer].
+func (s *Service) Authorize(ctx context.Context, req *authv1.AuthorizeRequest) (*authv1.AuthorizeResponse, error) {
+	now := time.Now()
+	method := actions[req.GetAction()].method
+	key, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), method, now)
+	if err != nil || key == nil {
+		return &authv1.AuthorizeResponse{}, err
+	}
+	r, err := s.decide(key, req, now)
+	if err != nil {
+		return nil, err
+	}
+	resp := &authv1.AuthorizeResponse{Principal: key.Principal}
+	if r.tool != nil {
+		resp.Cost = r.tool.cost
+	}
+	if r.needArguments {
+		resp.ArgumentsNeeded = true
+		return resp, nil
+	}
+	resp.Decision = &authv1.Decision{
+		Id:      audit.NewDecisionID(),
+		Verdict: r.verdict(),
+		Reason:  r.reason,
+		Policy:  r.rule,
+		Message: r.message,
+	}
+	if r.verdict() == auditv1.Verdict_VERDICT_ALLOW {
+		expires := now.Add(s.cfg.GrantLife)
+		if resp.Grant, err = s.seal(key, req, resp.GetDecision().GetId(), expires, r.tool); err != nil {
+			return nil, err
+		}
+		resp.GrantExpires = timestamppb.New(expires)
+	}
+	// Last, for from here on it counts: what is recorded is also answered, and
+	// what cannot be recorded does not happen (fails closed).
+	if err := s.record(ctx, key, req, resp.GetDecision(), r.source); err != nil {
+		return nil, fault.New(codes.Unavailable, auditv1.ErrorReason_ERROR_REASON_STREAM_UNAVAILABLE,
+			"the decision could not be recorded").Because(err)
+	}
+	key.Touch(now, touched(req), req.GetOrigin().GetAddress())
+	return resp, nil
+}
+
+// FilterTools implements [authv1.AuthServiceServer].
+func (s *Service) FilterTools(ctx context.Context, req *authv1.FilterToolsRequest) (*authv1.FilterToolsResponse, error) {
+	now := time.Now()
+	key, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), actions[authv1.Action_ACTION_TOOLS_LIST].method, now)
+	if err != nil || key == nil {
+		return &authv1.FilterToolsResponse{}, err
+	}
+	b := s.scene.current()
+	if b.tools == nil {
+		return nil, notReady()
+	}
+	resp := &authv1.FilterToolsResponse{Principal: key.Principal}
+	situation := policy.Situation{Origin: req.GetOrigin(), Time: now}
+	for _, name := range req.GetTools() {
+		if b.callable(key, name, situation) {
+			resp.Allowed = append(resp.Allowed, name)
+		}
+	}
+	return resp, nil
+}
+
+// identify returns whose the credential is, or nil if it is not good, which it
+// records. The error is a fault, if it cannot be told.
+func (s *Service) identify(ctx context.Context, c *authv1.Credential, origin *authv1.Origin, method string, now time.Time) (*keyring.Key, error) {
+	token := c.GetToken()
+	if c.GetScheme() == authv1.Scheme_SCHEME_DPOP {
+		token = "" // an API key is not bound to a proof, so this is nothing we issued
+	}
+	key, reason, id, err := s.ring.Verify(token, origin.GetAddress(), now)
+	if err != nil {
+		return nil, fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "keys are not known just now").After(time.Second).Because(err)
+	}
+	if key != nil {
+		return key, nil
+	}
+	s.failures.note(ctx, now, &auditv1.Event{
+		Actor: &auditv1.Actor{
+			CredentialId: id,
+			Address:      origin.GetAddress(),
+			Client:       origin.GetClient(),
+			ContextId:    origin.GetContextId(),
+		},
+		Action: method,
+		What: &auditv1.Event_Decision{Decision: &auditv1.Decision{
+			Verdict: auditv1.Verdict_VERDICT_DENY,
+			Reason:  reason,
+			Message: "The credential is not good.",
+		}},
+	})
+	return nil, nil
+}
+
+func (s *Service) seal(key *keyring.Key, req *authv1.AuthorizeRequest, id string, expires time.Time, t *tool) ([]byte, error) {
+	g := &authv1.Grant{
+		DecisionId:      id,
+		Principal:       key.Principal,
+		Action:          req.GetAction(),
+		Target:          req.GetTarget(),
+		ArgumentsSha256: req.GetArgumentsSha256(),
+		Origin:          req.GetOrigin(),
+		Expires:         timestamppb.New(expires),
+	}
+	if t != nil {
+		g.ToolDigest = t.digest
+	}
+	return s.sealer.Seal(g)
+}
+
+func (s *Service) record(ctx context.Context, key *keyring.Key, req *authv1.AuthorizeRequest, d *authv1.Decision, source string) error {
+	p, o := key.Principal, req.GetOrigin()
+	decision := &auditv1.Decision{
+		Verdict:    d.GetVerdict(),
+		Reason:     d.GetReason(),
+		Rule:       d.GetPolicy(),
+		RuleSource: source,
+		Message:    d.GetMessage(),
+	}
+	if req.GetAction() == authv1.Action_ACTION_TOOLS_CALL {
+		decision.Arguments = &auditv1.Arguments{Sha256: req.GetArgumentsSha256(), Shape: req.GetArgumentsShape()}
+	}
+	return s.deps.Audit.Record(ctx, &auditv1.Event{
+		DecisionId: d.GetId(),
+		Actor: &auditv1.Actor{
+			Principal:    p.GetId(),
+			CredentialId: p.GetCredentialId(),
+			Tenant:       p.GetTenant(),
+			Roles:        p.GetRoles(),
+			Address:      o.GetAddress(),
+			Client:       o.GetClient(),
+			ContextId:    o.GetContextId(),
+		},
+		Action: actions[req.GetAction()].method,
+		Target: req.GetTarget(),
+		What:   &auditv1.Event_Decision{Decision: decision},
+	})
+}
+
+// touched is the tool that a use of a key was for, if it exists as such.
+func touched(req *authv1.AuthorizeRequest) string {
+	if req.GetAction() != authv1.Action_ACTION_TOOLS_CALL {
+		return ""
+	}
+	return clip(req.GetTarget(), 64)
+}

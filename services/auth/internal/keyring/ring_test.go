@@ -1,0 +1,172 @@
+package keyring_test
+
+import (
+	"bytes"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
+	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
+	"github.com/sallyport-mcp/sallyport/services/auth/internal/apikey"
+	"github.com/sallyport-mcp/sallyport/services/auth/internal/keyring"
+	"github.com/sallyport-mcp/sallyport/services/auth/internal/secret"
+)
+
+func newPepper() *apikey.Pepper {
+	return apikey.NewPepper(secret.NewKey(bytes.Repeat([]byte{7}, 32)))
+}
+
+// record returns a record of a new key with the text that opens it.
+func record(pepper *apikey.Pepper) (*keyring.Record, string) {
+	token := apikey.Mint("dev")
+	sum := pepper.Sum(token)
+	return &keyring.Record{
+		ID: token.ID, Env: "dev", Name: "a", Tenant: "default", Roles: []string{"admin"},
+		Created: time.Now().UTC(), Expires: time.Now().UTC().Add(time.Hour),
+		Secrets: []keyring.Secret{{Pepper: pepper.ID(), Sum: sum[:]}},
+	}, token.Reveal()
+}
+
+func encode(t testing.TB, r *keyring.Record, pepper *apikey.Pepper) []byte {
+	t.Helper()
+	text, err := keyring.Encode(r, pepper)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// TestOrderOfNews checks which of two revisions of a key counts: the active one
+// is applied first, and then one that is revoked, or the other way round.
+func TestOrderOfNews(t *testing.T) {
+	t.Parallel()
+	type news struct {
+		revision uint64
+		revoked  bool
+		own      bool // written by this process, and not told by the watch
+		broken   bool // the watch breaks before
+		deleted  bool
+	}
+	const (
+		good    = auditv1.Reason_REASON_UNSPECIFIED
+		revoked = auditv1.Reason_REASON_CREDENTIAL_REVOKED
+		unknown = auditv1.Reason_REASON_CREDENTIAL_UNKNOWN
+	)
+	tests := []struct {
+		name string
+		news []news
+		want auditv1.Reason
+	}{
+		{"a newer revision counts", []news{{revision: 1}, {revision: 2, revoked: true}}, revoked},
+		{"an own revision counts before the watch tells of an older one", []news{{revision: 2, revoked: true, own: true}, {revision: 1}}, revoked},
+		{"an own revision that is older does not count", []news{{revision: 2, revoked: true}, {revision: 1, own: true}}, revoked},
+		{"the store counts after a break, even with an older revision", []news{{revision: 9}, {revision: 1, revoked: true, broken: true}}, revoked},
+		{"a key that is gone is unknown", []news{{revision: 1}, {deleted: true}}, unknown},
+		{"a key that comes back is known", []news{{revision: 1}, {revision: 2, deleted: true}, {revision: 3}}, good},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			pepper := newPepper()
+			ring := keyring.New("dev", pepper, time.Minute)
+			r, text := record(pepper)
+			ring.Synced(true)
+			for _, n := range tt.news {
+				next := *r
+				if n.revoked {
+					next.Revoked = time.Now().UTC()
+				}
+				if n.broken {
+					ring.Synced(false)
+				}
+				switch {
+				case n.own:
+					ring.Put(&next, n.revision)
+				default:
+					if err := ring.Apply(r.ID, encode(t, &next, pepper), n.revision, n.deleted); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if n.broken {
+					ring.Synced(true)
+				}
+			}
+			if _, got, _, err := ring.Verify(text, "", time.Now()); err != nil || got != tt.want {
+				t.Errorf("got %v, %v; want %v", got, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestRecordOfAnotherKeyIsRefused(t *testing.T) {
+	t.Parallel()
+	pepper := newPepper()
+	ring := keyring.New("dev", pepper, time.Minute)
+	ring.Synced(true)
+	r, text := record(pepper)
+	if err := ring.Apply("0123456789", encode(t, r, pepper), 1, false); err == nil {
+		t.Error("got no error for a record under another id")
+	}
+	if k, _, _, err := ring.Verify(text, "", time.Now()); err != nil || k != nil {
+		t.Errorf("got %v, %v; want nothing", k, err)
+	}
+}
+
+func TestUseThatIsKnownBeforeTheKey(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		pepper := newPepper()
+		ring := keyring.New("dev", pepper, time.Minute)
+		r, _ := record(pepper)
+		if err := ring.Apply("use."+r.ID, []byte(`{"time":"1999-12-31T00:00:00Z","tool":"echo"}`), 1, false); err != nil {
+			t.Fatal(err)
+		}
+		if err := ring.Apply(r.ID, encode(t, r, pepper), 2, false); err != nil {
+			t.Fatal(err)
+		}
+		k := ring.Get(r.ID)
+		if got := k.Describe(time.Now()).GetLastUse().GetTool(); got != "echo" {
+			t.Errorf("got last use of %q, want echo", got)
+		}
+		k.Touch(time.Now(), "other", "")
+		if err := ring.Apply("use."+r.ID, []byte(`{"time":"1999-12-31T00:00:01Z","tool":"late"}`), 3, false); err != nil {
+			t.Fatal(err)
+		}
+		if got := k.Describe(time.Now()); got.GetLastUse().GetTool() != "other" || got.GetState() != authv1.KeyState_KEY_STATE_ACTIVE {
+			t.Errorf("got %v, want the newer use", got)
+		}
+	})
+}
+
+func FuzzDecode(f *testing.F) {
+	pepper := newPepper()
+	r, _ := record(pepper)
+	f.Add(encode(f, r, pepper))
+	f.Add([]byte(`{"v":1,"pepper":"","seal":"","record":{}}`))
+	f.Add([]byte(`{}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		r, err := keyring.Decode(text, pepper)
+		if err != nil {
+			return
+		}
+		if again, err := keyring.Decode(encode(t, r, pepper), pepper); err != nil || again.ID != r.ID {
+			t.Errorf("a record does not survive: %v, %v", again, err)
+		}
+	})
+}
+
+func BenchmarkVerify(b *testing.B) {
+	pepper := newPepper()
+	ring := keyring.New("dev", pepper, time.Hour)
+	ring.Synced(true)
+	r, text := record(pepper)
+	ring.Put(r, 1)
+	now := time.Now()
+	b.ReportAllocs()
+	for b.Loop() {
+		if k, _, _, err := ring.Verify(text, "", now); k == nil || err != nil {
+			b.Fatal(err)
+		}
+	}
+}

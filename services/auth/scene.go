@@ -1,0 +1,129 @@
+package auth
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sallyport-mcp/sallyport/pkg/bus"
+	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
+	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
+	"github.com/sallyport-mcp/sallyport/services/auth/internal/policy"
+)
+
+// catalogueKey is the one entry of the bucket.
+const catalogueKey = "current"
+
+// maxMatches bounds what is remembered. Past it all is forgotten, which costs
+// some microseconds per caller and tool.
+const maxMatches = 1 << 16
+
+// scene is what decisions are made by, but for the caller: policies and tools.
+// Both change as a whole and never while a decision looks at them.
+type scene struct {
+	mu  sync.Mutex // of those who change it
+	now atomic.Pointer[backdrop]
+}
+
+// backdrop is a scene at one moment.
+type backdrop struct {
+	set   *policy.Set
+	tools map[string]*tool // nil: not known yet
+
+	mu      sync.RWMutex
+	matches map[matchKey]*policy.Match
+}
+
+// tool is a tool as decisions need it.
+type tool struct {
+	object *policy.Object
+	digest []byte
+	cost   uint32
+}
+
+// matchKey compares pointers: a changed key or tool is another one.
+type matchKey struct {
+	subject *policy.Subject
+	action  authv1.Action
+	object  *policy.Object
+}
+
+func newScene(set *policy.Set) *scene {
+	s := new(scene)
+	s.now.Store(&backdrop{set: set, matches: make(map[matchKey]*policy.Match)})
+	return s
+}
+
+func (s *scene) current() *backdrop { return s.now.Load() }
+
+// change makes a new backdrop of the current one.
+func (s *scene) change(edit func(*backdrop)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.now.Load()
+	b := &backdrop{set: old.set, tools: old.tools, matches: make(map[matchKey]*policy.Match)}
+	edit(b)
+	s.now.Store(b)
+}
+
+// match remembers which policies matter to a caller's use of a tool.
+func (b *backdrop) match(subject *policy.Subject, action authv1.Action, object *policy.Object) *policy.Match {
+	k := matchKey{subject, action, object}
+	b.mu.RLock()
+	m := b.matches[k]
+	b.mu.RUnlock()
+	if m != nil {
+		return m
+	}
+	m = b.set.Match(subject, actions[action].policy, object)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.matches) >= maxMatches {
+		clear(b.matches)
+	}
+	b.matches[k] = m
+	return m
+}
+
+// onCatalogue takes the catalogue that the executor has published. When no news
+// arrive the old one stays in use, which is safe: a grant names the digest of
+// the tool that policies saw, and the executor refuses it for another.
+func (s *Service) onCatalogue(e bus.Entry) {
+	if e.Key != catalogueKey {
+		return
+	}
+	if e.Deleted {
+		s.scene.change(func(b *backdrop) { b.tools = nil })
+		s.log.Warn("the catalogue of tools is gone, calls are refused")
+		return
+	}
+	tools, err := readCatalogue(e.Value)
+	if err != nil {
+		s.log.Error("the catalogue of tools cannot be read, the old one stays", "err", err)
+		return
+	}
+	s.scene.change(func(b *backdrop) { b.tools = tools })
+}
+
+func readCatalogue(text []byte) (map[string]*tool, error) {
+	c := new(executorv1.Catalogue)
+	if err := proto.Unmarshal(text, c); err != nil {
+		return nil, fmt.Errorf("read catalogue: %w", err)
+	}
+	tools := make(map[string]*tool, len(c.GetEntries()))
+	for _, e := range c.GetEntries() {
+		if tools[e.GetName()] != nil {
+			// Two tools of one name: policies could decide about one and the
+			// other be called.
+			return nil, fmt.Errorf("read catalogue: two tools are called %q", e.GetName())
+		}
+		tools[e.GetName()] = &tool{
+			object: policy.NewTool(e),
+			digest: e.GetDigest(),
+			cost:   max(1, e.GetOptions().GetCost()),
+		}
+	}
+	return tools, nil
+}
