@@ -2,12 +2,15 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 
 	"github.com/fullstorydev/grpchan"
 	"github.com/fullstorydev/grpchan/inprocgrpc"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/stats"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -36,7 +39,17 @@ func (s Server) Local(caller string, client stats.Handler, register func(grpc.Se
 		ch.WithClientStatsHandler(client)
 	}
 	register(ch)
-	return grpchan.InterceptClientConnStream(grpchan.InterceptClientConnUnary(ch, Deadline, Receive), ReceiveStream)
+	return grpchan.InterceptClientConnStream(grpchan.InterceptClientConnUnary(ch, Deadline, Receive, ended), ReceiveStream)
+}
+
+// ended tells of a call whose context has ended what a connection over the
+// network tells. The channel says io.EOF when the server has left first.
+func ended(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	err := call(ctx, method, req, reply, cc, opts...)
+	if errors.Is(err, io.EOF) && ctx.Err() != nil {
+		return status.FromContextError(ctx.Err()).Err()
+	}
+	return err
 }
 
 type roleStream struct {

@@ -32,6 +32,9 @@ func (s service) Peek(ctx context.Context, req *quotav1.PeekRequest) (*quotav1.P
 		s.seen <- ctx
 	}
 	switch req.GetSubject().GetAttributes()["do"] {
+	case "wait":
+		<-ctx.Done()
+		return nil, ctx.Err()
 	case "panic":
 		panic("secret")
 	case "fail":
@@ -150,6 +153,23 @@ func TestDeadlineAndMetadataCrossButValuesDoNot(t *testing.T) {
 		}
 		if md, _ := metadata.FromIncomingContext(got); len(md.Get("m")) != 1 {
 			t.Errorf("%s: metadata %v", shape, md)
+		}
+	}
+}
+
+func TestCanceledCallIsCanceledInBothShapes(t *testing.T) {
+	t.Parallel()
+	seen := make(chan context.Context)
+	for shape, client := range shapes(t, "edge", service{seen: seen}) {
+		for range 50 { // who leaves first is a matter of luck
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				<-seen
+				cancel()
+			}()
+			if _, err := client.Peek(ctx, peek("wait")); status.Code(err) != codes.Canceled {
+				t.Fatalf("%s: got %v, want Canceled", shape, err)
+			}
 		}
 	}
 }

@@ -1,0 +1,21 @@
+package sqlquery
+
+import (
+	"context"
+
+	sqlqueryv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tools/sqlquery/v1"
+	"github.com/sallyport-mcp/sallyport/services/tools/sqlquery/internal/table"
+)
+
+// RunSqlQuery implements [sqlqueryv1.SqlQueryServiceServer].
+func (s *Service) RunSqlQuery(ctx context.Context, req *sqlqueryv1.RunSqlQueryRequest) (*sqlqueryv1.RunSqlQueryResponse, error) {
+	args, err := table.Args(req.GetParameters())
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.query(ctx, req.GetQuery(), args)
+	if err != nil {
+		return nil, err
+	}
+	return t.Response(), nil
+}

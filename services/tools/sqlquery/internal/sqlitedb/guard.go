@@ -1,0 +1,107 @@
+package sqlitedb
+
+import (
+	"fmt"
+	"strings"
+
+	"modernc.org/sqlite"
+)
+
+// policy is what queries may do. It never changes, and names are in lower case.
+type policy struct {
+	tables    map[string]bool
+	hidden    map[string]bool // table.column
+	functions map[string]bool
+}
+
+func newPolicy(cfg Config) *policy {
+	return &policy{tables: set(cfg.Tables), hidden: set(cfg.Hidden), functions: set(cfg.Functions)}
+}
+
+func set(names []string) map[string]bool {
+	out := make(map[string]bool, len(names))
+	for _, n := range names {
+		out[strings.ToLower(n)] = true
+	}
+	return out
+}
+
+// guard is the authorizer of one connection. It denies what it does not know.
+type guard struct {
+	policy  *policy
+	own     bool   // a statement of ours is being compiled
+	refused string // the first thing that was denied, in words
+}
+
+// trusted runs a statement of this package, for which the guard stands aside.
+func (g *guard) trusted(run func() error) error {
+	g.own = true
+	defer func() { g.own = false }()
+	return run()
+}
+
+// authorize implements [sqlite.AuthorizerFn]. It runs within the call that
+// compiles the statement, hence needs no lock.
+func (g *guard) authorize(action sqlite.AuthorizerActionCode, arg1, arg2, database, _ string) sqlite.AuthorizerReturnCode {
+	if g.own {
+		return sqlite.AuthorizerOK
+	}
+	// The name of the view or subquery that asks is not looked at: a query can
+	// choose it.
+	switch action {
+	case sqlite.AuthSelect, sqlite.AuthRecursive:
+		return sqlite.AuthorizerOK
+	case sqlite.AuthFunction:
+		if g.policy.functions[strings.ToLower(arg2)] {
+			return sqlite.AuthorizerOK
+		}
+		return g.deny("calling function " + arg2)
+	case sqlite.AuthRead:
+		name := strings.ToLower(arg1)
+		if database == "" && arg2 == "" {
+			// A table of which no column is used, or a subquery: SQLite does not
+			// tell which. The check of the program does.
+			return sqlite.AuthorizerOK
+		}
+		if !g.policy.tables[name] || database != "main" && database != "" {
+			return g.deny("reading table " + arg1)
+		}
+		if g.policy.hidden[name+"."+strings.ToLower(arg2)] {
+			return sqlite.AuthorizerIgnore // reads as NULL, so that SELECT * works
+		}
+		return sqlite.AuthorizerOK
+	}
+	return g.deny(inWords(action, arg1, arg2))
+}
+
+func (g *guard) deny(what string) sqlite.AuthorizerReturnCode {
+	if g.refused == "" {
+		g.refused = what
+	}
+	return sqlite.AuthorizerDeny
+}
+
+// inWords says what an action does.
+func inWords(action sqlite.AuthorizerActionCode, arg1, arg2 string) string {
+	switch action {
+	case sqlite.AuthInsert:
+		return "inserting into table " + arg1
+	case sqlite.AuthUpdate:
+		return fmt.Sprintf("updating column %s of table %s", arg2, arg1)
+	case sqlite.AuthDelete:
+		return "deleting from table " + arg1
+	case sqlite.AuthPragma:
+		return "PRAGMA " + arg1
+	case sqlite.AuthAttach:
+		return "attaching a database"
+	case sqlite.AuthDetach:
+		return "detaching a database"
+	case sqlite.AuthTransaction, sqlite.AuthSavepoint:
+		return "controlling transactions"
+	case sqlite.AuthAlterTable, sqlite.AuthReindex, sqlite.AuthAnalyze:
+		return "changing the schema"
+	case sqlite.AuthCreateVTable, sqlite.AuthDropVTable:
+		return "virtual tables"
+	}
+	return "changing the database" // all other actions create or drop something
+}
