@@ -30,9 +30,10 @@ type Reason int32
 
 const (
 	Reason_REASON_UNSPECIFIED Reason = 0
-	// No customer has this id.
+	// NOT_FOUND: no customer has this id.
 	Reason_REASON_CUSTOMER_UNKNOWN Reason = 1
-	// The database cannot be reached or did not commit; nothing was changed.
+	// UNAVAILABLE: the database cannot be reached or did not commit. Unless the
+	// connection was lost during the commit itself, nothing was changed.
 	Reason_REASON_DATABASE Reason = 2
 )
 

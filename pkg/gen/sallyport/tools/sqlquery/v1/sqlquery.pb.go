@@ -31,17 +31,19 @@ type Reason int32
 
 const (
 	Reason_REASON_UNSPECIFIED Reason = 0
-	// Not a read, or out of what may be read.
+	// PERMISSION_DENIED: not a read, or out of what may be read.
 	Reason_REASON_REFUSED Reason = 1
-	// The engine says that the query is wrong.
+	// INVALID_ARGUMENT: the engine says that the query is wrong.
 	Reason_REASON_QUERY Reason = 2
-	// It took too long.
+	// DEADLINE_EXCEEDED: it took too long.
 	Reason_REASON_TIMEOUT Reason = 3
-	// The result is too large.
+	// RESOURCE_EXHAUSTED: a value, the result or what the engine must keep on the
+	// way to it is too large.
 	Reason_REASON_TOO_LARGE Reason = 4
-	// The database cannot be reached.
+	// UNAVAILABLE: the database cannot be reached.
 	Reason_REASON_DATABASE Reason = 5
-	// A parameter is of a type that cannot be bound, or their number is wrong.
+	// INVALID_ARGUMENT: a parameter is of a type that cannot be bound, or their
+	// number is wrong.
 	Reason_REASON_PARAMETERS Reason = 6
 )
 

@@ -32,8 +32,8 @@ const (
 type SqlQueryServiceClient interface {
 	// Runs one read-only SQL query (SELECT, or WITH … SELECT) and returns the rows.
 	// Anything else is refused by the database engine itself. Pass values as
-	// parameters with ? placeholders ($1 on PostgreSQL) instead of writing them
-	// into the text. The demo database has the tables customers, orders and
+	// parameters with ? placeholders ($1 on PostgreSQL; no named ones) instead of
+	// writing them into the text. The demo database has the tables customers, orders and
 	// products.
 	RunSqlQuery(ctx context.Context, in *RunSqlQueryRequest, opts ...grpc.CallOption) (*RunSqlQueryResponse, error)
 }
@@ -64,8 +64,8 @@ func (c *sqlQueryServiceClient) RunSqlQuery(ctx context.Context, in *RunSqlQuery
 type SqlQueryServiceServer interface {
 	// Runs one read-only SQL query (SELECT, or WITH … SELECT) and returns the rows.
 	// Anything else is refused by the database engine itself. Pass values as
-	// parameters with ? placeholders ($1 on PostgreSQL) instead of writing them
-	// into the text. The demo database has the tables customers, orders and
+	// parameters with ? placeholders ($1 on PostgreSQL; no named ones) instead of
+	// writing them into the text. The demo database has the tables customers, orders and
 	// products.
 	RunSqlQuery(context.Context, *RunSqlQueryRequest) (*RunSqlQueryResponse, error)
 	mustEmbedUnimplementedSqlQueryServiceServer()
