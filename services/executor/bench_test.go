@@ -1,0 +1,78 @@
+package executor_test
+
+import (
+	"context"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
+	"github.com/sallyport-mcp/sallyport/services/executor"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/tooltest"
+)
+
+// parrotConn is a tool service without a transport: it answers echo with its
+// request, through the encoding as a network would.
+type parrotConn struct{ grpc.ClientConnInterface }
+
+func (parrotConn) Invoke(_ context.Context, _ string, args, reply any, _ ...grpc.CallOption) error {
+	raw, err := proto.Marshal(args.(proto.Message))
+	if err != nil {
+		return err
+	}
+	return proto.Unmarshal(raw, reply.(proto.Message))
+}
+
+// sink is the server's side of a call that keeps nothing.
+type sink struct {
+	grpc.ServerStream
+	ctx  context.Context
+	last *executorv1.CallResponse
+}
+
+func (s *sink) Context() context.Context { return s.ctx }
+
+func (s *sink) Send(m *executorv1.CallResponse) error {
+	s.last = m
+	return nil
+}
+
+// direct starts an executor and returns the service itself.
+func direct(b *testing.B) *executor.Service {
+	b.Helper()
+	s := start(b)
+	s.connect("basics:1", parrotConn{})
+	s.announce("basics", "1", "basics:1", tooltest.Image(b, "basics"), "add_numbers", "echo")
+	s.audit.discard = true
+	return s.service
+}
+
+// A whole call but for the transports on both sides.
+func BenchmarkCall(b *testing.B) {
+	svc := direct(b)
+	req := granted(b, "echo", `{"text":"The quick brown fox jumps over the lazy dog."}`)
+	stream := &sink{ctx: b.Context()}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := svc.Call(req, stream); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if stream.last.GetResult().GetRefusal() != nil {
+		b.Fatal(stream.last)
+	}
+}
+
+// The worst that arguments can ask for is cheap too.
+func BenchmarkCallRefused(b *testing.B) {
+	svc := direct(b)
+	req := granted(b, "echo", `{"txt":"The quick brown fox"}`)
+	stream := &sink{ctx: b.Context()}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := svc.Call(req, stream); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

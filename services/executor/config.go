@@ -1,0 +1,92 @@
+package executor
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+)
+
+// Config is the section "executor" of the roles in the configuration file.
+type Config struct {
+	// Services are servers that do not announce themselves. They are asked by
+	// gRPC server reflection, so their tools have no descriptions.
+	Services []ServiceConfig `yaml:"services"`
+	// ReflectionInterval is how often such servers are asked again.
+	ReflectionInterval time.Duration `yaml:"reflection_interval"`
+	// GrantKeyFiles hold the keys that auth signs grants with, 32 bytes each.
+	// More than one lets a key be replaced. None means secrets/grant.key in the
+	// state folder.
+	GrantKeyFiles []string `yaml:"grant_key_files"`
+	// DefaultTimeout bounds calls of tools that do not say how long they take.
+	DefaultTimeout time.Duration `yaml:"default_timeout"`
+	// AuditTimeout is how long a destructive call waits for the acknowledgement
+	// of its intent.
+	AuditTimeout time.Duration `yaml:"audit_timeout"`
+	// MaxResultBytes bounds a result's JSON.
+	MaxResultBytes int `yaml:"max_result_bytes"`
+	// MaxInFlight bounds the calls to one tool service at a time.
+	MaxInFlight int `yaml:"max_in_flight"`
+	// MaxUsedGrants bounds the memory of grants that were used up. Destructive
+	// tools are refused while it is full.
+	MaxUsedGrants int `yaml:"max_used_grants"`
+}
+
+// ServiceConfig names a server.
+type ServiceConfig struct {
+	// Name of the tool service: "customers".
+	Name string `yaml:"name"`
+	// Address is a gRPC target.
+	Address string `yaml:"address"`
+}
+
+// DefaultConfig returns the values that hold where the file is silent.
+func DefaultConfig() Config {
+	return Config{
+		ReflectionInterval: 30 * time.Second,
+		DefaultTimeout:     10 * time.Second,
+		AuditTimeout:       2 * time.Second,
+		MaxResultBytes:     1 << 20,
+		MaxInFlight:        256,
+		MaxUsedGrants:      100000,
+	}
+}
+
+var serviceName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
+
+// Validate reports every mistake at once.
+func (c Config) Validate() error {
+	var errs []error
+	for i, s := range c.Services {
+		if !serviceName.MatchString(s.Name) {
+			errs = append(errs, fmt.Errorf("services[%d].name: %q must match %s", i, s.Name, serviceName))
+		}
+		if s.Address == "" {
+			errs = append(errs, fmt.Errorf("services[%d].address: missing", i))
+		}
+	}
+	for i, f := range c.GrantKeyFiles {
+		if f == "" {
+			errs = append(errs, fmt.Errorf("grant_key_files[%d]: empty", i))
+		}
+	}
+	between := func(name string, d, low, high time.Duration) {
+		if d < low || d > high {
+			errs = append(errs, fmt.Errorf("%s: %v must be %v to %v", name, d, low, high))
+		}
+	}
+	between("reflection_interval", c.ReflectionInterval, time.Second, 24*time.Hour)
+	between("default_timeout", c.DefaultTimeout, time.Millisecond, time.Hour)
+	between("audit_timeout", c.AuditTimeout, time.Millisecond, time.Minute)
+	// A result is sent twice, as data and as text, within 8 MiB at most.
+	if c.MaxResultBytes < 1024 || c.MaxResultBytes > 4<<20 {
+		errs = append(errs, fmt.Errorf("max_result_bytes: %d must be 1024 to %d", c.MaxResultBytes, 4<<20))
+	}
+	if c.MaxInFlight < 1 {
+		errs = append(errs, fmt.Errorf("max_in_flight: %d must be positive", c.MaxInFlight))
+	}
+	if c.MaxUsedGrants < 1 {
+		errs = append(errs, fmt.Errorf("max_used_grants: %d must be positive", c.MaxUsedGrants))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,31 @@
+package executor_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/sallyport-mcp/sallyport/services/executor"
+)
+
+func TestConfig(t *testing.T) {
+	t.Parallel()
+	if err := executor.DefaultConfig().Validate(); err != nil {
+		t.Errorf("the defaults: %v", err)
+	}
+	bad := executor.Config{Services: []executor.ServiceConfig{{Name: "Bad Name"}}, GrantKeyFiles: []string{""}}
+	err := bad.Validate()
+	if err == nil {
+		t.Fatal("Validate accepts everything")
+	}
+	for _, want := range []string{
+		"services[0].name", "services[0].address", "grant_key_files[0]", "reflection_interval", "default_timeout",
+		"audit_timeout", "max_result_bytes", "max_in_flight", "max_used_grants",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("Validate does not tell of %s: %v", want, err)
+		}
+	}
+	if _, err := executor.New(executor.Options{Config: bad}); err == nil {
+		t.Error("New accepts a bad configuration")
+	}
+}

@@ -1,0 +1,218 @@
+package catalogue
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+)
+
+// Why no replica was given out.
+var (
+	ErrBusy = errors.New("too many calls in flight")
+	ErrDown = errors.New("no replica can be reached")
+)
+
+// Pool is the replicas that can be called.
+type Pool struct {
+	replicas atomic.Pointer[[]*replica]
+	next     atomic.Uint32
+	inFlight *bulkhead
+}
+
+// bulkhead bounds the calls to one service, whichever its replicas.
+type bulkhead struct {
+	max int64
+	n   atomic.Int64
+}
+
+func (b *bulkhead) enter() bool {
+	if b.n.Add(1) > b.max {
+		b.n.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (b *bulkhead) exit() { b.n.Add(-1) }
+
+// Available reports whether a replica is thought to be up.
+func (p *Pool) Available() bool {
+	for _, r := range *p.replicas.Load() {
+		if !r.down.Load() {
+			return true
+		}
+	}
+	return false
+}
+
+// Take gives out replicas one after the other, first those that are up; if none
+// is, any, since it may be back. The lease must be released.
+func (p *Pool) Take() (*Lease, error) {
+	if !p.inFlight.enter() {
+		return nil, ErrBusy
+	}
+	if r := p.pick(nil); r != nil {
+		return &Lease{pool: p, replica: r}, nil
+	}
+	p.inFlight.exit()
+	return nil, ErrDown
+}
+
+// pick returns a replica other than not that has been acquired, or nil.
+func (p *Pool) pick(not *replica) *replica {
+	all := *p.replicas.Load()
+	start := int(p.next.Add(1))
+	for _, whichever := range []bool{false, true} {
+		for i := range all {
+			r := all[(start+i)%len(all)]
+			if r != not && (whichever || !r.down.Load()) && r.acquire() {
+				return r
+			}
+		}
+	}
+	return nil
+}
+
+// Lease is the use of one replica for one call.
+type Lease struct {
+	pool    *Pool
+	replica *replica
+}
+
+// Conn returns the connection to the replica.
+func (l *Lease) Conn() grpc.ClientConnInterface { return l.replica.conn }
+
+// Other moves on to another replica, because this one cannot be reached. It
+// reports false if there is none.
+func (l *Lease) Other() bool {
+	r := l.pool.pick(l.replica)
+	if r == nil {
+		return false
+	}
+	l.replica.release()
+	l.replica = r
+	return true
+}
+
+// Failed says that the replica could not be reached: it is passed over until it
+// answers again.
+func (l *Lease) Failed() { l.replica.fail() }
+
+// Release ends the lease.
+func (l *Lease) Release() {
+	l.replica.release()
+	l.pool.inFlight.exit()
+}
+
+// replica is one process that can be called.
+type replica struct {
+	conn      Conn
+	down      atomic.Bool
+	ctx       context.Context // ends when the replica is retired
+	cancel    context.CancelFunc
+	catalogue *Catalogue
+
+	mu      sync.Mutex
+	uses    int
+	retired bool
+}
+
+func (c *Catalogue) newReplica(ctx context.Context, conn Conn) *replica {
+	r := &replica{conn: conn, catalogue: c}
+	r.ctx, r.cancel = context.WithCancel(ctx)
+	return r
+}
+
+func (r *replica) acquire() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.retired {
+		return false
+	}
+	r.uses++
+	return true
+}
+
+func (r *replica) release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.uses--; r.uses == 0 && r.retired {
+		r.close()
+	}
+}
+
+// retire closes the connection when the last call has ended.
+func (r *replica) retire() {
+	r.cancel()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.retired && r.uses == 0 {
+		r.close()
+	}
+	r.retired = true
+}
+
+func (r *replica) close() {
+	if err := r.conn.Close(); err != nil {
+		r.catalogue.log.Warn("close connection", "err", err)
+	}
+}
+
+// fail marks the replica as down, and probes it until it is up or retired.
+func (r *replica) fail() {
+	if !r.down.CompareAndSwap(false, true) {
+		return
+	}
+	r.catalogue.mu.Lock()
+	defer r.catalogue.mu.Unlock()
+	if r.catalogue.closed {
+		return // nobody would wait for the goroutine
+	}
+	r.catalogue.rebuild()
+	r.catalogue.tasks.Go(r.revive)
+}
+
+func (r *replica) revive() {
+	for wait := 100 * time.Millisecond; pause(r.ctx, wait); wait = min(2*wait, 5*time.Second) {
+		if r.probe() {
+			r.down.Store(false)
+			r.catalogue.refresh()
+			return
+		}
+	}
+}
+
+// probe reports whether the replica answers. One that has no health service,
+// or does not let us ask it, answers too.
+func (r *replica) probe() bool {
+	ctx, cancel := context.WithTimeout(r.ctx, time.Second)
+	defer cancel()
+	resp, err := healthv1.NewHealthClient(r.conn).Check(ctx, &healthv1.HealthCheckRequest{})
+	switch status.Code(err) {
+	case codes.OK:
+		return resp.GetStatus() == healthv1.HealthCheckResponse_SERVING
+	case codes.Unimplemented, codes.PermissionDenied, codes.NotFound:
+		return true
+	}
+	return false
+}
+
+// pause waits for about d. It reports false when ctx ends first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d/2 + rand.N(d))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

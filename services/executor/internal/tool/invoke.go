@@ -1,0 +1,110 @@
+package tool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/sallyport-mcp/sallyport/pkg/fault"
+	toolv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/transcode"
+)
+
+// ErrTooLarge says that a result is larger than it may be.
+var ErrTooLarge = transcode.ErrTooLarge
+
+// ErrInvalid says that a result is not what the tool's own contract promises.
+var ErrInvalid = errors.New("the result breaks the tool's own rules")
+
+// ErrNotSent is joined to an error of a call that never left the process.
+var ErrNotSent = errors.New("not sent")
+
+// Invoke calls the tool over conn and returns the result as a JSON object of at
+// most limit bytes. Progress is called for each message that a stream sends
+// before its result.
+//
+// An error is the tool's own, as gRPC gave it, or one of this package.
+func (t *Tool) Invoke(ctx context.Context, conn grpc.ClientConnInterface, req proto.Message, limit int, progress func(n int) error) ([]byte, error) {
+	resp, err := t.receive(ctx, conn, req, limit, progress)
+	if err != nil {
+		return nil, err
+	}
+	broken, err := t.checkOut.Check(resp)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if len(broken) > 0 {
+		return nil, fmt.Errorf("%w: %s %s", ErrInvalid, broken[0].GetPointer(), broken[0].GetMessage())
+	}
+	out, err := t.out.Encode(resp, limit)
+	if err != nil && !errors.Is(err, ErrTooLarge) {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return out, err
+}
+
+func (t *Tool) receive(ctx context.Context, conn grpc.ClientConnInterface, req proto.Message, limit int, progress func(int) error) (*dynamicpb.Message, error) {
+	// JSON may be shorter than the message it is made of, but not by much.
+	size := grpc.MaxCallRecvMsgSize(4 * limit)
+	if t.stream != toolv1.Stream_STREAM_UNSPECIFIED {
+		return t.collect(ctx, conn, req, limit, progress, size)
+	}
+	resp := t.out.New()
+	var to peer.Peer
+	if err := conn.Invoke(ctx, t.method, req, resp, size, grpc.Peer(&to)); err != nil {
+		if err = fault.Receive(err); to.Addr == nil {
+			err = errors.Join(ErrNotSent, err)
+		}
+		return nil, err
+	}
+	return resp, nil
+}
+
+// collect reads a stream: the result is its last message, or all of them
+// merged.
+func (t *Tool) collect(ctx context.Context, conn grpc.ClientConnInterface, req proto.Message, limit int, progress func(int) error, opts ...grpc.CallOption) (*dynamicpb.Message, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the stream, however this ends
+	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, t.method, opts...)
+	if err != nil {
+		return nil, errors.Join(ErrNotSent, fault.Receive(err))
+	}
+	if err := stream.SendMsg(req); err != nil && !errors.Is(err, io.EOF) { // EOF: the error comes by RecvMsg
+		return nil, fault.Receive(err)
+	}
+	if err := stream.CloseSend(); err != nil {
+		return nil, fault.Receive(err)
+	}
+	var result *dynamicpb.Message
+	for n, size := 0, 0; ; n++ {
+		m := t.out.New()
+		switch err := stream.RecvMsg(m); {
+		case errors.Is(err, io.EOF) && result == nil:
+			return nil, fmt.Errorf("%w: no message", ErrInvalid)
+		case errors.Is(err, io.EOF):
+			return result, nil
+		case err != nil:
+			return nil, fault.Receive(err)
+		case result == nil:
+			result = m
+		case t.stream == toolv1.Stream_STREAM_PARTS:
+			proto.Merge(result, m)
+		default:
+			if err := progress(n); err != nil {
+				return nil, err
+			}
+			result = m
+		}
+		if t.stream == toolv1.Stream_STREAM_PARTS {
+			if size += proto.Size(m); size > 4*limit {
+				return nil, ErrTooLarge
+			}
+		}
+	}
+}

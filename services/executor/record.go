@@ -1,0 +1,109 @@
+package executor
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
+)
+
+// event is what all events of a call have in common.
+func (c *call) event() *auditv1.Event {
+	return &auditv1.Event{
+		DecisionId: c.grant.GetDecisionId(),
+		Actor:      actor(c.grant),
+		Action:     "tools/call",
+		Target:     c.request.GetTool(),
+	}
+}
+
+// record says how the call ended. It is too late to refuse anything, so a
+// failure is only logged.
+func (c *call) record(ctx context.Context, end ending) {
+	outcome := &auditv1.Outcome{Status: end.status, Reason: end.reason}
+	if end.duration > 0 {
+		outcome.Duration = durationpb.New(end.duration)
+	}
+	if len(end.json) > 0 {
+		sum := sha256.Sum256(end.json)
+		outcome.ResultBytes, outcome.ResultSha256 = uint64(len(end.json)), sum[:]
+	}
+	e := c.event()
+	e.What = &auditv1.Event_Outcome{Outcome: outcome}
+	if err := c.service.audit.Record(context.WithoutCancel(ctx), e); err != nil {
+		c.service.log.ErrorContext(ctx, "an outcome could not be recorded",
+			"decision", c.grant.GetDecisionId(), "tool", c.request.GetTool(), "status", end.status.String(), "err", err)
+	}
+	// Only names from the catalogue: a caller must not be able to make series.
+	if c.entry != nil {
+		c.service.metrics.ended(context.WithoutCancel(ctx), c.entry.Name(), end)
+	}
+}
+
+// metrics are the service's own measurements.
+type metrics struct {
+	calls    metric.Int64Counter
+	duration metric.Float64Histogram
+	refused  metric.Int64Counter
+	sets     sync.Map // of [2]string, tool and outcome, to metric.MeasurementOption
+}
+
+func newMetrics(m metric.Meter) (*metrics, error) {
+	calls, err := m.Int64Counter("sallyport.tool.calls",
+		metric.WithUnit("{call}"), metric.WithDescription("Tool calls by how they ended."))
+	if err != nil {
+		return nil, fmt.Errorf("make metrics: %w", err)
+	}
+	duration, err := m.Float64Histogram("sallyport.tool.duration",
+		metric.WithUnit("s"), metric.WithDescription("Time in tool services."),
+		metric.WithExplicitBucketBoundaries(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30))
+	if err != nil {
+		return nil, fmt.Errorf("make metrics: %w", err)
+	}
+	refused, err := m.Int64Counter("sallyport.catalogue.refused",
+		metric.WithUnit("{entry}"), metric.WithDescription("Announcements and tools that were not taken in."))
+	if err != nil {
+		return nil, fmt.Errorf("make metrics: %w", err)
+	}
+	return &metrics{calls: calls, duration: duration, refused: refused}, nil
+}
+
+func (m *metrics) ended(ctx context.Context, tool string, end ending) {
+	outcome := "OK"
+	if end.status != auditv1.Status_STATUS_OK {
+		outcome = reasonName(end.reason)
+	}
+	key := [2]string{tool, outcome}
+	set, ok := m.sets.Load(key)
+	if !ok {
+		set, _ = m.sets.LoadOrStore(key, metric.WithAttributeSet(attribute.NewSet(
+			attribute.String("tool", tool), attribute.String("outcome", outcome))))
+	}
+	attributes := set.(metric.MeasurementOption)
+	m.calls.Add(ctx, 1, attributes)
+	if end.duration > 0 {
+		m.duration.Record(ctx, end.duration.Seconds(), attributes)
+	}
+}
+
+// reasonName is a reason as people see it.
+func reasonName(r auditv1.Reason) string { return strings.TrimPrefix(r.String(), "REASON_") }
+
+// clip keeps a text within n bytes.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
