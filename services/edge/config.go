@@ -1,0 +1,143 @@
+package edge
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/sallyport-mcp/sallyport/services/edge/internal/clientaddr"
+)
+
+// Config is the edge's section of the configuration file, roles.edge.
+type Config struct {
+	// Listen is the address to serve MCP on. Port 0 takes any free port; "fd:3"
+	// is a socket inherited from the parent process.
+	Listen string `yaml:"listen"`
+	// TLSCert and TLSKey are files in PEM. Both or neither; without them the
+	// edge speaks plain HTTP/1.1, which is for loopback or behind a proxy.
+	TLSCert string `yaml:"tls_cert"`
+	TLSKey  string `yaml:"tls_key"`
+	// AllowedHosts are the names that clients may use for this server. An entry
+	// without a port allows any.
+	AllowedHosts []string `yaml:"allowed_hosts"`
+	// AllowedOrigins are web origins, such as https://app.example.com, whose
+	// pages may call besides those of this server itself.
+	AllowedOrigins []string `yaml:"allowed_origins"`
+	// TrustedProxies are addresses or networks whose X-Forwarded-For is believed.
+	TrustedProxies []string `yaml:"trusted_proxies"`
+
+	// MaxBodyBytes bounds the body of a request.
+	MaxBodyBytes int `yaml:"max_body_bytes"`
+	// MaxConnectionsPerAddress bounds the open connections of one client
+	// address (of one /64 network for IPv6). Trusted proxies have no bound.
+	MaxConnectionsPerAddress int `yaml:"max_connections_per_address"`
+	// BodyTimeout is how long a client may take to send a body.
+	BodyTimeout time.Duration `yaml:"body_timeout"`
+	// WriteTimeout is how long a client may take to receive an answer.
+	WriteTimeout time.Duration `yaml:"write_timeout"`
+	// PeerTimeout is how long auth, quota and the catalogue may take to answer.
+	PeerTimeout time.Duration `yaml:"peer_timeout"`
+	// CallTimeout is how long any tool call may take; tools have their own,
+	// shorter limits.
+	CallTimeout time.Duration `yaml:"call_timeout"`
+	// DrainTimeout is how long requests in flight may take at shutdown.
+	DrainTimeout time.Duration `yaml:"drain_timeout"`
+
+	// AnonymousRecords is how many refusals of callers without a good credential
+	// are recorded in a second, on average; ten times as many at once. The rest
+	// are counted.
+	AnonymousRecords int `yaml:"anonymous_records"`
+
+	// AuthCacheSize is how many authentications are remembered; 0 remembers none.
+	AuthCacheSize int `yaml:"auth_cache_size"`
+	// AuthCacheTTL bounds how long one is remembered; auth may ask for less.
+	AuthCacheTTL time.Duration `yaml:"auth_cache_ttl"`
+	// PageSize is how many tools one page of tools/list holds.
+	PageSize int `yaml:"page_size"`
+	// ListTTL is how long clients are told they may keep a list of tools.
+	ListTTL time.Duration `yaml:"list_ttl"`
+	// Instructions are handed to models that connect.
+	Instructions string `yaml:"instructions"`
+}
+
+// DefaultConfig returns a configuration for one machine: loopback only.
+func DefaultConfig() Config {
+	return Config{
+		Listen:                   "127.0.0.1:8080",
+		AllowedHosts:             []string{"localhost", "127.0.0.1", "[::1]"},
+		MaxBodyBytes:             256 << 10,
+		MaxConnectionsPerAddress: 1024,
+		BodyTimeout:              10 * time.Second,
+		WriteTimeout:             30 * time.Second,
+		PeerTimeout:              2 * time.Second,
+		CallTimeout:              5 * time.Minute,
+		DrainTimeout:             15 * time.Second,
+		AnonymousRecords:         100,
+		AuthCacheSize:            10_000,
+		AuthCacheTTL:             30 * time.Second,
+		PageSize:                 100,
+		ListTTL:                  5 * time.Second,
+		Instructions: "Every call is checked, limited and recorded. A refusal is a tool result with isError; " +
+			"its text says whether and when a retry can help.",
+	}
+}
+
+// maxBody is what the contracts of auth and the executor can carry.
+const maxBody = 1 << 20
+
+// Validate reports all mistakes at once.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil && !strings.HasPrefix(c.Listen, "fd:") {
+		bad("listen: %q is not host:port", c.Listen)
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		bad("tls_cert, tls_key: set both or neither")
+	}
+	if len(c.AllowedHosts) == 0 {
+		bad("allowed_hosts: name at least one host, or nobody can connect")
+	}
+	for _, host := range c.AllowedHosts {
+		if host == "" || strings.ContainsAny(host, "/* \t") {
+			bad("allowed_hosts: %q is not a host name or address with an optional port", host)
+		}
+	}
+	for _, origin := range c.AllowedOrigins {
+		u, err := url.Parse(origin)
+		if err != nil || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.User != nil {
+			bad("allowed_origins: %q is not an origin such as https://app.example.com", origin)
+		}
+	}
+	if _, err := clientaddr.New(c.TrustedProxies); err != nil {
+		bad("trusted_proxies: %w", err)
+	}
+	between := func(name string, n, low, high int) {
+		if n < low || n > high {
+			bad("%s: %d is not between %d and %d", name, n, low, high)
+		}
+	}
+	between("max_body_bytes", c.MaxBodyBytes, 1<<10, maxBody)
+	between("max_connections_per_address", c.MaxConnectionsPerAddress, 1, 1<<20)
+	between("anonymous_records", c.AnonymousRecords, 1, 1_000_000)
+	between("auth_cache_size", c.AuthCacheSize, 0, 1_000_000)
+	between("page_size", c.PageSize, 1, 1000)
+	between("instructions (length)", len(c.Instructions), 0, 4096)
+	within := func(name string, d, low, high time.Duration) {
+		if d < low || d > high {
+			bad("%s: %v is not between %v and %v", name, d, low, high)
+		}
+	}
+	within("body_timeout", c.BodyTimeout, time.Millisecond, 10*time.Minute)
+	within("write_timeout", c.WriteTimeout, time.Millisecond, 10*time.Minute)
+	within("peer_timeout", c.PeerTimeout, time.Millisecond, time.Minute)
+	within("call_timeout", c.CallTimeout, time.Millisecond, time.Hour)
+	within("drain_timeout", c.DrainTimeout, 0, time.Hour)
+	within("auth_cache_ttl", c.AuthCacheTTL, 0, 5*time.Minute)
+	within("list_ttl", c.ListTTL, 0, 24*time.Hour)
+	return errors.Join(errs...)
+}

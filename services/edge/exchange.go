@@ -1,0 +1,124 @@
+package edge
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
+	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
+	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
+)
+
+// exchange is one request and its answer, with what has been learned of it so
+// far. Exchanges are reused, with their buffers; messages to peers are not, since
+// a peer in this process may still read one after the call was given up.
+type exchange struct {
+	s       *Service
+	scanner *jsonrpc.Scanner
+	body    []byte
+	out     []byte
+	msg     jsonrpc.Message
+
+	facts
+}
+
+// facts are the part of an exchange that starts empty.
+type facts struct {
+	w     http.ResponseWriter
+	r     *http.Request
+	ctx   context.Context // the request's, with the span; not for after the answer
+	start time.Time
+	plain bool // errors are problem+json: the caller is no MCP client
+
+	address    netip.Addr
+	credential *authv1.Credential
+	cacheKey   authKey
+	principal  *authv1.Principal
+
+	era     era
+	version string
+	id      []byte // raw JSON, nil while not known
+	method  string // one that is served, else ""
+	target  string // the tool, once it is known to exist
+	client  string
+	context string
+	source  authv1.ContextSource
+	hops    uint32
+
+	decision string
+	shape    string
+	digest   []byte
+	limits   []*quotav1.LimitState
+
+	span    trace.Span
+	written bool
+	// consumed means that the body was read to its end.
+	consumed bool
+	outcome  outcome
+	reason   auditv1.Reason
+	code     int
+}
+
+// era is which generation of the protocol a request speaks.
+type era int
+
+const (
+	eraUnknown era = iota
+	eraModern      // 2026-07-28: each request stands alone
+	eraLegacy      // 2025-11-25 and 2025-06-18: initialize first
+)
+
+// keepBuffer is how large a buffer may be to be kept for the next request.
+const keepBuffer = 64 << 10
+
+func newExchange(s *Service) *exchange {
+	return &exchange{s: s, scanner: jsonrpc.NewScanner(jsonrpc.DefaultLimits())}
+}
+
+func (s *Service) acquire(w http.ResponseWriter, r *http.Request) *exchange {
+	x, ok := s.exchanges.Get().(*exchange)
+	if !ok {
+		x = newExchange(s) // the pool holds nothing else, so this is not reached
+	}
+	x.facts = facts{w: w, r: r, ctx: r.Context(), start: time.Now()}
+	x.address = s.addresses.Resolve(r.RemoteAddr, r.Header["X-Forwarded-For"])
+	return x
+}
+
+func (s *Service) release(x *exchange) {
+	x.facts = facts{}
+	x.msg.Reset()
+	if cap(x.body) > keepBuffer {
+		x.body = nil
+	}
+	if cap(x.out) > keepBuffer {
+		x.out = nil
+	}
+	s.exchanges.Put(x)
+}
+
+// addressText is the client's address as peers and records see it.
+func (x *exchange) addressText() string {
+	if !x.address.IsValid() {
+		return ""
+	}
+	return x.address.String()
+}
+
+// origin is what auth is told of the request.
+func (x *exchange) origin() *authv1.Origin {
+	return &authv1.Origin{
+		Address: x.addressText(), Client: x.client, ProtocolVersion: x.version,
+		ContextId: x.context, ContextSource: x.source, Hops: x.hops,
+	}
+}
+
+// peerContext bounds a call to a peer other than the executor.
+func (x *exchange) peerContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(x.ctx, x.s.cfg.PeerTimeout)
+}

@@ -1,0 +1,164 @@
+package edge
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"time"
+)
+
+// Header values that never change; net/http does not write to them.
+type fixedHeaders struct {
+	json, problem, nosniff, noStore, closing, allowPost, allowGet []string
+}
+
+func newFixedHeaders() fixedHeaders {
+	return fixedHeaders{
+		json: []string{"application/json"}, problem: []string{"application/problem+json"},
+		nosniff: []string{"nosniff"}, noStore: []string{"no-store"}, closing: []string{"close"},
+		allowPost: []string{http.MethodPost}, allowGet: []string{http.MethodGet + ", " + http.MethodHead},
+	}
+}
+
+// ServeHTTP implements [http.Handler].
+func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h["X-Content-Type-Options"] = s.words.headers.nosniff
+	h["Cache-Control"] = s.words.headers.noStore
+
+	x := s.acquire(w, r)
+	defer s.release(x)
+	defer x.recover()
+	switch r.URL.Path {
+	case "/mcp":
+		refused := x.serveMCP()
+		if refused != nil {
+			x.answerRefusal(refused)
+		}
+		x.finish()
+	case "/ping":
+		x.plain = true
+		if refused := x.servePing(); refused != nil {
+			x.answerRefusal(refused)
+		}
+	default:
+		x.plain = true
+		x.answerRefusal(&refusal{kind: kindPath, message: "There is nothing here; MCP is at POST /mcp", recorded: true})
+	}
+}
+
+// recover is what package rpc's Recover is for gRPC: a bug in one request is
+// logged, once and with its stack, and the caller learns nothing of it.
+func (x *exchange) recover() {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(p)
+	}
+	x.s.log.Error("panic in a request", "panic", p, "stack", string(debug.Stack()))
+	x.answerRefusal(refuse(kindInternal, internalMessage))
+	x.finish()
+}
+
+const internalMessage = "Something broke here, and it is not the caller's fault. Report the decision id to whoever runs this server"
+
+// serveMCP takes a request through all checks in the order that lets the least
+// trusted cost the least.
+func (x *exchange) serveMCP() *refusal {
+	if x.r.Method != http.MethodPost {
+		x.w.Header()["Allow"] = x.s.words.headers.allowPost
+		return &refusal{kind: kindHTTPMethod, message: "MCP is served by POST only", recorded: true}
+	}
+	if refused := x.checkGate(); refused != nil {
+		return refused
+	}
+	if !jsonBody(x.r.Header) {
+		return refuse(kindMediaType, "Send the body as Content-Type: application/json, not encoded")
+	}
+	if refused := x.authenticate(); refused != nil {
+		return refused
+	}
+	if refused := x.readBody(); refused != nil {
+		return refused
+	}
+	if refused := x.parse(); refused != nil {
+		return refused
+	}
+	return x.dispatch()
+}
+
+func (x *exchange) checkGate() *refusal {
+	if !x.s.gate.hostAllowed(x.r.Host) {
+		return refuse(kindOrigin, "The Host header names a server this is not. "+
+			"Use an address of this server, or have its operator add the name to roles.edge.allowed_hosts")
+	}
+	if !x.s.gate.originAllowed(x.r.Header["Origin"], x.r.Host) {
+		return refuse(kindOrigin, "Pages of this origin may not call this server. "+
+			"Its operator can add the origin to roles.edge.allowed_origins")
+	}
+	return nil
+}
+
+// servePing answers GET /ping: whether a credential is good.
+func (x *exchange) servePing() *refusal {
+	if x.r.Method != http.MethodGet && x.r.Method != http.MethodHead {
+		x.w.Header()["Allow"] = x.s.words.headers.allowGet
+		return &refusal{kind: kindHTTPMethod, message: "/ping is served by GET only", recorded: true}
+	}
+	if refused := x.checkGate(); refused != nil {
+		return refused
+	}
+	if refused := x.authenticate(); refused != nil {
+		return refused
+	}
+	x.out = append(x.out[:0], `{"message":"pong"}`...)
+	x.write(http.StatusOK, x.s.words.headers.json)
+	return nil
+}
+
+// firstBuffer holds most requests whole.
+const firstBuffer = 4 << 10
+
+// readBody reads the body with a limit that holds whatever was announced.
+func (x *exchange) readBody() *refusal {
+	limit := x.s.cfg.MaxBodyBytes
+	if x.r.ContentLength > int64(limit) {
+		return x.tooLarge()
+	}
+	// Where deadlines are not supported the server's own timeouts hold. The server
+	// lifts this one when the body has ended.
+	_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(x.s.cfg.BodyTimeout))
+	buf := x.body[:0]
+	if want := max(int(x.r.ContentLength), firstBuffer) + 1; cap(buf) < want {
+		buf = make([]byte, 0, want)
+	}
+	for {
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)]
+		}
+		room := buf[len(buf):min(cap(buf), limit+1)]
+		n, err := x.r.Body.Read(room)
+		buf = buf[:len(buf)+n]
+		x.body = buf
+		switch {
+		case len(buf) > limit:
+			return x.tooLarge()
+		case errors.Is(err, io.EOF):
+			x.consumed = true
+			return nil
+		case err != nil:
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return refuse(kindTooSlow, "The body did not arrive in time. Send it without pauses")
+			}
+			return refuse(kindSyntax, "The body broke off. Send it again")
+		}
+	}
+}
+
+func (x *exchange) tooLarge() *refusal {
+	return refuse(kindTooLarge, "The body is larger than this server takes. Send less in one request")
+}

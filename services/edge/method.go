@@ -1,0 +1,199 @@
+package edge
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
+	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
+	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
+)
+
+// handlerFor returns what serves a method in an era. What is not here is not served: also
+// what the protocol has but this server does not declare.
+func handlerFor(e era, method string) func(*exchange) *refusal {
+	switch method {
+	case "tools/call":
+		return (*exchange).callTool
+	case "tools/list":
+		return (*exchange).listTools
+	case "server/discover":
+		if e == eraModern {
+			return (*exchange).discover
+		}
+	case "initialize":
+		if e == eraLegacy {
+			return (*exchange).initialize
+		}
+	case "ping":
+		if e == eraLegacy {
+			return (*exchange).pong
+		}
+	}
+	return nil
+}
+
+// dispatch serves the method of a message that passed all checks of form.
+func (x *exchange) dispatch() *refusal {
+	m := &x.msg
+	method := m.Text(m.Method)
+	if x.id == nil {
+		return x.notified(method)
+	}
+	handle := handlerFor(x.era, method)
+	if handle == nil {
+		return refuse(kindMethod, "This method is not served. The methods are tools/list and tools/call, and server/discover or initialize")
+	}
+	x.method = method
+	if refused := x.findContext(); refused != nil {
+		return refused
+	}
+	if method != "tools/call" { // a call is checked when it is allowed
+		if refused := x.checkQuota(1); refused != nil {
+			return refused
+		}
+	}
+	return handle(x)
+}
+
+// notified takes a notification. None asks us to do anything yet.
+func (x *exchange) notified(method string) *refusal {
+	if !strings.HasPrefix(method, "notifications/") {
+		return refuse(kindNotRequest, "The message has no id, so it could not be answered. Send an id")
+	}
+	x.method = notificationName(method)
+	if refused := x.findContext(); refused != nil {
+		return refused
+	}
+	if refused := x.checkQuota(1); refused != nil {
+		return refused
+	}
+	x.out = x.out[:0]
+	x.write(http.StatusAccepted, nil)
+	return nil
+}
+
+// notificationName returns the names that clients are known to send, and one for
+// all others: names end up in series and counts.
+func notificationName(method string) string {
+	switch method {
+	case "notifications/initialized", "notifications/cancelled", "notifications/progress", "notifications/roots/list_changed":
+		return method
+	}
+	return "notifications/other"
+}
+
+// authenticate finds out who calls: from memory, or from auth. It fails closed.
+func (x *exchange) authenticate() *refusal {
+	cred, problem := credentialOf(x.r)
+	if problem != credentialFine {
+		code := ""
+		switch problem {
+		case credentialConflict, credentialInURL:
+			code = "invalid_request"
+		case credentialUnusable:
+			code = "invalid_token"
+		}
+		refused := refuse(kindCredential, problem)
+		refused.challenge = challenge(code, nil)
+		return refused
+	}
+	x.credential = cred
+	x.cacheKey = x.s.remember.key(cred, x.addressText())
+	p, ticket := x.s.remember.Get(x.cacheKey, x.start)
+	if p != nil {
+		x.principal = p
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(x.beforeSpan(), x.s.cfg.PeerTimeout)
+	defer cancel()
+	resp, err := x.s.auth.Authenticate(ctx, &authv1.AuthenticateRequest{
+		Credential: cred, Origin: &authv1.Origin{Address: x.addressText()},
+	})
+	if err != nil {
+		return x.peerFailed("auth", err)
+	}
+	if resp.GetPrincipal() == nil {
+		return x.badCredential()
+	}
+	x.principal = resp.GetPrincipal()
+	x.s.remember.Put(x.cacheKey, x.principal, resp.GetValidFor().AsDuration(), ticket)
+	return nil
+}
+
+// badCredential answers a credential that auth does not accept, which it has
+// recorded. Why is not told.
+func (x *exchange) badCredential() *refusal {
+	x.s.remember.Forget(x.cacheKey)
+	return &refusal{
+		kind: kindCredential, reason: auditv1.Reason_REASON_UNAUTHENTICATED, recorded: true,
+		message:   "The credential is not valid, or no longer. Use another, or ask whoever runs this server for one",
+		challenge: challenge("invalid_token", nil),
+	}
+}
+
+// peerFailed answers when auth or quota could not say anything: refuse. Which
+// limits may be passed without a count is decided in the quota service, rule by
+// rule; when it does not even answer, nobody knows of such a rule.
+func (x *exchange) peerFailed(peer string, err error) *refusal {
+	if x.ctx.Err() != nil {
+		return x.clientGone()
+	}
+	switch status.Code(err) {
+	case codes.InvalidArgument, codes.Internal, codes.Unimplemented, codes.PermissionDenied:
+		// Not a matter of reaching it: one of us has a bug, or a certificate.
+		x.s.log.ErrorContext(x.ctx, "a service refused the edge", "peer", peer, "err", err)
+		return refuse(kindInternal, internalMessage)
+	}
+	if x.s.mutePeers.CompareAndSwap(false, true) {
+		x.s.log.WarnContext(x.ctx, "a service does not answer; requests are refused", "peer", peer, "err", err)
+	}
+	refused := refuse(kindPeer, "The service that decides on this is not available just now. Try again in a moment")
+	refused.retryAfter, refused.retryable = time.Second, true
+	return refused
+}
+
+// clientGone is for a request whose client has gone away: nobody reads it.
+func (x *exchange) clientGone() *refusal {
+	refused := refuse(kindPeer, "The request was cancelled")
+	refused.reason, refused.recorded = auditv1.Reason_REASON_CANCELLED, true
+	return refused
+}
+
+func (x *exchange) discover() *refusal {
+	x.beginResult()
+	x.out = append(x.out, x.s.words.discover...)
+	x.endResult()
+	return nil
+}
+
+func (x *exchange) initialize() *refusal {
+	m := &x.msg
+	if m.ProtocolVersion.Kind != jsonrpc.String {
+		return refuse(kindParams, "params.protocolVersion has to be a string")
+	}
+	// The newest legacy revision for whatever else is asked for, also for the
+	// modern one: it cannot be negotiated this way.
+	x.version = version2511
+	if m.Is(m.ProtocolVersion, version2506) {
+		x.version = version2506
+	}
+	x.beginResult()
+	x.out = append(x.out, `"protocolVersion":"`...)
+	x.out = append(x.out, x.version...)
+	x.out = append(x.out, `",`...)
+	x.out = append(x.out, x.s.words.initialize...)
+	x.endResult()
+	return nil
+}
+
+func (x *exchange) pong() *refusal {
+	x.beginResult()
+	x.endResult()
+	return nil
+}

@@ -1,0 +1,75 @@
+package edge
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/sallyport-mcp/sallyport/pkg/bus"
+	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
+)
+
+// resubscribe is how long to wait before another attempt to subscribe.
+const resubscribe = time.Second
+
+// busNotices hears of changed credentials on the bus.
+type busNotices struct {
+	bus        *bus.Bus
+	log        *slog.Logger
+	subscribed atomic.Bool
+}
+
+// BusNotices returns the notices that auth sends over a bus. A nil log discards.
+func BusNotices(b *bus.Bus, log *slog.Logger) Notices {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &busNotices{bus: b, log: log}
+}
+
+// Listen implements [Notices].
+func (n *busNotices) Listen(ctx context.Context, changed func()) {
+	for {
+		stop, err := n.subscribe(ctx, changed)
+		if err == nil {
+			<-ctx.Done()
+			n.subscribed.Store(false)
+			stop()
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		n.log.WarnContext(ctx, "no notices of changed credentials; every request asks auth", "err", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(resubscribe):
+		}
+	}
+}
+
+func (n *busNotices) subscribe(ctx context.Context, changed func()) (stop func(), err error) {
+	stop, err = bus.Subscribe(n.bus, bus.SubjectCredentials, func(context.Context, *authv1.Key) { changed() })
+	if err != nil {
+		return nil, err
+	}
+	// Only when the server has answered is the subscription known to be there.
+	check, cancel := context.WithTimeout(ctx, resubscribe)
+	defer cancel()
+	if err := n.bus.Check(check); err != nil {
+		stop()
+		return nil, err
+	}
+	changed() // what was remembered before may be out of date
+	n.subscribed.Store(true)
+	return stop, nil
+}
+
+// Epoch implements [Notices]. Notices that were sent while the connection was
+// broken are lost, so each reconnection starts a new epoch.
+func (n *busNotices) Epoch() (epoch uint64, live bool) {
+	conn := n.bus.Conn()
+	return conn.Stats().Reconnects, n.subscribed.Load() && conn.IsConnected()
+}

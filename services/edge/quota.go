@@ -1,0 +1,203 @@
+package edge
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
+	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+)
+
+// checkQuota spends cost for the request. The limits it met go into the headers
+// of whatever is answered.
+func (x *exchange) checkQuota(cost uint32) *refusal {
+	ctx, cancel := x.peerContext()
+	defer cancel()
+	resp, err := x.s.quota.Check(ctx, &quotav1.CheckRequest{
+		Subject: &quotav1.Subject{Attributes: x.attributes()}, Cost: proto.Uint32(max(cost, 1)),
+	})
+	if err != nil {
+		return x.peerFailed("quota", err)
+	}
+	x.limits = resp.GetLimits()
+	if resp.GetAllowed() {
+		return nil
+	}
+	kind := kindFlood
+	if x.method == "tools/call" {
+		kind = kindResult
+	}
+	return &refusal{
+		kind: kind, reason: quotaReason(resp.GetRefusal()), message: quotaMessage(resp),
+		limit: resp.GetRule(), decision: x.decision, retryAfter: resp.GetRetryAfter().AsDuration(),
+		retryable: mayPassLater(resp.GetRefusal()),
+	}
+}
+
+// mayPassLater reports whether waiting alone can help.
+func mayPassLater(kind quotav1.RefusalKind) bool {
+	return kind != quotav1.RefusalKind_REFUSAL_KIND_STEP_BUDGET && kind != quotav1.RefusalKind_REFUSAL_KIND_LOOP
+}
+
+// attributes are what limits can match and count by.
+func (x *exchange) attributes() map[string]string {
+	p := x.principal
+	all := make(map[string]string, 14)
+	for _, a := range [...]struct{ name, value string }{
+		{"ip", x.addressText()},
+		{"key", p.GetCredentialId()},
+		{"user", p.GetId()},
+		{"owner", p.GetOwner()},
+		{"tenant", p.GetTenant()},
+		{"role", roleList(p.GetRoles())},
+		{"tool", x.target},
+		{"action", x.method},
+		{"context", x.context},
+		{"context_source", contextSourceName(x.source)},
+		{"client", x.client},
+	} {
+		if a.value != "" {
+			all[a.name] = a.value
+		}
+	}
+	return all
+}
+
+// roleList joins roles as far as an attribute can hold them whole.
+func roleList(roles []string) string {
+	const longest = 512
+	if len(roles) == 1 {
+		return roles[0]
+	}
+	length := 0
+	for i, r := range roles {
+		if length += len(r) + 1; length > longest {
+			roles = roles[:i]
+			break
+		}
+	}
+	return strings.Join(roles, ",")
+}
+
+func quotaReason(kind quotav1.RefusalKind) auditv1.Reason {
+	switch kind {
+	case quotav1.RefusalKind_REFUSAL_KIND_CONCURRENCY:
+		return auditv1.Reason_REASON_CONCURRENCY_EXCEEDED
+	case quotav1.RefusalKind_REFUSAL_KIND_STEP_BUDGET:
+		return auditv1.Reason_REASON_STEP_BUDGET_EXCEEDED
+	case quotav1.RefusalKind_REFUSAL_KIND_LOOP:
+		return auditv1.Reason_REASON_LOOP_DETECTED
+	default:
+		return auditv1.Reason_REASON_QUOTA_EXCEEDED
+	}
+}
+
+// quotaMessage says which limit was met, in words for a model.
+func quotaMessage(resp *quotav1.CheckResponse) string {
+	var what string
+	switch resp.GetRefusal() {
+	case quotav1.RefusalKind_REFUSAL_KIND_CONCURRENCY:
+		what = "Too many calls are in flight at once"
+	case quotav1.RefusalKind_REFUSAL_KIND_STEP_BUDGET:
+		what = "This task has used up its steps"
+	case quotav1.RefusalKind_REFUSAL_KIND_LOOP:
+		what = "The same call was repeated too often in this task"
+	default:
+		what = "The rate limit is used up"
+	}
+	for _, l := range resp.GetLimits() {
+		if !l.GetExceeded() || l.GetShadow() {
+			continue
+		}
+		what += " (" + printable(l.GetName(), 80) + ": " + strconv.FormatUint(l.GetLimit(), 10)
+		if window := l.GetWindow().AsDuration(); window > 0 {
+			what += " per " + windowText(window)
+		}
+		return what + ")"
+	}
+	return what
+}
+
+func windowText(d time.Duration) string {
+	switch {
+	case d == time.Second:
+		return "second"
+	case d == time.Minute:
+		return "minute"
+	case d == time.Hour:
+		return "hour"
+	case d == 24*time.Hour:
+		return "day"
+	}
+	return d.String()
+}
+
+// maxLimitHeaders bounds how many limits are told; more help nobody.
+const maxLimitHeaders = 16
+
+// limitHeaders writes RateLimit-Policy and RateLimit, structured fields with one
+// member for each limit.
+func limitHeaders(h http.Header, limits []*quotav1.LimitState) {
+	if len(limits) == 0 {
+		return
+	}
+	policy, state := make([]byte, 0, 128), make([]byte, 0, 128)
+	told := 0
+	for _, l := range limits {
+		// Limits on trial are nobody's business; a name that is no structured
+		// string could break the header.
+		if l.GetShadow() || !fieldString(l.GetName()) || told == maxLimitHeaders {
+			continue
+		}
+		if told++; told > 1 {
+			policy, state = append(policy, ", "...), append(state, ", "...)
+		}
+		policy = appendFieldString(policy, l.GetName())
+		policy = append(policy, ";q="...)
+		policy = strconv.AppendUint(policy, l.GetLimit(), 10)
+		if window := l.GetWindow().AsDuration(); window > 0 {
+			policy = append(policy, ";w="...)
+			policy = strconv.AppendInt(policy, seconds(window), 10)
+		} else {
+			policy = append(policy, `;qu="concurrent-requests"`...)
+		}
+		state = appendFieldString(state, l.GetName())
+		state = append(state, ";r="...)
+		state = strconv.AppendUint(state, l.GetRemaining(), 10)
+		if reset := l.GetReset_().AsDuration(); reset > 0 {
+			state = append(state, ";t="...)
+			state = strconv.AppendInt(state, seconds(reset), 10)
+		}
+	}
+	if told > 0 {
+		h["Ratelimit-Policy"] = []string{string(policy)}
+		h["Ratelimit"] = []string{string(state)}
+	}
+}
+
+// seconds rounds up: whoever waits that long has waited long enough.
+func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
+
+func fieldString(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func appendFieldString(b []byte, s string) []byte {
+	b = append(b, '"')
+	for i := range len(s) {
+		if s[i] == '"' || s[i] == '\\' {
+			b = append(b, '\\')
+		}
+		b = append(b, s[i])
+	}
+	return append(b, '"')
+}

@@ -1,0 +1,188 @@
+package edge
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	otelcodes "go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
+	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
+	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
+)
+
+// outcome is how a request ended, in metrics.
+type outcome string
+
+const (
+	outcomeOK      outcome = "ok"
+	outcomeTool    outcome = "tool_error" // the tool or its service said no
+	outcomeRefused outcome = "refused"
+	outcomeFailed  outcome = "failed" // our fault
+)
+
+// otherTool stands in metrics for every name that is not a tool, so that callers
+// cannot make new series.
+const otherTool = "_OTHER"
+
+type telemetry struct {
+	tracer   trace.Tracer
+	duration metric.Float64Histogram
+	// suppressed counts refusals of callers without a credential that were not
+	// recorded one by one.
+	suppressed metric.Int64Counter
+	// options holds the attributes of each series, a few dozen, so that they are
+	// not built for every request.
+	options sync.Map // of series to metric.MeasurementOption
+}
+
+type series struct {
+	method, tool string
+	outcome      outcome
+}
+
+func newTelemetry(tracer trace.Tracer, meter metric.Meter) (*telemetry, error) {
+	duration, err := meter.Float64Histogram("mcp.server.operation.duration",
+		metric.WithUnit("s"),
+		metric.WithDescription("Time from the request's headers to the end of the answer."),
+		metric.WithExplicitBucketBoundaries(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300))
+	if err != nil {
+		return nil, fmt.Errorf("make the duration metric: %w", err)
+	}
+	suppressed, err := meter.Int64Counter("sallyport.edge.records.suppressed",
+		metric.WithDescription("Refusals of callers without a credential that came too fast to be recorded one by one."))
+	if err != nil {
+		return nil, fmt.Errorf("make the metric of suppressed records: %w", err)
+	}
+	return &telemetry{tracer: tracer, duration: duration, suppressed: suppressed}, nil
+}
+
+func (t *telemetry) option(k series) metric.MeasurementOption {
+	if o, ok := t.options.Load(k); ok {
+		if o, ok := o.(metric.MeasurementOption); ok {
+			return o
+		}
+	}
+	attrs := []attribute.KeyValue{
+		attribute.String("mcp.method.name", k.method), attribute.String("sallyport.outcome", string(k.outcome)),
+	}
+	if k.tool != "" {
+		attrs = append(attrs, attribute.String("gen_ai.tool.name", k.tool))
+	}
+	o := metric.WithAttributeSet(attribute.NewSet(attrs...))
+	t.options.Store(k, o)
+	return o
+}
+
+// beforeSpan is the context for what has to be asked before the body says which
+// trace the request is in: the trace of the HTTP request, if it has one.
+func (x *exchange) beforeSpan() context.Context {
+	if parent, ok := parseTraceparent(headerValue(x.r.Header, "Traceparent")); ok {
+		return trace.ContextWithRemoteSpanContext(x.ctx, parent)
+	}
+	return x.ctx
+}
+
+// ensureSpan starts the span of the request, if it has none yet, as of when the
+// request came: under the trace in _meta, else that of the HTTP request, else a
+// new one. A request that is refused before its body was read has no _meta.
+func (x *exchange) ensureSpan() {
+	if x.span != nil {
+		return
+	}
+	m, ctx := &x.msg, x.ctx
+	parent, ok := parseTraceparent(m.Text(m.MetaTraceparent))
+	if ok {
+		if state, err := trace.ParseTraceState(m.Text(m.MetaTracestate)); err == nil {
+			parent = parent.WithTraceState(state)
+		}
+		ctx = trace.ContextWithRemoteSpanContext(ctx, parent)
+	} else {
+		ctx = x.beforeSpan()
+	}
+	x.ctx, x.span = x.s.telemetry.tracer.Start(ctx, x.spanMethod(),
+		trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(x.start))
+}
+
+// spanMethod is the method for names and series: one that is served.
+func (x *exchange) spanMethod() string {
+	if x.method != "" {
+		return x.method
+	}
+	if x.msg.Method.Kind != jsonrpc.String || x.era == eraUnknown {
+		return "mcp"
+	}
+	if method := x.msg.Text(x.msg.Method); handlerFor(x.era, method) != nil {
+		return method
+	}
+	return "_OTHER"
+}
+
+// finish ends the span and counts the request.
+func (x *exchange) finish() {
+	end := time.Now()
+	x.ensureSpan()
+	method := x.spanMethod()
+	if x.span.IsRecording() {
+		x.describe(method)
+	}
+	x.span.End(trace.WithTimestamp(end))
+
+	k := series{method: method, outcome: x.outcome}
+	if method == "tools/call" {
+		if k.tool = x.target; k.tool == "" {
+			k.tool = otherTool
+		}
+	}
+	x.s.telemetry.duration.Record(x.ctx, end.Sub(x.start).Seconds(), x.s.telemetry.option(k))
+}
+
+func (x *exchange) describe(method string) {
+	if x.target != "" {
+		x.span.SetName(method + " " + x.target)
+		x.span.SetAttributes(attribute.String("gen_ai.tool.name", x.target),
+			attribute.String("gen_ai.operation.name", "execute_tool"))
+	}
+	x.span.SetAttributes(attribute.String("mcp.method.name", method),
+		attribute.String("client.address", x.addressText()),
+		attribute.String("network.transport", "tcp"))
+	for name, value := range map[string]string{
+		"mcp.protocol.version": x.version, "jsonrpc.request.id": x.idText(),
+		"sallyport.decision.id": x.decision, "sallyport.key.id": x.principal.GetCredentialId(),
+	} {
+		if value != "" {
+			x.span.SetAttributes(attribute.String(name, value))
+		}
+	}
+	if x.reason != auditv1.Reason_REASON_UNSPECIFIED {
+		x.span.SetAttributes(attribute.String("sallyport.reason", reasonName(x.reason)))
+	}
+	if x.code != 0 {
+		x.span.SetAttributes(attribute.String("rpc.response.status_code", strconv.Itoa(x.code)))
+	}
+	switch x.outcome {
+	case outcomeTool:
+		x.span.SetAttributes(attribute.String("error.type", "tool_error"))
+	case outcomeRefused:
+		x.span.SetAttributes(attribute.String("error.type", reasonName(x.reason)))
+	case outcomeFailed:
+		x.span.SetAttributes(attribute.String("error.type", reasonName(x.reason)))
+		x.span.SetStatus(otelcodes.Error, "")
+	}
+}
+
+// idText is the request's id as text, for the span.
+func (x *exchange) idText() string {
+	if x.id == nil {
+		return ""
+	}
+	if text := x.msg.Text(x.msg.ID); text != "" {
+		return printable(text, maxID)
+	}
+	return string(x.id)
+}
