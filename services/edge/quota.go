@@ -168,7 +168,7 @@ func limitHeaders(h http.Header, limits []*quotav1.LimitState) {
 		state = appendFieldString(state, l.GetName())
 		state = append(state, ";r="...)
 		state = strconv.AppendUint(state, l.GetRemaining(), 10)
-		if reset := l.GetReset_().AsDuration(); reset > 0 {
+		if reset := l.GetResetAfter().AsDuration(); reset > 0 {
 			state = append(state, ";t="...)
 			state = strconv.AppendInt(state, seconds(reset), 10)
 		}

@@ -239,7 +239,7 @@ func (q *fakeQuota) Check(_ context.Context, req *quotav1.CheckRequest) (*quotav
 			state.Window = durationpb.New(time.Minute)
 		}
 		if wait > 0 {
-			resp.RetryAfter, state.Reset_ = durationpb.New(wait), durationpb.New(wait)
+			resp.RetryAfter, state.ResetAfter = durationpb.New(wait), durationpb.New(wait)
 		}
 		resp.Limits = append(resp.Limits, state)
 	}

@@ -56,7 +56,7 @@ func limitStates(bounds []bound, asks []limiter.Ask) []*quotav1.LimitState {
 		to.limit.Limit = b.limit
 		to.limit.Window = b.window
 		to.limit.Remaining = uint64(from.Remaining)
-		to.limit.Reset_ = &to.reset
+		to.limit.ResetAfter = &to.reset
 		to.limit.Shadow = b.shadow
 		to.limit.Exceeded = from.Exceeded
 		list[i] = &to.limit

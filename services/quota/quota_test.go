@@ -86,7 +86,7 @@ func TestCheck(t *testing.T) {
 	t.Parallel()
 	minute, hour := seconds(60), seconds(3600)
 	limit := func(name string, max, left uint64, window, reset *durationpb.Duration) *quotav1.LimitState {
-		return &quotav1.LimitState{Name: name, Limit: max, Window: window, Remaining: left, Reset_: reset}
+		return &quotav1.LimitState{Name: name, Limit: max, Window: window, Remaining: left, ResetAfter: reset}
 	}
 	over := func(l *quotav1.LimitState) *quotav1.LimitState { l.Exceeded = true; return l }
 	shadow := func(l *quotav1.LimitState) *quotav1.LimitState { l.Shadow = true; return l }

@@ -365,7 +365,7 @@ type LimitState struct {
 	// What is left after this check.
 	Remaining uint64 `protobuf:"varint,4,opt,name=remaining,proto3" json:"remaining,omitempty"`
 	// Until more is left; zero if all is left.
-	Reset_ *durationpb.Duration `protobuf:"bytes,5,opt,name=reset,proto3" json:"reset,omitempty"`
+	ResetAfter *durationpb.Duration `protobuf:"bytes,5,opt,name=reset_after,json=resetAfter,proto3" json:"reset_after,omitempty"`
 	// Only observed: it never refuses.
 	Shadow bool `protobuf:"varint,6,opt,name=shadow,proto3" json:"shadow,omitempty"`
 	// True if this limit alone would have refused.
@@ -432,9 +432,9 @@ func (x *LimitState) GetRemaining() uint64 {
 	return 0
 }
 
-func (x *LimitState) GetReset_() *durationpb.Duration {
+func (x *LimitState) GetResetAfter() *durationpb.Duration {
 	if x != nil {
-		return x.Reset_
+		return x.ResetAfter
 	}
 	return nil
 }
@@ -1281,14 +1281,15 @@ const file_sallyport_quota_v1_quota_proto_rawDesc = "" +
 	"retryAfter\x12@\n" +
 	"\x06limits\x18\x04 \x03(\v2\x1e.sallyport.quota.v1.LimitStateB\b\xbaH\x05\x92\x01\x02\x10@R\x06limits\x12\x1a\n" +
 	"\bdegraded\x18\x05 \x01(\bR\bdegraded\x12C\n" +
-	"\arefusal\x18\x06 \x01(\x0e2\x1f.sallyport.quota.v1.RefusalKindB\b\xbaH\x05\x82\x01\x02\x10\x01R\arefusal\"\xf5\x01\n" +
+	"\arefusal\x18\x06 \x01(\x0e2\x1f.sallyport.quota.v1.RefusalKindB\b\xbaH\x05\x82\x01\x02\x10\x01R\arefusal\"\x80\x02\n" +
 	"\n" +
 	"LimitState\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18PR\x04name\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x04R\x05limit\x121\n" +
 	"\x06window\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x06window\x12\x1c\n" +
-	"\tremaining\x18\x04 \x01(\x04R\tremaining\x12/\n" +
-	"\x05reset\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x05reset\x12\x16\n" +
+	"\tremaining\x18\x04 \x01(\x04R\tremaining\x12:\n" +
+	"\vreset_after\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"resetAfter\x12\x16\n" +
 	"\x06shadow\x18\x06 \x01(\bR\x06shadow\x12\x1a\n" +
 	"\bexceeded\x18\a \x01(\bR\bexceeded\"Z\n" +
 	"\x11CheckBatchRequest\x12E\n" +
@@ -1409,7 +1410,7 @@ var file_sallyport_quota_v1_quota_proto_depIdxs = []int32{
 	5,  // 3: sallyport.quota.v1.CheckResponse.limits:type_name -> sallyport.quota.v1.LimitState
 	0,  // 4: sallyport.quota.v1.CheckResponse.refusal:type_name -> sallyport.quota.v1.RefusalKind
 	23, // 5: sallyport.quota.v1.LimitState.window:type_name -> google.protobuf.Duration
-	23, // 6: sallyport.quota.v1.LimitState.reset:type_name -> google.protobuf.Duration
+	23, // 6: sallyport.quota.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
 	3,  // 7: sallyport.quota.v1.CheckBatchRequest.checks:type_name -> sallyport.quota.v1.CheckRequest
 	4,  // 8: sallyport.quota.v1.CheckBatchResponse.results:type_name -> sallyport.quota.v1.CheckResponse
 	2,  // 9: sallyport.quota.v1.PeekRequest.subject:type_name -> sallyport.quota.v1.Subject
