@@ -106,6 +106,7 @@ func Command(ctx context.Context, args []string, stdout, stderr io.Writer, start
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: cfg.Log}))
+	CollectLess()
 	opts := Options{Config: cfg, Log: log, StartBus: start, CheckOnly: *check}
 	if *readyFD > 0 {
 		opts.Ready = announceTo(*readyFD)
@@ -143,6 +144,15 @@ func ask(ctx context.Context, url string) error {
 		return fmt.Errorf("not ready:\n%s", body)
 	}
 	return nil
+}
+
+// CollectLess makes the garbage collector wait until the heap has grown fivefold,
+// unless GOGC says otherwise: our heaps are small, and this saves a sixth of the
+// CPU of a call (decision 8).
+func CollectLess() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
 }
 
 // Version returns the version of the program: the module's, and the commit it

@@ -80,7 +80,7 @@ func (e *Env) Ready(name string, check func(context.Context) error) {
 // interceptors and the same encoding; nothing behaves differently.
 func (e *Env) Conn(role string) (Conn, error) {
 	if h, ok := e.proc.hosts[role]; ok {
-		return &local{host: h, caller: e.Role, proc: e.proc}, nil
+		return e.local(h)
 	}
 	target, ok := e.proc.cfg.Peers[role]
 	if !ok {
@@ -104,7 +104,15 @@ func (e *Env) Dial(peer, target string) (Conn, error) {
 	if !ok || role != peer {
 		return nil, fmt.Errorf("the role %q is not played in this process", role)
 	}
-	return &local{host: h, caller: e.Role, proc: e.proc}, nil
+	return e.local(h)
+}
+
+func (e *Env) local(h *host) (Conn, error) {
+	observer, err := e.proc.observer(e.Role)
+	if err != nil {
+		return nil, err
+	}
+	return &local{host: h, caller: e.Role, observer: observer}, nil
 }
 
 func (e *Env) dial(peer, target string) (Conn, error) {
@@ -115,7 +123,11 @@ func (e *Env) dial(peer, target string) (Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rpc.Dial(target, e.proc.telemetry.ClientStats(e.Role), grpc.WithTransportCredentials(creds))
+	observer, err := e.proc.observer(e.Role)
+	if err != nil {
+		return nil, err
+	}
+	return rpc.Dial(target, observer, grpc.WithTransportCredentials(creds))
 }
 
 // Address returns where the role can be reached by its peers: what the file
@@ -145,9 +157,9 @@ type host struct {
 
 // local is a connection over memory, made when it is first used.
 type local struct {
-	host   *host
-	caller string
-	proc   *process
+	host     *host
+	caller   string
+	observer *rpc.Observer
 
 	once sync.Once
 	conn grpc.ClientConnInterface
@@ -164,7 +176,7 @@ func (l *local) ready(ctx context.Context) (grpc.ClientConnInterface, error) {
 		}
 	}
 	l.once.Do(func() {
-		l.conn = l.host.server.Local(l.caller, l.proc.telemetry.ClientStats(l.caller), l.host.service.Register)
+		l.conn = l.host.server.Local(l.caller, l.observer, l.host.service.Register)
 	})
 	return l.conn, nil
 }

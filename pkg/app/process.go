@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -70,6 +71,9 @@ type process struct {
 	hosts     map[string]*host
 	listeners map[string]net.Listener // gRPC, by role
 	admin     net.Listener
+
+	mu        sync.Mutex
+	observers map[string]*rpc.Observer // by role
 }
 
 // Run plays roles until ctx is done or one of them fails, then stops them: first
@@ -81,7 +85,7 @@ func Run(ctx context.Context, o Options, roles ...Role) (err error) {
 	}
 	p := &process{
 		cfg: o.Config, log: slog.New(telemetry.Logs(o.Log.Handler())), version: Version(), health: newHealth(),
-		hosts: make(map[string]*host), listeners: make(map[string]net.Listener),
+		hosts: make(map[string]*host), listeners: make(map[string]net.Listener), observers: make(map[string]*rpc.Observer),
 	}
 	if err := os.MkdirAll(p.cfg.StateDir, 0o700); err != nil {
 		return fmt.Errorf("state_dir: %w", err)
@@ -119,8 +123,12 @@ func (p *process) build(roles []Role) (err error) {
 		for service, callers := range r.Allow {
 			allow[service] = callers
 		}
+		observer, err := p.observer(r.Name)
+		if err != nil {
+			return err
+		}
 		p.hosts[r.Name] = &host{started: make(chan struct{}), server: rpc.Server{
-			Log: p.log.With("role", r.Name), Allow: allow, Stats: p.telemetry.ServerStats(r.Name),
+			Log: p.log.With("role", r.Name), Allow: allow, Observe: observer,
 		}}
 		if addr := p.cfg.Listen[r.Name]; addr != "" {
 			if p.listeners[r.Name], err = listen(addr); err != nil {
@@ -142,6 +150,21 @@ func (p *process) build(roles []Role) (err error) {
 		}
 	}
 	return nil
+}
+
+// observer returns the one observer of a role: instruments are made once.
+func (p *process) observer(role string) (*rpc.Observer, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if o := p.observers[role]; o != nil {
+		return o, nil
+	}
+	o, err := p.telemetry.Observer(role)
+	if err != nil {
+		return nil, fmt.Errorf("telemetry of %s: %w", role, err)
+	}
+	p.observers[role] = o
+	return o, nil
 }
 
 func (p *process) env(role string) *Env {

@@ -7,7 +7,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/stats"
 
 	"github.com/sallyport-mcp/sallyport/pkg/fault"
 )
@@ -44,11 +43,11 @@ const policy = `{
 
 // Dial returns a lazy connection to target with the standard interceptors.
 // Faults that the peer raised come back as faults. opts must hold the transport
-// credentials, see [TLS.Client]; a nil handler observes nothing.
-func Dial(target string, observe stats.Handler, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+// credentials, see [TLS.Client]; a nil observer observes nothing.
+func Dial(target string, observe *Observer, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	base := []grpc.DialOption{
-		grpc.WithChainUnaryInterceptor(Deadline, Receive),
-		grpc.WithChainStreamInterceptor(ReceiveStream),
+		grpc.WithChainUnaryInterceptor(Deadline, Receive, observe.unaryClient),
+		grpc.WithChainStreamInterceptor(ReceiveStream, observe.streamClient),
 		grpc.WithDefaultServiceConfig(policy),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage), grpc.MaxCallSendMsgSize(MaxMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}),
@@ -56,9 +55,6 @@ func Dial(target string, observe stats.Handler, opts ...grpc.DialOption) (*grpc.
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
 			MinConnectTimeout: 2 * time.Second,
 		}),
-	}
-	if observe != nil {
-		base = append(base, grpc.WithStatsHandler(observe))
 	}
 	return grpc.NewClient(target, append(base, opts...)...)
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/fullstorydev/grpchan"
 	"github.com/fullstorydev/grpchan/inprocgrpc"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
@@ -19,7 +18,7 @@ import (
 // copied, so neither side can change what the other holds, and values of the
 // caller's context do not cross; metadata, deadline and cancellation do. The
 // caller's role takes the place of a certificate: both are the same program.
-func (s Server) Local(caller string, client stats.Handler, register func(grpc.ServiceRegistrar)) grpc.ClientConnInterface {
+func (s Server) Local(caller string, client *Observer, register func(grpc.ServiceRegistrar)) grpc.ClientConnInterface {
 	ch := new(inprocgrpc.Channel).
 		WithCloner(cloner{}).
 		WithServerUnaryInterceptor(chainUnary(append([]grpc.UnaryServerInterceptor{
@@ -29,17 +28,13 @@ func (s Server) Local(caller string, client stats.Handler, register func(grpc.Se
 		}, plain(s.unary())...))).
 		WithServerStreamInterceptor(chainStream(append([]grpc.StreamServerInterceptor{
 			func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-				return next(srv, roleStream{ss, withRole(ss.Context(), caller)})
+				return next(srv, contextStream{ss, withRole(ss.Context(), caller)})
 			},
 		}, plain(s.stream())...)))
-	if s.Stats != nil {
-		ch.WithServerStatsHandler(s.Stats)
-	}
-	if client != nil {
-		ch.WithClientStatsHandler(client)
-	}
 	register(ch)
-	return grpchan.InterceptClientConnStream(grpchan.InterceptClientConnUnary(ch, Deadline, Receive, ended), ReceiveStream)
+	return grpchan.InterceptClientConnStream(
+		grpchan.InterceptClientConnUnary(ch, Deadline, Receive, client.unaryClient, ended),
+		ReceiveStream, client.streamClient)
 }
 
 // ended tells of a call whose context has ended what a connection over the
@@ -52,12 +47,13 @@ func ended(ctx context.Context, method string, req, reply any, cc *grpc.ClientCo
 	return err
 }
 
-type roleStream struct {
+// contextStream is a stream with another context.
+type contextStream struct {
 	grpc.ServerStream
 	ctx context.Context
 }
 
-func (s roleStream) Context() context.Context { return s.ctx }
+func (s contextStream) Context() context.Context { return s.ctx }
 
 // cloner copies messages from one side to the other. Generated messages of one
 // type are merged; a dynamic message, which the executor sends to tools, goes

@@ -10,7 +10,6 @@ import (
 	"buf.build/go/protovalidate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/stats"
 )
 
 // MaxMessage bounds a message in either direction, in bytes. The largest thing
@@ -25,15 +24,16 @@ type Server struct {
 	// role "*" stands for any peer that proved to be one of ours. A service that
 	// is not listed can be called by nobody.
 	Allow map[string][]string
-	// Stats observes each call, for telemetry; nil observes nothing.
-	Stats stats.Handler
+	// Observe makes a span and a measurement of each call; nil observes nothing.
+	Observe *Observer
 }
 
-// unary is the chain, outermost first. Seal sees every error, panics included;
+// unary is the chain, outermost first. Observe sees what leaves the process, Seal every error, panics included;
 // Validate runs last, so that only callers that were let in cost us the
 // evaluation of rules. stream below is its twin; a test compares them.
 func (s Server) unary() []named[grpc.UnaryServerInterceptor] {
 	return []named[grpc.UnaryServerInterceptor]{
+		{"observe", s.Observe.unaryServer},
 		{"seal", Seal(s.log())},
 		{"recover", Recover},
 		{"allow", Allow(s.Allow)},
@@ -43,6 +43,7 @@ func (s Server) unary() []named[grpc.UnaryServerInterceptor] {
 
 func (s Server) stream() []named[grpc.StreamServerInterceptor] {
 	return []named[grpc.StreamServerInterceptor]{
+		{"observe", s.Observe.streamServer},
 		{"seal", SealStream(s.log())},
 		{"recover", RecoverStream},
 		{"allow", AllowStream(s.Allow)},
@@ -81,9 +82,6 @@ func (s Server) New(opts ...grpc.ServerOption) *grpc.Server {
 		grpc.MaxConcurrentStreams(10000),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
-	}
-	if s.Stats != nil {
-		base = append(base, grpc.StatsHandler(s.Stats))
 	}
 	return grpc.NewServer(append(base, opts...)...)
 }

@@ -15,18 +15,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	otelprom "go.opentelemetry.io/otel/exporters/prometheus"
 	"go.opentelemetry.io/otel/metric"
-	"go.opentelemetry.io/otel/propagation"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
-	"google.golang.org/grpc/stats"
+
+	"github.com/sallyport-mcp/sallyport/pkg/rpc"
 )
 
 // scope is the name of our instrumentation.
@@ -126,26 +125,9 @@ func (t *Telemetry) Meter(role string) metric.Meter {
 	return t.meters.Meter(scope+"/"+role, metric.WithInstrumentationVersion(t.version))
 }
 
-// ServerStats observes the calls that a role serves; health checks are not worth
-// a span.
-func (t *Telemetry) ServerStats(role string) stats.Handler {
-	return otelgrpc.NewServerHandler(t.grpc(role)...)
-}
-
-// ClientStats observes the calls that a role makes.
-func (t *Telemetry) ClientStats(role string) stats.Handler {
-	return otelgrpc.NewClientHandler(t.grpc(role)...)
-}
-
-func (t *Telemetry) grpc(role string) []otelgrpc.Option {
-	return []otelgrpc.Option{
-		otelgrpc.WithTracerProvider(t.Traces(role)),
-		otelgrpc.WithMeterProvider(t.meters),
-		otelgrpc.WithPropagators(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})),
-		otelgrpc.WithFilter(func(info *stats.RPCTagInfo) bool {
-			return info.FullMethodName != "/grpc.health.v1.Health/Check" && info.FullMethodName != "/grpc.health.v1.Health/Watch"
-		}),
-	}
+// Observer returns what observes the calls that a role serves and makes.
+func (t *Telemetry) Observer(role string) (*rpc.Observer, error) {
+	return rpc.NewObserver(t.Tracer(role), t.Meter(role))
 }
 
 // Metrics serves the metrics in the Prometheus and OpenMetrics formats.

@@ -175,6 +175,7 @@ func runTogether(ctx context.Context, cfg app.Config, stderr io.Writer, shown fu
 		slog.NewJSONHandler(logFile, &slog.HandlerOptions{Level: cfg.Log}),
 		slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelError}),
 	))
+	app.CollectLess()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	err = app.Run(ctx, app.Options{Config: cfg, Log: log, StartBus: embed.Start, Ready: func(info app.Info) {
