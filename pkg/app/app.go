@@ -38,6 +38,9 @@ type Role struct {
 	// A role that lists none serves nobody over gRPC: it is a front, stopped
 	// first.
 	Allow map[string][]string
+	// Isolated says that the role's handlers are not to be trusted to heed their
+	// contexts: see [rpc.Server].
+	Isolated bool
 	// New builds the service from its part of the configuration. It must not
 	// block: connections are lazy, and roles start in no particular order.
 	New func(*Env) (Service, error)

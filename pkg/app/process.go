@@ -128,7 +128,7 @@ func (p *process) build(roles []Role) (err error) {
 			return err
 		}
 		p.hosts[r.Name] = &host{started: make(chan struct{}), server: rpc.Server{
-			Log: p.log.With("role", r.Name), Allow: allow, Observe: observer,
+			Log: p.log.With("role", r.Name), Allow: allow, Observe: observer, Isolated: r.Isolated,
 		}}
 		if addr := p.cfg.Listen[r.Name]; addr != "" {
 			if p.listeners[r.Name], err = listen(addr); err != nil {

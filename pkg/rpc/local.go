@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"strings"
 
-	"github.com/fullstorydev/grpchan"
-	"github.com/fullstorydev/grpchan/inprocgrpc"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
@@ -18,73 +19,168 @@ import (
 // copied, so neither side can change what the other holds, and values of the
 // caller's context do not cross; metadata, deadline and cancellation do. The
 // caller's role takes the place of a certificate: both are the same program.
+//
+// A unary call runs on the caller's goroutine unless s is Isolated; see decision
+// 2. Headers and trailers are not carried.
 func (s Server) Local(caller string, client *Observer, register func(grpc.ServiceRegistrar)) grpc.ClientConnInterface {
-	ch := new(inprocgrpc.Channel).
-		WithCloner(cloner{}).
-		WithServerUnaryInterceptor(chainUnary(append([]grpc.UnaryServerInterceptor{
-			func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-				return next(withRole(ctx, caller), req)
-			},
-		}, plain(s.unary())...))).
-		WithServerStreamInterceptor(chainStream(append([]grpc.StreamServerInterceptor{
-			func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-				return next(srv, contextStream{ss, withRole(ss.Context(), caller)})
-			},
-		}, plain(s.stream())...)))
-	register(ch)
-	return grpchan.InterceptClientConnStream(
-		grpchan.InterceptClientConnUnary(ch, Deadline, Receive, client.unaryClient, ended),
-		ReceiveStream, client.streamClient)
+	l := &local{
+		caller: caller, isolated: s.Isolated, client: client,
+		unary: chainUnary(plain(s.unary())), stream: chainStream(plain(s.stream())),
+		methods: make(map[string]localMethod), streams: make(map[string]localStreamMethod),
+	}
+	register(l)
+	return l
 }
 
-// ended tells of a call whose context has ended what a connection over the
-// network tells. The channel says io.EOF when the server has left first.
-func ended(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	err := call(ctx, method, req, reply, cc, opts...)
-	if errors.Is(err, io.EOF) && ctx.Err() != nil {
-		return status.FromContextError(ctx.Err()).Err()
-	}
-	return err
+// local is both ends of a connection. It is not changed after [Server.Local].
+type local struct {
+	caller   string
+	isolated bool
+	client   *Observer
+	unary    grpc.UnaryServerInterceptor
+	stream   grpc.StreamServerInterceptor
+	methods  map[string]localMethod // by full name
+	streams  map[string]localStreamMethod
+	workers  workers
 }
 
-// contextStream is a stream with another context.
-type contextStream struct {
-	grpc.ServerStream
-	ctx context.Context
+type localMethod struct {
+	impl    any
+	handler grpc.MethodHandler
 }
 
-func (s contextStream) Context() context.Context { return s.ctx }
+type localStreamMethod struct {
+	impl any
+	desc grpc.StreamDesc
+}
 
-// cloner copies messages from one side to the other. Generated messages of one
-// type are merged; a dynamic message, which the executor sends to tools, goes
-// through its encoding as it would over the network.
-type cloner struct{}
+// RegisterService implements [grpc.ServiceRegistrar].
+func (l *local) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	for _, m := range desc.Methods {
+		l.methods["/"+desc.ServiceName+"/"+m.MethodName] = localMethod{impl, m.Handler}
+	}
+	for _, m := range desc.Streams {
+		l.streams["/"+desc.ServiceName+"/"+m.StreamName] = localStreamMethod{impl, m}
+	}
+}
 
-func (cloner) Copy(out, in any) error {
-	dst, ok1 := out.(proto.Message)
-	src, ok2 := in.(proto.Message)
-	if !ok1 || !ok2 {
-		return fmt.Errorf("copy %T to %T: not proto messages", in, out)
+// Invoke implements [grpc.ClientConnInterface]. The interceptors are those of
+// [Dial].
+func (l *local) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	return Deadline(ctx, method, args, reply, nil, l.received, opts...)
+}
+
+func (l *local) received(ctx context.Context, method string, args, reply any, cc *grpc.ClientConn, opts ...grpc.CallOption) error {
+	return Receive(ctx, method, args, reply, cc, l.observed, opts...)
+}
+
+func (l *local) observed(ctx context.Context, method string, args, reply any, cc *grpc.ClientConn, opts ...grpc.CallOption) error {
+	return l.client.unaryClient(ctx, method, args, reply, cc, l.call, opts...)
+}
+
+func (l *local) call(ctx context.Context, method string, args, reply any, _ *grpc.ClientConn, opts ...grpc.CallOption) error {
+	m, ok := l.methods[method]
+	if !ok {
+		return unimplemented(method)
 	}
-	proto.Reset(dst)
-	if dst.ProtoReflect().Type() == src.ProtoReflect().Type() {
-		proto.Merge(dst, src)
-		return nil
+	if err := ctx.Err(); err != nil {
+		return status.FromContextError(err).Err()
 	}
-	b, err := proto.Marshal(src)
+	limit := heed(opts)
+	if !l.isolated {
+		resp, err := m.handler(m.impl, l.crossing(ctx), func(in any) error { return copyMessage(in, args) }, l.unary)
+		if err != nil {
+			return crossed(err)
+		}
+		return limit.copy(reply, resp)
+	}
+	// The request is copied before the handler may outlive this call.
+	request, err := cloneMessage(args)
 	if err != nil {
 		return err
 	}
-	return proto.Unmarshal(b, dst)
+	type answer struct {
+		resp any
+		err  error
+	}
+	answers := make(chan answer, 1)
+	l.workers.run(func() {
+		resp, err := m.handler(m.impl, l.crossing(ctx), func(in any) error { return moveMessage(in, request) }, l.unary)
+		answers <- answer{resp, err}
+	})
+	select {
+	case a := <-answers:
+		if a.err != nil {
+			return crossed(a.err)
+		}
+		return limit.copy(reply, a.resp)
+	case <-ctx.Done():
+		return status.FromContextError(ctx.Err()).Err()
+	}
 }
 
-func (cloner) Clone(in any) (any, error) {
-	m, ok := in.(proto.Message)
-	if !ok {
-		return nil, fmt.Errorf("clone %T: not a proto message", in)
+// heed does what those of a call's options ask for that have a meaning without a
+// network: grpc.Peer, by which callers learn that the call has left, and
+// grpc.MaxCallRecvMsgSize.
+func heed(opts []grpc.CallOption) (limit sizeLimit) {
+	for _, o := range opts {
+		switch o := o.(type) {
+		case grpc.PeerCallOption:
+			*o.PeerAddr = peer.Peer{Addr: localAddr{}}
+		case grpc.MaxRecvMsgSizeCallOption:
+			limit = sizeLimit(o.MaxRecvMsgSize)
+		}
 	}
-	return proto.Clone(m), nil
+	return limit
 }
+
+// sizeLimit bounds the encoding of a message, in bytes; 0 is no bound.
+type sizeLimit int
+
+func (l sizeLimit) copy(out, in any) error {
+	if m, ok := in.(proto.Message); ok && l > 0 {
+		if n := proto.Size(m); n > int(l) {
+			return status.Errorf(codes.ResourceExhausted, "received message larger than max (%d vs. %d)", n, int(l))
+		}
+	}
+	return copyMessage(out, in)
+}
+
+// localAddr is the address of a role in the same process.
+type localAddr struct{}
+
+// Network implements [net.Addr].
+func (localAddr) Network() string { return "memory" }
+
+// String implements [net.Addr].
+func (localAddr) String() string { return "memory" }
+
+// crossing returns what the server sees of the caller's context.
+func (l *local) crossing(ctx context.Context) context.Context {
+	md, _ := metadata.FromOutgoingContext(ctx)
+	return withRole(metadata.NewIncomingContext(valueless{ctx}, md), l.caller)
+}
+
+// crossed makes of an error what the network would make of it.
+func crossed(err error) error {
+	if s, ok := status.FromError(err); ok {
+		return s.Err()
+	}
+	return status.FromContextError(err).Err()
+}
+
+func unimplemented(method string) error {
+	return status.Errorf(codes.Unimplemented, "unknown method %s", strings.TrimPrefix(method, "/"))
+}
+
+// valueless is a context without its values.
+type valueless struct{ context.Context }
+
+// Value implements [context.Context].
+func (valueless) Value(any) any { return nil }
+
+// AfterFunc lets package context watch the parent without a goroutine.
+func (v valueless) AfterFunc(f func()) func() bool { return context.AfterFunc(v.Context, f) }
 
 func chainUnary(in []grpc.UnaryServerInterceptor) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, last grpc.UnaryHandler) (any, error) {
@@ -115,3 +211,16 @@ func nextStream(in []grpc.StreamServerInterceptor, info *grpc.StreamServerInfo, 
 		return in[0](srv, ss, info, nextStream(in[1:], info, last))
 	}
 }
+
+// contextStream is a server's stream with another context.
+type contextStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+// Context implements [grpc.ServerStream].
+func (s contextStream) Context() context.Context { return s.ctx }
+
+var errNotProto = errors.New("not a proto message")
+
+func notProto(m any) error { return fmt.Errorf("%T: %w", m, errNotProto) }

@@ -88,6 +88,7 @@ func (o *Observer) streamClient(ctx context.Context, desc *grpc.StreamDesc, cc *
 	if o == nil || worthless(method) {
 		return open(ctx, desc, cc, method, opts...)
 	}
+	life := ctx
 	ctx, end := o.ask(ctx, method)
 	s, err := open(ctx, desc, cc, method, opts...)
 	if err != nil {
@@ -97,7 +98,7 @@ func (o *Observer) streamClient(ctx context.Context, desc *grpc.StreamDesc, cc *
 	out := &observedStream{ClientStream: s}
 	var once sync.Once
 	out.done = func(err error) { once.Do(func() { end(err) }) }
-	out.stop = context.AfterFunc(s.Context(), func() { out.done(s.Context().Err()) })
+	out.stop = context.AfterFunc(life, func() { out.done(status.FromContextError(life.Err()).Err()) })
 	return out, nil
 }
 

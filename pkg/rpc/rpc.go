@@ -24,6 +24,10 @@ type Server struct {
 	// role "*" stands for any peer that proved to be one of ours. A service that
 	// is not listed can be called by nobody.
 	Allow map[string][]string
+	// Isolated runs each call over memory on a goroutine of its own, so that a
+	// handler that does not heed its context cannot hold its caller. For code
+	// that is not ours: tools.
+	Isolated bool
 	// Observe makes a span and a measurement of each call; nil observes nothing.
 	Observe *Observer
 }

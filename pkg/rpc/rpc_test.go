@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/sallyport-mcp/sallyport/pkg/devca"
@@ -170,6 +171,19 @@ func TestCanceledCallIsCanceledInBothShapes(t *testing.T) {
 			if _, err := client.Peek(ctx, peek("wait")); status.Code(err) != codes.Canceled {
 				t.Fatalf("%s: got %v, want Canceled", shape, err)
 			}
+		}
+	}
+}
+
+func TestOptionsOfACallAreHeededInBothShapes(t *testing.T) {
+	t.Parallel()
+	for shape, client := range shapes(t, "edge", service{}) {
+		var to peer.Peer
+		if _, err := client.Peek(t.Context(), peek(""), grpc.Peer(&to)); err != nil || to.Addr == nil {
+			t.Errorf("%s: the peer is %v (%v)", shape, to.Addr, err)
+		}
+		if _, err := client.Peek(t.Context(), peek(""), grpc.MaxCallRecvMsgSize(2)); status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("%s: an answer that is too large: got %v", shape, err)
 		}
 	}
 }

@@ -45,7 +45,7 @@ func Role(name string, image []byte, build func(*app.Env) (app.Service, error)) 
 			allow[f.GetPackage()+"."+s.GetName()] = []string{caller}
 		}
 	}
-	return app.Role{Name: name, Allow: allow, New: func(env *app.Env) (app.Service, error) {
+	return app.Role{Name: name, Allow: allow, Isolated: true, New: func(env *app.Env) (app.Service, error) {
 		if bad != nil {
 			return nil, fmt.Errorf("descriptor image: %w", bad)
 		}

@@ -220,6 +220,9 @@ func (x *exchange) writeRefusedResult(refused *refusal) {
 func (f *refusal) text() string {
 	var b strings.Builder
 	message := strings.TrimRight(f.message, ". ")
+	if f.complete {
+		return capital(message) + ". Decision " + f.decision + "."
+	}
 	switch {
 	case f.policy != "":
 		b.WriteString("Denied by policy " + printable(f.policy, 128) + ": " + message + ".")

@@ -26,7 +26,9 @@ func (x *exchange) callTool() *refusal {
 	if m.Name.Kind != jsonrpc.String {
 		return refuse(kindParams, "params.name has to be the name of a tool")
 	}
-	if m.Arguments.Present() && m.Arguments.Kind != jsonrpc.Object {
+	// The Go SDK's client writes null where there are none.
+	given := m.Arguments.Present() && m.Arguments.Kind != jsonrpc.Null
+	if given && m.Arguments.Kind != jsonrpc.Object {
 		return refuse(kindParams, "params.arguments has to be an object. Leave it out if the tool takes none")
 	}
 	name := m.Text(m.Name)
@@ -36,11 +38,14 @@ func (x *exchange) callTool() *refusal {
 	// The peers get a copy: this buffer is used again, and one in this process
 	// may still be reading when the call was given up.
 	arguments := []byte("{}")
-	if m.Arguments.Present() {
+	if given {
 		arguments = bytes.Clone(m.Raw(m.Arguments))
 	}
 	sum := sha256.Sum256(arguments)
-	x.digest, x.shape = sum[:], m.Shape()
+	x.digest, x.shape = sum[:], "{}"
+	if given {
+		x.shape = m.Shape()
+	}
 
 	allow, refused := x.authorize(name, arguments)
 	if refused != nil {

@@ -111,6 +111,9 @@ type refusal struct {
 	challenge string
 	// requested is the version that was asked for, with kindVersion.
 	requested string
+	// complete says that the message tells all there is to tell: what, why, and
+	// what to do. Only the decision is added.
+	complete bool
 	// violations say what is wrong with the arguments.
 	violations []*executorv1.Violation
 	// verdict is DENY unless set: a call that was allowed and then failed is not

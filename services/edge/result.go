@@ -16,9 +16,9 @@ import (
 // there is none.
 func (x *exchange) answerResult(result *executorv1.Result) *refusal {
 	tool, no := result.GetResult(), result.GetRefusal()
-	if no != nil && len(tool.GetContent()) == 0 {
+	if no != nil && no.GetMessage() != "" {
 		return &refusal{
-			kind: kindResult, reason: no.GetReason(), message: no.GetMessage(), decision: x.decision,
+			kind: kindResult, reason: no.GetReason(), message: no.GetMessage(), complete: true, decision: x.decision,
 			retryAfter: no.GetRetryAfter().AsDuration(), retryable: no.GetRetryable(),
 			violations: no.GetViolations(), verdict: auditv1.Verdict_VERDICT_ALLOW, recorded: true,
 		}

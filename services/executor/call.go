@@ -185,10 +185,7 @@ func (c *call) progress(n int) error {
 // result is what the caller gets if there is no error.
 func (e ending) result() *executorv1.Result {
 	if e.refusal != nil {
-		return &executorv1.Result{
-			Result:  &providerv1.ToolResult{Content: textContent(e.refusal.GetMessage()), IsError: true},
-			Refusal: e.refusal,
-		}
+		return &executorv1.Result{Result: &providerv1.ToolResult{IsError: true}, Refusal: e.refusal}
 	}
 	return &executorv1.Result{Result: &providerv1.ToolResult{Content: textContent(string(e.json)), Structured: e.json}}
 }

@@ -175,9 +175,9 @@ func TestCallRefusals(t *testing.T) {
 		wantEvents: []string{"intent", "outcome FAILED TOOL_TIMEOUT"},
 	}, {
 		name:       "a result that is too large",
-		echo:       func(context.Context, string) (string, error) { return strings.Repeat("x", 2000), nil },
+		echo:       func(context.Context, string) (string, error) { return strings.Repeat("x", 5000), nil },
 		wantReason: auditv1.Reason_REASON_RESULT_TOO_LARGE,
-		wantText:   "echo was called, but its result is larger than 1024 bytes and is not passed on. Ask for less.",
+		wantText:   "echo was called, but its result is larger than 4096 bytes and is not passed on. Ask for less.",
 		wantEvents: []string{"intent", "outcome FAILED RESULT_TOO_LARGE"},
 	}, {
 		name:       "a result that breaks the tool's own rules",
@@ -189,7 +189,7 @@ func TestCallRefusals(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, func(c *executor.Config) { c.MaxResultBytes = 1024 })
+			s := start(t, func(c *executor.Config) { c.MaxResultBytes = 4096 })
 			if tt.echo == nil {
 				tt.echo = func(context.Context, string) (string, error) {
 					t.Error("the tool was called")
@@ -213,7 +213,7 @@ func TestCallRefusals(t *testing.T) {
 				t.Errorf("Call refuses with %v %q (retryable %t), want %v %q (retryable %t)",
 					r.GetReason(), r.GetMessage(), r.GetRetryable(), tt.wantReason, tt.wantText, tt.retryable)
 			}
-			if !got.GetResult().GetIsError() || got.GetResult().GetContent()[0].GetText() != tt.wantText || got.GetResult().GetStructured() != nil {
+			if !got.GetResult().GetIsError() || len(got.GetResult().GetContent()) > 0 || got.GetResult().GetStructured() != nil {
 				t.Errorf("Call = %v", got.GetResult())
 			}
 			if diff := cmp.Diff(tt.wantEvents, kinds(s.audit.take())); diff != "" {

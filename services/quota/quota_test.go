@@ -262,7 +262,8 @@ func TestCheckFails(t *testing.T) {
 		{"an ip that no rule counts by does not matter", check("ip", "localhost", "action", "ping"), codes.OK, nil},
 		{"no subject", &quotav1.CheckRequest{}, codes.InvalidArgument, nil},
 		{"a cost beyond the contract", costs(1_000_001, check()), codes.InvalidArgument, nil},
-		{"an attribute that is no name", check("IP", "x"), codes.InvalidArgument, nil},
+		{"an attribute without a name", check("", "x"), codes.InvalidArgument, nil},
+		{"an attribute that no rule names does not matter", check("IP", "x"), codes.OK, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -546,9 +546,11 @@ func (*CallResponse_Notice) isCallResponse_Event() {}
 
 // Result ends a call.
 type Result struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Result *v1.ToolResult         `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"`
-	// Set when the gate, not the tool, has made this result.
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the tool answered; only is_error is set when there is a refusal.
+	Result *v1.ToolResult `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"`
+	// Set when the call was not made or did not end well; its message is the text
+	// for the model.
 	Refusal       *Refusal `protobuf:"bytes,2,opt,name=refusal,proto3" json:"refusal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

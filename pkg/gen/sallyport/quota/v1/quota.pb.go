@@ -1261,10 +1261,10 @@ var File_sallyport_quota_v1_quota_proto protoreflect.FileDescriptor
 
 const file_sallyport_quota_v1_quota_proto_rawDesc = "" +
 	"\n" +
-	"\x1esallyport/quota/v1/quota.proto\x12\x12sallyport.quota.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc2\x01\n" +
-	"\aSubject\x12x\n" +
+	"\x1esallyport/quota/v1/quota.proto\x12\x12sallyport.quota.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xae\x01\n" +
+	"\aSubject\x12d\n" +
 	"\n" +
-	"attributes\x18\x01 \x03(\v2+.sallyport.quota.v1.Subject.AttributesEntryB+\xbaH(\x9a\x01%\x10 \"\x1ar\x182\x16^[a-z][a-z0-9_]{0,31}$*\x05r\x03\x18\x80\x04R\n" +
+	"attributes\x18\x01 \x03(\v2+.sallyport.quota.v1.Subject.AttributesEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18 *\x05r\x03\x18\x80\x04R\n" +
 	"attributes\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
