@@ -4,6 +4,10 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .ONESHELL:
 
+# The toolchain that everything is built and checked with; the go command fetches
+# it from the module proxy. Raise it with every security release.
+export GOTOOLCHAIN := $(shell awk '$$1 == "toolchain" {print $$2}' go.mod)
+
 export BUF_CACHE_DIR := $(CURDIR)/.cache/buf
 BUF       := go tool -modfile=proto/tools.mod buf
 PV_MODULE := github.com/bufbuild/protovalidate@v1.2.0

@@ -2,6 +2,8 @@ module github.com/sallyport-mcp/sallyport
 
 go 1.26.0
 
+toolchain go1.26.10
+
 tool (
 	github.com/kisielk/errcheck
 	golang.org/x/vuln/cmd/govulncheck

@@ -57,8 +57,6 @@ func TestFrameworksHaveFewImporters(t *testing.T) {
 		"github.com/nats-io/nats.go":             {"pkg/bus", "services/audit"},
 		"go.opentelemetry.io/otel/sdk":           {"pkg/telemetry"},
 		"go.opentelemetry.io/otel/exporters":     {"pkg/telemetry"},
-		"go.opentelemetry.io/contrib":            {"pkg/telemetry"},
-		"github.com/fullstorydev/grpchan":        {"pkg/rpc"},
 		"buf.build/go/protovalidate":             {"pkg/rpc", "services/executor"},
 		"github.com/cedar-policy/cedar-go":       {"services/auth/internal/policy"},
 		"github.com/modelcontextprotocol/go-sdk": {"services/sallyport/bench", "services/sallyport/e2e"},
