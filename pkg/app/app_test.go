@@ -19,7 +19,7 @@ import (
 	"github.com/sallyport-mcp/sallyport/pkg/bus/embed"
 	"github.com/sallyport-mcp/sallyport/pkg/devca"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
-	"github.com/sallyport-mcp/sallyport/pkg/rpc"
+	"github.com/sallyport-mcp/sallyport/pkg/identity"
 )
 
 // counted answers Peek with the caller's role.
@@ -32,7 +32,7 @@ func (counted) Register(r grpc.ServiceRegistrar) { quotav1.RegisterQuotaServiceS
 func (counted) Run(ctx context.Context) error { <-ctx.Done(); return nil }
 
 func (counted) Peek(ctx context.Context, _ *quotav1.PeekRequest) (*quotav1.PeekResponse, error) {
-	return &quotav1.PeekResponse{Check: &quotav1.CheckResponse{Rule: rpc.Caller(ctx)}}, nil
+	return &quotav1.PeekResponse{Check: &quotav1.CheckResponse{Rule: identity.Caller(ctx)}}, nil
 }
 
 var quotaRole = app.Role{

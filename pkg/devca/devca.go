@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/sallyport-mcp/sallyport/pkg/identity"
 	"github.com/sallyport-mcp/sallyport/pkg/rpc"
 )
 
@@ -97,7 +98,7 @@ func (a *authority) issue(dir, role string) error {
 	tmpl.KeyUsage = x509.KeyUsageDigitalSignature
 	tmpl.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	tmpl.DNSNames = []string{role}
-	tmpl.URIs = []*url.URL{rpc.RoleURI(TrustDomain, role)}
+	tmpl.URIs = []*url.URL{identity.URI(TrustDomain, role)}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport-mcp/sallyport/pkg/fault"
 	faultv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/fault/v1"
+	"github.com/sallyport-mcp/sallyport/pkg/identity"
 )
 
 // AnyRole in an allow-list lets in every peer that has proved its role.
@@ -38,7 +39,7 @@ func AllowStream(list map[string][]string) grpc.StreamServerInterceptor {
 }
 
 func allowed(ctx context.Context, list map[string][]string, method string) error {
-	who := Caller(ctx)
+	who := identity.Caller(ctx)
 	service, _, ok := strings.Cut(strings.TrimPrefix(method, "/"), "/")
 	roles := list[service]
 	if ok && who != "" && (slices.Contains(roles, who) || slices.Contains(roles, AnyRole)) {

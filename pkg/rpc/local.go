@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/sallyport-mcp/sallyport/pkg/identity"
 )
 
 // Local returns a connection over memory to the services that register adds,
@@ -158,7 +160,7 @@ func (localAddr) String() string { return "memory" }
 // crossing returns what the server sees of the caller's context.
 func (l *local) crossing(ctx context.Context) context.Context {
 	md, _ := metadata.FromOutgoingContext(ctx)
-	return withRole(metadata.NewIncomingContext(valueless{ctx}, md), l.caller)
+	return identity.With(metadata.NewIncomingContext(valueless{ctx}, md), l.caller)
 }
 
 // crossed makes of an error what the network would make of it.

@@ -19,6 +19,7 @@ import (
 	"github.com/sallyport-mcp/sallyport/pkg/fault"
 	faultv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/fault/v1"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/pkg/identity"
 	"github.com/sallyport-mcp/sallyport/pkg/rpc"
 )
 
@@ -43,7 +44,7 @@ func (s service) Peek(ctx context.Context, req *quotav1.PeekRequest) (*quotav1.P
 	case "fault":
 		return nil, fault.New(codes.NotFound, quotav1.Reason_REASON_ATTRIBUTE, "for you").Because(errors.New("secret"))
 	}
-	return &quotav1.PeekResponse{Check: &quotav1.CheckResponse{Rule: rpc.Caller(ctx)}}, nil
+	return &quotav1.PeekResponse{Check: &quotav1.CheckResponse{Rule: identity.Caller(ctx)}}, nil
 }
 
 func peek(do string) *quotav1.PeekRequest {

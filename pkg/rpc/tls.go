@@ -73,13 +73,13 @@ func (t TLS) Client(role, peer string) (credentials.TransportCredentials, error)
 	}), nil
 }
 
-func (t TLS) load(role string) (*identity, error) {
+func (t TLS) load(role string) (*keyPair, error) {
 	at := func(name string) string { return strings.ReplaceAll(name, "{role}", role) }
 	pem, err := os.ReadFile(at(t.CA))
 	if err != nil {
 		return nil, fmt.Errorf("tls.ca: %w", err)
 	}
-	id := &identity{cert: at(t.Cert), key: at(t.Key), pool: x509.NewCertPool()}
+	id := &keyPair{cert: at(t.Cert), key: at(t.Key), pool: x509.NewCertPool()}
 	if !id.pool.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("tls.ca: %s holds no certificate", at(t.CA))
 	}
@@ -89,8 +89,8 @@ func (t TLS) load(role string) (*identity, error) {
 	return id, nil
 }
 
-// identity is a key pair in two files that may be replaced while we run.
-type identity struct {
+// keyPair is a key pair in two files that may be replaced while we run.
+type keyPair struct {
 	cert, key string
 	pool      *x509.CertPool
 
@@ -99,7 +99,7 @@ type identity struct {
 	written time.Time // of the certificate file, when it was read
 }
 
-func (id *identity) certificate() (*tls.Certificate, error) {
+func (id *keyPair) certificate() (*tls.Certificate, error) {
 	id.mu.Lock()
 	defer id.mu.Unlock()
 	info, err := os.Stat(id.cert)
@@ -119,7 +119,7 @@ func (id *identity) certificate() (*tls.Certificate, error) {
 
 // last returns the key pair read before: files that are being replaced must not
 // stop a running service.
-func (id *identity) last(err error) (*tls.Certificate, error) {
+func (id *keyPair) last(err error) (*tls.Certificate, error) {
 	if id.pair != nil {
 		return id.pair, nil
 	}

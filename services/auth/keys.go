@@ -16,7 +16,7 @@ import (
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	faultv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/fault/v1"
-	"github.com/sallyport-mcp/sallyport/pkg/rpc"
+	"github.com/sallyport-mcp/sallyport/pkg/identity"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/apikey"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/keyring"
 )
@@ -278,7 +278,7 @@ func (s *Service) recordFailed(ctx context.Context, operation, id string) {
 // change is the event of a change to a key, made by the peer that calls.
 func change(ctx context.Context, operation, id string, details map[string]string) *auditv1.Event {
 	return &auditv1.Event{
-		Actor:  &auditv1.Actor{Principal: "role:" + rpc.Caller(ctx)},
+		Actor:  &auditv1.Actor{Principal: "role:" + identity.Caller(ctx)},
 		Action: operation,
 		Target: id,
 		What: &auditv1.Event_Admin{Admin: &auditv1.AdminChange{
