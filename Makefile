@@ -36,7 +36,7 @@ test-postgres: ## Test the SQL tool against a PostgreSQL server (Debian package 
 	go test -race -count=1 -tags postgres ./services/tools/... ./pkg/demodb/...
 
 e2e: $(E2E)/node_modules/.package-lock.json ## Test with real MCP clients from npm, and one trace through all processes
-	go test -count=1 -timeout 20m -tags e2e ./$(E2E)/...
+	cd $(E2E) && go test -count=1 -timeout 20m -tags e2e
 
 $(E2E)/node_modules/.package-lock.json: $(E2E)/package-lock.json
 	cd $(E2E) && npm ci --ignore-scripts --no-audit --no-fund
