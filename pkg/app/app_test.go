@@ -246,6 +246,27 @@ func TestConfigurationIsReadStrictly(t *testing.T) {
 	}
 }
 
+func TestMistakeInASectionHasTheLineOfTheFile(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(file, []byte("drain: 1s\nroles:\n  # a comment\n  quota:\n\n    widow: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := app.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cfg.Section("quota", &section{}); err == nil || !strings.Contains(err.Error(), "roles.quota") || !strings.Contains(err.Error(), "line 6: field widow") {
+		t.Errorf("got %v", err)
+	}
+}
+
+type section struct {
+	Window int `yaml:"window"`
+}
+
+func (*section) Validate() error { return nil }
+
 func TestCommandAnswersWithoutStarting(t *testing.T) {
 	t.Parallel()
 	var out, errOut bytes.Buffer

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -138,13 +139,44 @@ func (c Config) Section(role string, out Validator) error {
 			return err
 		}
 		if err := strict(bytes.NewReader(b), out); err != nil {
-			return fmt.Errorf("roles.%s (line %d): %w", role, n.Line, err)
+			return fmt.Errorf("roles.%s: %w", role, relocate(err, &n))
 		}
 	}
 	if err := out.Validate(); err != nil {
 		return fmt.Errorf("roles.%s: %w", role, err)
 	}
 	return nil
+}
+
+var unknownField = regexp.MustCompile(`line \d+: field (\S+) not found`)
+
+// relocate gives an error about a section, which was decoded apart from the
+// file, the line that the field has in the file.
+func relocate(err error, section *yaml.Node) error {
+	return errors.New(unknownField.ReplaceAllStringFunc(err.Error(), func(found string) string {
+		field := unknownField.FindStringSubmatch(found)[1]
+		if at := lineOf(section, field); at > 0 {
+			return fmt.Sprintf("line %d: field %s not found", at, field)
+		}
+		return found
+	}))
+}
+
+// lineOf returns the line of the first key with a name, 0 if there is none.
+func lineOf(n *yaml.Node, key string) int {
+	if n.Kind == yaml.MappingNode {
+		for i := 0; i < len(n.Content); i += 2 {
+			if n.Content[i].Value == key {
+				return n.Content[i].Line
+			}
+		}
+	}
+	for _, c := range n.Content {
+		if at := lineOf(c, key); at > 0 {
+			return at
+		}
+	}
+	return 0
 }
 
 // Unknown returns the sections of roles that are not in known: most likely they

@@ -115,6 +115,9 @@ func Run(ctx context.Context, o Options, roles ...Role) (err error) {
 	return p.run(ctx, o.Ready, roles)
 }
 
+// elsewhere is what to do about an address that cannot be had.
+const elsewhere = " (choose another address, or stop what uses this one)"
+
 // build makes every role, and opens every listener so that a port that is taken
 // is an error at once.
 func (p *process) build(roles []Role) (err error) {
@@ -132,7 +135,7 @@ func (p *process) build(roles []Role) (err error) {
 		}}
 		if addr := p.cfg.Listen[r.Name]; addr != "" {
 			if p.listeners[r.Name], err = listen(addr); err != nil {
-				return fmt.Errorf("listen.%s: %w", r.Name, err)
+				return fmt.Errorf("listen.%s: %w%s", r.Name, err, elsewhere)
 			}
 		}
 	}
@@ -146,7 +149,7 @@ func (p *process) build(roles []Role) (err error) {
 	}
 	if p.cfg.Admin != "" {
 		if p.admin, err = listen(p.cfg.Admin); err != nil {
-			return fmt.Errorf("admin: %w", err)
+			return fmt.Errorf("admin: %w%s", err, elsewhere)
 		}
 	}
 	return nil
@@ -335,11 +338,7 @@ func listen(address string) (net.Listener, error) {
 		}
 		return lis, f.Close()
 	}
-	lis, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("%w (choose another address, or stop what uses this one)", err)
-	}
-	return lis, nil
+	return net.Listen("tcp", address)
 }
 
 // announceTo writes what Ready is told to an inherited file, one line of JSON.

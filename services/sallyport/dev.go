@@ -131,8 +131,10 @@ func devConfig(file, dir, listen string) (app.Config, error) {
 	if err != nil {
 		return cfg, &exitError{exitUsage, err}
 	}
-	if unknown := cfg.Unknown(roleNames()...); len(unknown) > 0 {
-		return cfg, usage("%s: there is no role %s", file, strings.Join(unknown, ", "))
+	if file != "" {
+		if err := validateConfig(file); err != nil {
+			return cfg, &exitError{exitUsage, err}
+		}
 	}
 	if cfg.Bus.Embedded {
 		if cfg.Bus.Listen == "" {
