@@ -118,7 +118,10 @@ func TestSpanOfAStreamEndsWithTheStream(t *testing.T) {
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
-	if _, err := client.Call(ctx, callOf("wait")); err != nil {
+	if s, err = client.Call(ctx, callOf("wait")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Recv(); err != nil {
 		t.Fatal(err)
 	}
 	cancel() // the client leaves without another word

@@ -60,11 +60,21 @@ func shapes(t *testing.T, caller string, svc service) map[string]quotav1.QuotaSe
 	srv := rpc.Server{Allow: map[string][]string{quotaService: {"edge"}}}
 	register := func(r grpc.ServiceRegistrar) { quotav1.RegisterQuotaServiceServer(r, svc) }
 
+	return map[string]quotav1.QuotaServiceClient{
+		"memory": quotav1.NewQuotaServiceClient(srv.Local(caller, nil, register)),
+		"mtls":   quotav1.NewQuotaServiceClient(overTLS(t, srv, "quota", caller, register)),
+	}
+}
+
+// overTLS serves what register adds as role, and returns a connection to it of
+// caller.
+func overTLS(t *testing.T, srv rpc.Server, role, caller string, register func(grpc.ServiceRegistrar)) grpc.ClientConnInterface {
+	t.Helper()
 	dir := t.TempDir()
-	if err := devca.Write(dir, "quota", caller); err != nil {
+	if err := devca.Write(dir, role, caller); err != nil {
 		t.Fatal(err)
 	}
-	creds, err := devca.Files(dir).Server("quota")
+	creds, err := devca.Files(dir).Server(role)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +86,7 @@ func shapes(t *testing.T, caller string, svc service) map[string]quotav1.QuotaSe
 	register(g)
 	go func() { _ = g.Serve(lis) }() // ends with Stop
 	t.Cleanup(g.Stop)
-	client, err := devca.Files(dir).Client(caller, "quota")
+	client, err := devca.Files(dir).Client(caller, role)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,10 +95,7 @@ func shapes(t *testing.T, caller string, svc service) map[string]quotav1.QuotaSe
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	return map[string]quotav1.QuotaServiceClient{
-		"memory": quotav1.NewQuotaServiceClient(srv.Local(caller, nil, register)),
-		"mtls":   quotav1.NewQuotaServiceClient(conn),
-	}
+	return conn
 }
 
 func TestErrorsAreSealedInBothShapes(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"strings"
 	"testing"
 
@@ -12,7 +11,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/sallyport-mcp/sallyport/pkg/devca"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
@@ -55,34 +53,9 @@ func streamShapes(t *testing.T, svc caller) map[string]executorv1.ExecutorServic
 	t.Helper()
 	srv := rpc.Server{Allow: map[string][]string{"sallyport.executor.v1.ExecutorService": {"edge"}}}
 	register := func(r grpc.ServiceRegistrar) { executorv1.RegisterExecutorServiceServer(r, svc) }
-	dir := t.TempDir()
-	if err := devca.Write(dir, "executor", "edge"); err != nil {
-		t.Fatal(err)
-	}
-	creds, err := devca.Files(dir).Server("executor")
-	if err != nil {
-		t.Fatal(err)
-	}
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := srv.New(grpc.Creds(creds))
-	register(g)
-	go func() { _ = g.Serve(lis) }() // ends with Stop
-	t.Cleanup(g.Stop)
-	client, err := devca.Files(dir).Client("edge", "executor")
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := rpc.Dial(lis.Addr().String(), nil, grpc.WithTransportCredentials(client))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
 	return map[string]executorv1.ExecutorServiceClient{
 		"memory": executorv1.NewExecutorServiceClient(srv.Local("edge", nil, register)),
-		"mtls":   executorv1.NewExecutorServiceClient(conn),
+		"mtls":   executorv1.NewExecutorServiceClient(overTLS(t, srv, "executor", "edge", register)),
 	}
 }
 
