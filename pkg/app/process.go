@@ -90,7 +90,7 @@ func Run(ctx context.Context, o Options, roles ...Role) (err error) {
 	if err := os.MkdirAll(p.cfg.StateDir, 0o700); err != nil {
 		return fmt.Errorf("state_dir: %w", err)
 	}
-	if p.telemetry, err = telemetry.Start(ctx, p.version, p.cfg.Node); err != nil {
+	if p.telemetry, err = telemetry.Start(ctx, p.version, p.cfg.Node, p.log); err != nil {
 		return err
 	}
 	defer p.shutdownTelemetry()

@@ -8,16 +8,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
-	"os"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	otelprom "go.opentelemetry.io/otel/exporters/prometheus"
 	"go.opentelemetry.io/otel/metric"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
@@ -43,43 +42,34 @@ type Telemetry struct {
 }
 
 // Start reads the OTEL_* variables (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/).
-// Traces are exported by OTLP if an OTLP endpoint is set and OTEL_TRACES_EXPORTER
-// is not "none"; without one, spans still have ids, so that logs and audit events
-// of one call can be found together.
-func Start(ctx context.Context, version, node string) (*Telemetry, error) {
+// Traces and metrics are exported by OTLP if an OTLP endpoint is set for them and
+// OTEL_TRACES_EXPORTER or OTEL_METRICS_EXPORTER is not "none"; metrics are served
+// for scraping in any case. Without a place for traces, spans still have ids, so
+// that logs and audit events of one call can be found together.
+//
+// Failures to export are logged to log, which must not be nil: OpenTelemetry
+// tells of them through one handler for the whole process.
+func Start(ctx context.Context, version, node string, log *slog.Logger) (*Telemetry, error) {
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("telemetry", "err", err) }))
 	t := &Telemetry{version: version, node: node, registry: prometheus.NewRegistry(), traces: make(map[string]*sdktrace.TracerProvider)}
-	if exporter, err := exporter(ctx); err != nil {
-		return nil, fmt.Errorf("trace exporter: %w", err)
-	} else if exporter != nil {
-		t.processor = sdktrace.NewBatchSpanProcessor(exporter)
+	spans, points, err := exporters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if spans != nil {
+		t.processor = sdktrace.NewBatchSpanProcessor(spans)
 	}
 	t.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	reader, err := otelprom.New(otelprom.WithRegisterer(t.registry), otelprom.WithoutScopeInfo())
+	scraped, err := otelprom.New(otelprom.WithRegisterer(t.registry), otelprom.WithoutScopeInfo())
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	t.meters = sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader), sdkmetric.WithResource(t.resource("sallyport")))
+	opts := []sdkmetric.Option{sdkmetric.WithReader(scraped), sdkmetric.WithResource(t.resource("sallyport"))}
+	if points != nil {
+		opts = append(opts, sdkmetric.WithReader(sdkmetric.NewPeriodicReader(points)))
+	}
+	t.meters = sdkmetric.NewMeterProvider(opts...)
 	return t, nil
-}
-
-func exporter(ctx context.Context) (sdktrace.SpanExporter, error) {
-	if os.Getenv("OTEL_SDK_DISABLED") == "true" || os.Getenv("OTEL_TRACES_EXPORTER") == "none" {
-		return nil, nil
-	}
-	if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" {
-		return nil, nil
-	}
-	protocol := os.Getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
-	if protocol == "" {
-		protocol = os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL")
-	}
-	switch protocol {
-	case "grpc":
-		return otlptracegrpc.New(ctx)
-	case "", "http/protobuf":
-		return otlptracehttp.New(ctx)
-	}
-	return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL: %q is neither grpc nor http/protobuf", protocol)
 }
 
 func (t *Telemetry) resource(service string) *resource.Resource {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	colmetric "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	coltrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
 
@@ -39,8 +40,9 @@ func TestTracesOfEachRoleGoWhereTheEnvironmentSays(t *testing.T) {
 	t.Cleanup(srv.Stop)
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+lis.Addr().String())
 	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+	t.Setenv("OTEL_METRICS_EXPORTER", "none")
 
-	tel, err := telemetry.Start(t.Context(), "1.2.3", "node-1")
+	tel, err := telemetry.Start(t.Context(), "1.2.3", "node-1", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,16 +73,64 @@ func TestTracesOfEachRoleGoWhereTheEnvironmentSays(t *testing.T) {
 	}
 }
 
+// points is an OTLP receiver of metrics.
+type points struct {
+	colmetric.UnimplementedMetricsServiceServer
+	got chan *colmetric.ExportMetricsServiceRequest
+}
+
+func (p points) Export(_ context.Context, req *colmetric.ExportMetricsServiceRequest) (*colmetric.ExportMetricsServiceResponse, error) {
+	p.got <- req
+	return &colmetric.ExportMetricsServiceResponse{}, nil
+}
+
+func TestMetricsGoWhereTheEnvironmentSays(t *testing.T) {
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := grpc.NewServer()
+	p := points{got: make(chan *colmetric.ExportMetricsServiceRequest, 16)}
+	colmetric.RegisterMetricsServiceServer(srv, p)
+	go func() { _ = srv.Serve(lis) }() // ends with Stop
+	t.Cleanup(srv.Stop)
+	t.Setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://"+lis.Addr().String())
+	t.Setenv("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "grpc")
+
+	tel, err := telemetry.Start(t.Context(), "1.2.3", "node-1", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	counter, err := tel.Meter("edge").Int64Counter("sallyport.test.things")
+	if err != nil {
+		t.Fatal(err)
+	}
+	counter.Add(t.Context(), 1)
+	if err := tel.Shutdown(t.Context()); err != nil { // sends what there is
+		t.Fatal(err)
+	}
+	for _, rm := range (<-p.got).GetResourceMetrics() {
+		for _, sm := range rm.GetScopeMetrics() {
+			for _, m := range sm.GetMetrics() {
+				if m.GetName() == "sallyport.test.things" {
+					return
+				}
+			}
+		}
+	}
+	t.Error("the counter was not received")
+}
+
 func TestUnknownProtocolIsAnError(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
 	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "carrier-pigeon")
-	if _, err := telemetry.Start(t.Context(), "1", "n"); err == nil || !strings.Contains(err.Error(), "carrier-pigeon") {
+	if _, err := telemetry.Start(t.Context(), "1", "n", slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "carrier-pigeon") {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestLogsCarryTheTraceAndMetricsAreServed(t *testing.T) {
-	tel, err := telemetry.Start(t.Context(), "1.2.3", "node-1")
+	tel, err := telemetry.Start(t.Context(), "1.2.3", "node-1", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
