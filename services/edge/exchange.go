@@ -56,6 +56,7 @@ type facts struct {
 	limits   []*quotav1.LimitState
 
 	span    trace.Span
+	early   bool // the span was started before the body was read
 	written bool
 	// consumed means that the body was read to its end.
 	consumed bool

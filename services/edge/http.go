@@ -43,6 +43,10 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if refused := x.servePing(); refused != nil {
 			x.answerRefusal(refused)
 		}
+		if x.span != nil { // started to authenticate; a ping itself is not worth one
+			x.span.SetName("GET /ping")
+			x.span.End()
+		}
 	default:
 		x.plain = true
 		x.answerRefusal(&refusal{kind: kindPath, message: "There is nothing here; MCP is at POST /mcp", recorded: true})

@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"context"
 	"net/http"
 	"strings"
 	"time"
@@ -110,7 +109,8 @@ func (x *exchange) authenticate() *refusal {
 		x.principal = p
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(x.beforeSpan(), x.s.cfg.PeerTimeout)
+	x.earlySpan()
+	ctx, cancel := x.peerContext()
 	defer cancel()
 	resp, err := x.s.auth.Authenticate(ctx, &authv1.AuthenticateRequest{
 		Credential: cred, Origin: &authv1.Origin{Address: x.addressText()},

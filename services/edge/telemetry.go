@@ -79,34 +79,53 @@ func (t *telemetry) option(k series) metric.MeasurementOption {
 	return o
 }
 
-// beforeSpan is the context for what has to be asked before the body says which
-// trace the request is in: the trace of the HTTP request, if it has one.
-func (x *exchange) beforeSpan() context.Context {
+// earlySpan starts the span of the request before its body says which trace it
+// is in, for what has to be asked before: under the trace of the HTTP request,
+// if it has one.
+func (x *exchange) earlySpan() {
+	ctx := x.ctx
 	if parent, ok := parseTraceparent(headerValue(x.r.Header, "Traceparent")); ok {
-		return trace.ContextWithRemoteSpanContext(x.ctx, parent)
+		ctx = trace.ContextWithRemoteSpanContext(ctx, parent)
 	}
-	return x.ctx
+	x.startSpan(ctx)
+	x.early = true
 }
 
-// ensureSpan starts the span of the request, if it has none yet, as of when the
-// request came: under the trace in _meta, else that of the HTTP request, else a
-// new one. A request that is refused before its body was read has no _meta.
+// ensureSpan makes sure that the request has a span that began when the request
+// came: under the trace in _meta, else that of the HTTP request, else a new one.
+// Where one was started early and _meta names another trace, the early one ends
+// as the authentication, and the new one points to it. A request that is refused
+// before its body was read has no _meta.
 func (x *exchange) ensureSpan() {
-	if x.span != nil {
+	if x.span != nil && !x.early {
 		return
 	}
-	m, ctx := &x.msg, x.ctx
-	parent, ok := parseTraceparent(m.Text(m.MetaTraceparent))
-	if ok {
-		if state, err := trace.ParseTraceState(m.Text(m.MetaTracestate)); err == nil {
-			parent = parent.WithTraceState(state)
+	m := &x.msg
+	parent, named := parseTraceparent(m.Text(m.MetaTraceparent))
+	if !named {
+		if x.span == nil {
+			x.earlySpan()
 		}
-		ctx = trace.ContextWithRemoteSpanContext(ctx, parent)
-	} else {
-		ctx = x.beforeSpan()
+		x.early = false
+		x.span.SetName(x.spanMethod())
+		return
 	}
-	x.ctx, x.span = x.s.telemetry.tracer.Start(ctx, x.spanMethod(),
-		trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(x.start))
+	if state, err := trace.ParseTraceState(m.Text(m.MetaTracestate)); err == nil {
+		parent = parent.WithTraceState(state)
+	}
+	var links []trace.SpanStartOption
+	if x.span != nil {
+		links = append(links, trace.WithLinks(trace.Link{SpanContext: x.span.SpanContext()}))
+		x.span.SetName("authenticate")
+		x.span.End()
+		x.early = false
+	}
+	x.startSpan(trace.ContextWithRemoteSpanContext(x.ctx, parent), links...)
+}
+
+func (x *exchange) startSpan(ctx context.Context, opts ...trace.SpanStartOption) {
+	opts = append(opts, trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(x.start))
+	x.ctx, x.span = x.s.telemetry.tracer.Start(ctx, x.spanMethod(), opts...)
 }
 
 // spanMethod is the method for names and series: one that is served.
