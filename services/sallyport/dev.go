@@ -220,7 +220,10 @@ func together(ctx context.Context, cfg app.Config, info app.Info, shown func(ins
 // banner is what a person sees when all is ready; at most 15 lines, or it is not
 // read.
 func banner(w io.Writer, i instance.Instance) {
-	state := ""
+	program, state := "sallyport", ""
+	if strings.Contains(os.Args[0], "/") {
+		program = os.Args[0] // as it was called, so that the lines can be copied
+	}
 	if wd, err := os.Getwd(); err != nil || i.StateDir != filepath.Join(wd, app.DefaultConfig().StateDir) {
 		state = " --state " + i.StateDir
 	}
@@ -231,12 +234,13 @@ func banner(w io.Writer, i instance.Instance) {
   Keys     export SALLYPORT_ADMIN=%s
            export SALLYPORT_ANALYST=%s
            export SALLYPORT_INTERN=%s
-  Try      sallyport%s call run_sql_query query='SELECT name, plan FROM customers LIMIT 3' --as analyst
-           sallyport%s call delete_customer_account customer_id=7 --as intern      # denied
-           sallyport%s audit tail -f
+  Try      %s%s call run_sql_query query='SELECT name, plan FROM customers LIMIT 3' --as analyst
+           %s%s call delete_customer_account customer_id=7 --as intern      # denied
+           %s%s audit tail -f
   Connect  claude mcp add --transport http sallyport %s --header "Authorization: Bearer $SALLYPORT_ANALYST"
   Traces   set OTEL_EXPORTER_OTLP_ENDPOINT to send them.   Stop with Ctrl-C.
-`, app.Version(), i.StateDir, i.MCPURL, i.AdminURL, i.Keys["admin"], i.Keys["analyst"], i.Keys["intern"], state, state, state, i.MCPURL)
+`, app.Version(), i.StateDir, i.MCPURL, i.AdminURL, i.Keys["admin"], i.Keys["analyst"], i.Keys["intern"],
+		program, state, program, state, program, state, i.MCPURL)
 }
 
 // saveConfig writes the one configuration that all processes read.
