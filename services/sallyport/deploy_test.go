@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/sallyport-mcp/sallyport/pkg/app"
@@ -131,6 +132,36 @@ func contents(t *testing.T, dirs ...string) map[string]string {
 		}
 	}
 	return out
+}
+
+func TestNATSConfigurationIsGood(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir() // as the container sees it
+	if err := bootstrap(filepath.Join(root, "identity")); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile("../../deploy/config/nats.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(root, "etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(root, "etc", "nats.conf")
+	if err := os.WriteFile(file, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	opts, err := server.ProcessConfigFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, err := os.ReadFile(filepath.Join(root, "identity", "nats.password"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !opts.JetStream || !opts.SyncAlways || opts.Username != "sallyport" || opts.Password != string(password) {
+		t.Errorf("JetStream %t, synchronous %t, user %q, password as bootstrapped %t", opts.JetStream, opts.SyncAlways, opts.Username, opts.Password == string(password))
+	}
 }
 
 func TestConfigSchemaKnowsEveryRole(t *testing.T) {
