@@ -221,7 +221,7 @@ func (f *refusal) text() string {
 	var b strings.Builder
 	message := strings.TrimRight(f.message, ". ")
 	if f.complete {
-		return capital(message) + ". Decision " + f.decision + "."
+		return message + ". Decision " + f.decision + "."
 	}
 	switch {
 	case f.policy != "":
