@@ -46,11 +46,8 @@ func (g goSDK) perform(ctx context.Context, in instruction) (outcome, error) {
 		}
 	}
 	if in.Op == opCall {
-		params := &mcp.CallToolParams{Name: in.Tool}
-		if in.Arguments != nil { // a nil map would be sent as null
-			params.Arguments = in.Arguments
-		}
-		answer, err := session.CallTool(ctx, params)
+		// Without arguments this client sends null, which the edge has to take.
+		answer, err := session.CallTool(ctx, &mcp.CallToolParams{Name: in.Tool, Arguments: in.Arguments})
 		if err != nil {
 			return outcome{}, err
 		}
