@@ -122,12 +122,14 @@ func (o *Observer) ask(ctx context.Context, method string) (context.Context, fun
 func (o *Observer) start(ctx context.Context, method string, kind trace.SpanKind, h metric.Float64Histogram) (context.Context, func(error)) {
 	began := time.Now()
 	name := strings.TrimPrefix(method, "/")
+	if sc := trace.SpanContextFromContext(ctx); sc.IsValid() && !sc.IsSampled() {
+		// Nobody records this trace, and nothing below decides otherwise. The
+		// caller's ids go on, for logs and the audit record.
+		return ctx, func(err error) { h.Record(ctx, time.Since(began).Seconds(), o.set(name, codeOf(err))) }
+	}
 	ctx, span := o.tracer.Start(ctx, name, trace.WithSpanKind(kind))
 	return ctx, func(err error) {
-		code := status.Code(err)
-		if errors.Is(err, io.EOF) {
-			code = codes.OK
-		}
+		code := codeOf(err)
 		h.Record(ctx, time.Since(began).Seconds(), o.set(name, code))
 		if span.IsRecording() {
 			span.SetAttributes(attribute.String("rpc.system.name", "grpc"), attribute.String("rpc.method", name),
@@ -139,6 +141,15 @@ func (o *Observer) start(ctx context.Context, method string, kind trace.SpanKind
 		}
 		span.End()
 	}
+}
+
+// codeOf is the code of a call's end; a stream that has ended well ends with
+// io.EOF.
+func codeOf(err error) codes.Code {
+	if errors.Is(err, io.EOF) {
+		return codes.OK
+	}
+	return status.Code(err)
 }
 
 // set returns the attributes of a measurement, made once for each method and

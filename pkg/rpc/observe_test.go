@@ -90,6 +90,26 @@ func TestOneCallIsOneTraceWithASpanOnEachSide(t *testing.T) {
 	}
 }
 
+func TestATraceThatNobodyRecordsGoesOnWithoutSpans(t *testing.T) {
+	t.Parallel()
+	o, _, spans, _ := observed(t)
+	seen := make(chan context.Context, 1)
+	srv := rpc.Server{Observe: o, Allow: map[string][]string{quotaService: {"edge"}}}
+	client := quotav1.NewQuotaServiceClient(srv.Local("edge", o, func(r grpc.ServiceRegistrar) {
+		quotav1.RegisterQuotaServiceServer(r, service{seen: seen})
+	}))
+	parent := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}})
+	if _, err := client.Peek(trace.ContextWithSpanContext(t.Context(), parent), peek("")); err != nil {
+		t.Fatal(err)
+	}
+	if got := trace.SpanContextFromContext(<-seen); got.TraceID() != parent.TraceID() || got.IsSampled() {
+		t.Errorf("the server is in trace %v, sampled %t", got.TraceID(), got.IsSampled())
+	}
+	if n := len(spans.Started()); n != 0 {
+		t.Errorf("%d spans were started", n)
+	}
+}
+
 func TestSpanOfAStreamEndsWithTheStream(t *testing.T) {
 	t.Parallel()
 	o, _, spans, _ := observed(t)
