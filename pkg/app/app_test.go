@@ -114,7 +114,7 @@ func TestRolesCallEachOtherInOneProcess(t *testing.T) {
 func TestRolesCallEachOtherInTwoProcesses(t *testing.T) {
 	t.Parallel()
 	certs := t.TempDir()
-	if err := devca.Write(certs, "edge", "quota"); err != nil {
+	if err := devca.Ensure(certs, "edge", "quota"); err != nil {
 		t.Fatal(err)
 	}
 	cfg := load(t)

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net/url"
@@ -27,21 +28,28 @@ const TrustDomain = "sallyport.local"
 // life of a certificate; a development set-up makes new ones when they end.
 const life = 365 * 24 * time.Hour
 
-// Write makes an authority and a certificate for each role in dir: ca.crt,
-// <role>.crt and <role>.key, keys readable by the owner alone. It replaces what
-// is there; the authority's key is not kept.
-func Write(dir string, roles ...string) error {
+// soon is how long before its end a certificate is replaced.
+const soon = 7 * 24 * time.Hour
+
+// Ensure makes an authority in dir unless there is one, and a certificate for
+// each role that has none or whose certificate ends within a week: ca.crt and
+// ca.key, <role>.crt and <role>.key, keys readable by the owner alone. A new
+// authority means new certificates for all roles that are named.
+func Ensure(dir string, roles ...string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	ca, err := newAuthority()
-	if err != nil {
-		return err
-	}
-	if err := writePEM(filepath.Join(dir, "ca.crt"), "CERTIFICATE", ca.cert.Raw, 0o644); err != nil {
-		return err
+	ca, err := loadAuthority(dir)
+	renew := err != nil
+	if renew {
+		if ca, err = newAuthority(dir); err != nil {
+			return err
+		}
 	}
 	for _, role := range roles {
+		if cert, err := readCertificate(filepath.Join(dir, role+".crt")); !renew && err == nil && time.Until(cert.NotAfter) > soon {
+			continue
+		}
 		if err := ca.issue(dir, role); err != nil {
 			return fmt.Errorf("certificate for %s: %w", role, err)
 		}
@@ -49,7 +57,7 @@ func Write(dir string, roles ...string) error {
 	return nil
 }
 
-// Files returns the configuration that reads what Write has written to dir.
+// Files returns the configuration that reads what Ensure has written to dir.
 func Files(dir string) rpc.TLS {
 	return rpc.TLS{
 		CA:   filepath.Join(dir, "ca.crt"),
@@ -63,7 +71,7 @@ type authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-func newAuthority() (*authority, error) {
+func newAuthority(dir string) (*authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -83,7 +91,62 @@ func newAuthority() (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := writeKey(filepath.Join(dir, "ca.key"), key); err != nil {
+		return nil, err
+	}
+	return &authority{cert: cert, key: key}, writePEM(filepath.Join(dir, "ca.crt"), "CERTIFICATE", der, 0o644)
+}
+
+// loadAuthority returns the authority in dir if it is whole and lasts.
+func loadAuthority(dir string) (*authority, error) {
+	cert, err := readCertificate(filepath.Join(dir, "ca.crt"))
+	if err != nil {
+		return nil, err
+	}
+	if time.Until(cert.NotAfter) <= soon {
+		return nil, errors.New("the authority ends soon")
+	}
+	der, err := readPEM(filepath.Join(dir, "ca.key"))
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return nil, err
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok || !key.PublicKey.Equal(cert.PublicKey) {
+		return nil, errors.New("ca.key is not the key of ca.crt")
+	}
 	return &authority{cert: cert, key: key}, nil
+}
+
+func readCertificate(file string) (*x509.Certificate, error) {
+	der, err := readPEM(file)
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(der)
+}
+
+func readPEM(file string) ([]byte, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(b)
+	if block == nil {
+		return nil, fmt.Errorf("%s holds no PEM", file)
+	}
+	return block.Bytes, nil
+}
+
+func writeKey(file string, key *ecdsa.PrivateKey) error {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	return writePEM(file, "PRIVATE KEY", der, 0o600)
 }
 
 func (a *authority) issue(dir, role string) error {
@@ -103,11 +166,7 @@ func (a *authority) issue(dir, role string) error {
 	if err != nil {
 		return err
 	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	if err := writePEM(filepath.Join(dir, role+".key"), "PRIVATE KEY", pkcs8, 0o600); err != nil {
+	if err := writeKey(filepath.Join(dir, role+".key"), key); err != nil {
 		return err
 	}
 	return writePEM(filepath.Join(dir, role+".crt"), "CERTIFICATE", der, 0o644)

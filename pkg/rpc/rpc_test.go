@@ -71,7 +71,7 @@ func shapes(t *testing.T, caller string, svc service) map[string]quotav1.QuotaSe
 func overTLS(t *testing.T, srv rpc.Server, role, caller string, register func(grpc.ServiceRegistrar)) grpc.ClientConnInterface {
 	t.Helper()
 	dir := t.TempDir()
-	if err := devca.Write(dir, role, caller); err != nil {
+	if err := devca.Ensure(dir, role, caller); err != nil {
 		t.Fatal(err)
 	}
 	creds, err := devca.Files(dir).Server(role)
@@ -199,7 +199,7 @@ func TestOptionsOfACallAreHeededInBothShapes(t *testing.T) {
 func TestPeerMustBeTheRoleThatWasDialled(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if err := devca.Write(dir, "quota", "edge"); err != nil {
+	if err := devca.Ensure(dir, "quota", "edge"); err != nil {
 		t.Fatal(err)
 	}
 	creds, err := devca.Files(dir).Server("quota")

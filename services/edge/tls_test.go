@@ -19,7 +19,7 @@ import (
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if err := devca.Write(dir, "localhost"); err != nil {
+	if err := devca.Ensure(dir, "localhost"); err != nil {
 		t.Fatal(err)
 	}
 	w := newWorld(t, func(o *edge.Options) {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +23,8 @@ func bootstrapCommand() *cobra.Command {
 		Short: "Make certificates and secrets for a cluster that has none",
 		Long: `Makes, in DIR, unless they are there:
 
-  ca.crt, <role>.crt, <role>.key   identities for mTLS, for development only
+  ca.crt, ca.key                   an authority, for development only
+  <role>.crt, <role>.key           identities for mTLS
   nats.password, nats-auth.conf    the login at NATS, for us and for the server
   grant.key, pepper                keys of auth and executor
 
@@ -48,14 +50,39 @@ Production has its own authority and secret store; the files are of the same sha
 	return cmd
 }
 
-func bootstrap(dir string) error {
-	for _, name := range roleNames() {
-		if !fresh(filepath.Join(dir, name+".crt")) {
-			if err := devca.Write(dir, roleNames()...); err != nil {
+// certCommand makes an identity for a role that is not one of ours.
+func certCommand(o *operator) *cobra.Command {
+	return &cobra.Command{
+		Use:   "cert ROLE",
+		Short: "Make a development certificate for one more role, such as a tool service of yours",
+		Example: `  sallyport cert weather
+  weatherd -config .sallyport/run/config.yaml -set listen.weather=127.0.0.1:9100`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !roleName.MatchString(args[0]) {
+				return usage("%q is not the name of a role: lower-case letters, digits and dashes", args[0])
+			}
+			dir, err := o.stateDir()
+			if err != nil {
 				return err
 			}
-			break
-		}
+			if _, err := os.Stat(filepath.Join(certsDir(dir), "ca.key")); err != nil {
+				return failed(fmt.Errorf("no development authority in %s; 'sallyport dev' makes one", certsDir(dir)))
+			}
+			if err := devca.Ensure(certsDir(dir), args[0]); err != nil {
+				return failed(err)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s\n", filepath.Join(certsDir(dir), args[0]+".crt"))
+			return nil
+		},
+	}
+}
+
+var roleName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
+
+func bootstrap(dir string) error {
+	if err := devca.Ensure(dir, roleNames()...); err != nil {
+		return err
 	}
 	password, err := secretText(filepath.Join(dir, "nats.password"), 0o600)
 	if err != nil {

@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,10 +15,8 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/sallyport-mcp/sallyport/pkg/app"
-	"github.com/sallyport-mcp/sallyport/pkg/devca"
 	"github.com/sallyport-mcp/sallyport/pkg/fault"
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
-	"github.com/sallyport-mcp/sallyport/pkg/rpc"
 	"github.com/sallyport-mcp/sallyport/services/sallyport/internal/instance"
 	"github.com/sallyport-mcp/sallyport/services/sallyport/internal/mcp"
 )
@@ -122,31 +118,6 @@ func awaitTools(ctx context.Context, i instance.Instance) error {
 		}
 	}
 	return nil
-}
-
-// ensureCerts makes certificates for all roles where there are none, or where
-// they end within a week.
-func ensureCerts(dir string) (rpc.TLS, error) {
-	certs := certsDir(dir)
-	for _, name := range roleNames() {
-		if !fresh(filepath.Join(certs, name+".crt")) {
-			return devca.Files(certs), devca.Write(certs, roleNames()...)
-		}
-	}
-	return devca.Files(certs), nil
-}
-
-func fresh(file string) bool {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return false
-	}
-	block, _ := pem.Decode(b)
-	if block == nil {
-		return false
-	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	return err == nil && time.Until(cert.NotAfter) > 7*24*time.Hour
 }
 
 // ensurePassword makes a random password where there is none.

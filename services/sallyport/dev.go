@@ -18,6 +18,7 @@ import (
 
 	"github.com/sallyport-mcp/sallyport/pkg/app"
 	"github.com/sallyport-mcp/sallyport/pkg/bus/embed"
+	"github.com/sallyport-mcp/sallyport/pkg/devca"
 	"github.com/sallyport-mcp/sallyport/services/sallyport/internal/instance"
 )
 
@@ -148,9 +149,10 @@ func devConfig(file, dir, listen string) (app.Config, error) {
 		}
 	}
 	if !cfg.TLS.Enabled() {
-		if cfg.TLS, err = ensureCerts(dir); err != nil {
+		if err := devca.Ensure(certsDir(dir), roleNames()...); err != nil {
 			return cfg, failed(err)
 		}
+		cfg.TLS = devca.Files(certsDir(dir))
 	}
 	if cfg.Listen == nil {
 		cfg.Listen = make(map[string]string)
@@ -214,8 +216,24 @@ func together(ctx context.Context, cfg app.Config, info app.Info, shown func(ins
 	for _, role := range operatorPeers {
 		i.Peers[role] = info.Addresses[role]
 	}
+	if err := saveConfig(joining(cfg, i.Peers, info.NATSURL), runConfig(cfg.StateDir)); err != nil {
+		return err
+	}
 	return shown(i)
 }
+
+// joining is the configuration of a process that joins those that run: a tool
+// service, most likely.
+func joining(cfg app.Config, peers map[string]string, nats string) app.Config {
+	cfg.Listen, cfg.Peers = nil, peers
+	if cfg.Bus.Embedded {
+		cfg.Bus.Embedded, cfg.Bus.Listen, cfg.Bus.URL = false, "", nats
+	}
+	return cfg
+}
+
+// runConfig is where the configuration of the processes is.
+func runConfig(state string) string { return filepath.Join(state, "run", "config.yaml") }
 
 // banner is what a person sees when all is ready; at most 15 lines, or it is not
 // read.

@@ -39,7 +39,7 @@ func runProcesses(ctx context.Context, cfg app.Config, edges int, stderr io.Writ
 		return err
 	}
 	s := &system{
-		cfg: cfg, self: self, file: filepath.Join(cfg.StateDir, "run", "config.yaml"), logs: filepath.Join(cfg.StateDir, "logs"),
+		cfg: cfg, self: self, file: runConfig(cfg.StateDir), logs: filepath.Join(cfg.StateDir, "logs"),
 		log: slog.New(slog.NewTextHandler(stderr, nil)),
 	}
 	if err := os.MkdirAll(s.logs, 0o700); err != nil {
