@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -183,6 +184,30 @@ func TestPortThatIsTakenIsAnErrorThatSaysWhatToDo(t *testing.T) {
 	err = app.Run(t.Context(), app.Options{Config: load(t, "admin="+lis.Addr().String()), StartBus: embed.Start}, quotaRole)
 	if err == nil || !strings.Contains(err.Error(), "choose another address") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestCheckLeavesNothingAndTakesNoAddress(t *testing.T) {
+	t.Parallel()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = lis.Close() }()
+	dir := filepath.Join(t.TempDir(), "state")
+	cfg := load(t, "admin="+lis.Addr().String(), "bus.listen="+lis.Addr().String(), "state_dir="+dir)
+	role := app.Role{Name: "edge", New: func(env *app.Env) (app.Service, error) {
+		own, err := env.Listen(lis.Addr().String())
+		if err != nil {
+			return nil, err
+		}
+		return counted{}, own.Close()
+	}}
+	if err := app.Run(t.Context(), app.Options{Config: cfg, StartBus: embed.Start, CheckOnly: true}, quotaRole, role); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the state folder was made (%v)", err)
 	}
 }
 

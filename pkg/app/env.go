@@ -145,7 +145,12 @@ func (e *Env) Address() string {
 
 // Listen opens a listener for what the role serves besides gRPC: "host:port", or
 // "fd:3" for a socket inherited from the parent process.
-func (e *Env) Listen(address string) (net.Listener, error) { return listen(address) }
+func (e *Env) Listen(address string) (net.Listener, error) {
+	if e.proc.checking {
+		address = "127.0.0.1:0" // the address itself may be in use, by what is being checked for
+	}
+	return listen(address)
+}
 
 // host is a role that this process plays. It can be called when started is
 // closed: roles are made in no particular order.

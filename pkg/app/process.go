@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,7 +33,8 @@ type Options struct {
 	Log *slog.Logger
 	// StartBus starts an embedded NATS server; nil in binaries that only dial.
 	StartBus bus.Start
-	// CheckOnly builds every role and starts nothing.
+	// CheckOnly builds every role and starts nothing. It leaves nothing behind and
+	// takes no address: what the configuration names may be in use.
 	CheckOnly bool
 	// Ready is called once, when every role is ready; it may be nil.
 	Ready func(Info)
@@ -70,6 +72,7 @@ type process struct {
 	telemetry *telemetry.Telemetry
 	hosts     map[string]*host
 	listeners map[string]net.Listener // gRPC, by role
+	checking  bool                    // nothing will be started
 	admin     net.Listener
 
 	mu        sync.Mutex
@@ -83,9 +86,16 @@ func Run(ctx context.Context, o Options, roles ...Role) (err error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.CheckOnly {
+		away, err := aside(&o.Config)
+		if err != nil {
+			return err
+		}
+		defer away()
+	}
 	p := &process{
 		cfg: o.Config, log: slog.New(telemetry.Logs(o.Log.Handler())), version: Version(), health: newHealth(),
-		hosts: make(map[string]*host), listeners: make(map[string]net.Listener), observers: make(map[string]*rpc.Observer),
+		checking: o.CheckOnly, hosts: make(map[string]*host), listeners: make(map[string]net.Listener), observers: make(map[string]*rpc.Observer),
 	}
 	if err := os.MkdirAll(p.cfg.StateDir, 0o700); err != nil {
 		return fmt.Errorf("state_dir: %w", err)
@@ -113,6 +123,17 @@ func Run(ctx context.Context, o Options, roles ...Role) (err error) {
 		return nil
 	}
 	return p.run(ctx, o.Ready, roles)
+}
+
+// aside makes a configuration that is only checked use a folder of its own,
+// which away removes, and no address that may be taken.
+func aside(cfg *Config) (away func(), err error) {
+	dir, err := os.MkdirTemp("", "sallyport-check")
+	if err != nil {
+		return nil, err
+	}
+	cfg.StateDir, cfg.Bus.Dir, cfg.Bus.Listen, cfg.Listen, cfg.Admin = dir, filepath.Join(dir, "nats"), "", nil, ""
+	return func() { _ = os.RemoveAll(dir) }, nil // what is left goes with the system's own cleaning
 }
 
 // elsewhere is what to do about an address that cannot be had.

@@ -83,7 +83,7 @@ func FuzzSummarize(f *testing.F) {
 		req := &logsv1.SummarizeLogsRequest{Since: since, Level: []string{"", "debug", "info", "warn", "error"}[level%5]}
 		first, err := svc.SummarizeLogs(t.Context(), req)
 		if err != nil {
-			t.Skip()
+			return
 		}
 		check(t, first)
 		again, err := svc.SummarizeLogs(t.Context(), req)

@@ -57,7 +57,7 @@ func FuzzJSON(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = bytes.Trim(b, " \t\r\n")
 		if len(b) == 0 || b[0] != '{' || !json.Valid(b) || !utf8.Valid(b) {
-			t.Skip()
+			return
 		}
 		e := p.Parse(b, false)
 		if e.Format != line.JSON {
