@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -161,7 +163,7 @@ func awaitReason(t *testing.T, i instance.Instance, reason string) {
 
 func TestExpiredKeyIsRefused(t *testing.T) {
 	t.Parallel()
-	i, _ := dev(t, t.TempDir())
+	i, _ := dev(t, t.TempDir(), "--config", unlimited(t))
 	code, stdout, stderr := sallyport(t, i, "key", "create", "short", "--role", "admin", "--expires", "1s", "-o", "json")
 	var key struct{ Key string }
 	if err := json.Unmarshal([]byte(stdout), &key); code != exitOK || err != nil {
@@ -184,7 +186,7 @@ func TestExpiredKeyIsRefused(t *testing.T) {
 // back without anything else being restarted.
 func TestProcessesDieAndComeBack(t *testing.T) {
 	t.Parallel()
-	i, _ := dev(t, t.TempDir(), "--processes")
+	i, _ := dev(t, t.TempDir(), "--config", unlimited(t), "--processes") // it polls, for as long as a slow machine needs
 	pid := func(name string) int {
 		for _, p := range i.Processes {
 			if p.Name == name {
@@ -238,6 +240,16 @@ func unavailable(a answer) error {
 		return fmt.Errorf("HTTP %d %s", a.status, a.text)
 	}
 	return nil
+}
+
+// unlimited is a configuration without limits, for tests that poll.
+func unlimited(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "unlimited.yaml")
+	if err := os.WriteFile(file, []byte("roles: {quota: {rules: []}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // eventually tries until there is no error.
