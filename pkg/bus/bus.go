@@ -25,6 +25,9 @@ var ErrExists = errors.New("bus: the key exists")
 // ErrConflict says that a key has changed since the revision that was named.
 var ErrConflict = errors.New("bus: the key has changed")
 
+// ErrNobody says that nobody takes requests on a subject.
+var ErrNobody = errors.New("bus: nobody listens")
+
 // Bus is a connection to NATS. Its methods are safe for concurrent use. It
 // reconnects for ever; operations on a broken connection end with their
 // context.

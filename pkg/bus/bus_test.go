@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	"github.com/sallyport-mcp/sallyport/pkg/bus/bustest"
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
+	edgev1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/edge/v1"
 )
 
 func TestBucketAnswersWithItsOwnErrors(t *testing.T) {
@@ -104,6 +105,27 @@ func TestNoticeReachesASubscriber(t *testing.T) {
 	}
 	if k := <-got; k.GetId() != "abc" {
 		t.Errorf("got %v", k)
+	}
+}
+
+func TestQuestionIsAnswered(t *testing.T) {
+	t.Parallel()
+	b := bustest.New(t)
+	const subject = bus.SubjectAnswers + "n1"
+	question := &edgev1.ClientAnswer{Session: "s1", RequestId: "r1"}
+	if _, err := bus.Ask[*edgev1.ClientAnswer, *edgev1.ClientAnswerReceipt](t.Context(), b, subject, question); !errors.Is(err, bus.ErrNobody) {
+		t.Errorf("with nobody there: %v", err)
+	}
+	stop, err := bus.Answer(b, subject, func(_ context.Context, q *edgev1.ClientAnswer) *edgev1.ClientAnswerReceipt {
+		return &edgev1.ClientAnswerReceipt{Taken: q.GetSession() == "s1"}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	receipt, err := bus.Ask[*edgev1.ClientAnswer, *edgev1.ClientAnswerReceipt](t.Context(), b, subject, question)
+	if err != nil || !receipt.GetTaken() {
+		t.Errorf("got %v, %v", receipt, err)
 	}
 }
 

@@ -9,6 +9,14 @@ const (
 	// SubjectCredentials carries an authv1.Key (id and state) when a key was
 	// created, rotated or revoked. Whoever remembers authentications drops them.
 	SubjectCredentials = "sallyport.notice.credentials"
+	// SubjectPolicies carries an authv1.PolicyNotice when policies have changed,
+	// and from each auth process that starts.
+	SubjectPolicies = "sallyport.notice.policies"
+	// SubjectCancel carries an edgev1.Cancel to all edges.
+	SubjectCancel = "sallyport.edge.cancel"
+	// SubjectAnswers and the name of a node is where this edge takes
+	// edgev1.ClientAnswer as requests.
+	SubjectAnswers = "sallyport.edge.answers."
 )
 
 // The audit stream: an auditv1.Batch in each message.
@@ -20,6 +28,12 @@ const (
 // Lease is how long a tool service stays in the catalogue without renewing its
 // announcement; it renews three times as often.
 const Lease = 15 * time.Second
+
+// SessionLife is how long a legacy session can be used.
+const SessionLife = 24 * time.Hour
+
+// RoundLife is how long a client may take to answer what it was asked.
+const RoundLife = 15 * time.Minute
 
 // Bucket is a JetStream key-value bucket.
 type Bucket struct {
@@ -36,4 +50,11 @@ var (
 	Tools = Bucket{Name: "tools", Description: "announcements of tool services", TTL: Lease}
 	// Catalogue holds executorv1.Catalogue under "current".
 	Catalogue = Bucket{Name: "catalogue", Description: "tools as policies see them"}
+	// Approvals holds executorv1.Approval by "<service>.<tool>".
+	Approvals = Bucket{Name: "approvals", Description: "tool definitions that were approved"}
+	// Sessions holds edgev1.SessionState by session, for those that have one.
+	Sessions = Bucket{Name: "sessions", Description: "what clients have set in legacy sessions", TTL: SessionLife}
+	// Rounds holds the ids of states of multi-round-trip requests that were used
+	// up, for as long as they would be taken.
+	Rounds = Bucket{Name: "rounds", Description: "request states that were used up", TTL: RoundLife}
 )

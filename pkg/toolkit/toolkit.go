@@ -1,6 +1,6 @@
-// Package toolkit is all that a tool service written in Go needs: one call turns
-// a generated gRPC server into a running service that announces itself to the
-// executor. Nothing else in the system has to know of it.
+// Package toolkit is all that a tool service or a provider written in Go needs:
+// one call turns a generated gRPC server into a running service that announces
+// itself to the executor. Nothing else in the system has to know of it.
 //
 //	//go:embed descriptor.binpb
 //	var image []byte
@@ -24,6 +24,7 @@ import (
 	"github.com/sallyport-mcp/sallyport/pkg/app"
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
+	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
 )
 
 // caller is the only role that may call a tool service.
@@ -56,14 +57,27 @@ func Role(name string, image []byte, build func(*app.Env) (app.Service, error)) 
 		if err != nil {
 			return nil, err
 		}
-		return &service{inner: inner, env: env, descriptors: set}, nil
+		return &service{inner: inner, env: env, announcement: &executorv1.Announcement{Descriptors: set}}, nil
+	}}
+}
+
+// Provider returns the role of a provider: what build returns registers a
+// sallyport.provider.v1.ProviderService, which tells by itself what it has.
+func Provider(name string, build func(*app.Env) (app.Service, error)) app.Role {
+	allow := map[string][]string{providerv1.ProviderService_ServiceDesc.ServiceName: {caller}}
+	return app.Role{Name: name, Allow: allow, Isolated: true, New: func(env *app.Env) (app.Service, error) {
+		inner, err := build(env)
+		if err != nil {
+			return nil, err
+		}
+		return &service{inner: inner, env: env, announcement: &executorv1.Announcement{Provider: true}}, nil
 	}}
 }
 
 type service struct {
-	inner       app.Service
-	env         *app.Env
-	descriptors *descriptorpb.FileDescriptorSet
+	inner        app.Service
+	env          *app.Env
+	announcement *executorv1.Announcement // without what is only known when it runs
 }
 
 // Register implements [app.Service].
@@ -93,13 +107,9 @@ func (s *service) Run(ctx context.Context) error {
 func (s *service) announce(ctx context.Context) {
 	instance := newInstance()
 	key := s.env.Role + "." + instance
-	value, err := proto.Marshal(&executorv1.Announcement{
-		Service:     s.env.Role,
-		Instance:    instance,
-		Address:     s.env.Address(),
-		Descriptors: s.descriptors,
-		Version:     s.env.Version,
-	})
+	a := s.announcement
+	a.Service, a.Instance, a.Address, a.Version = s.env.Role, instance, s.env.Address(), s.env.Version
+	value, err := proto.Marshal(a)
 	if err != nil {
 		s.env.Log.Error("the announcement cannot be written", "err", err)
 		return

@@ -24,11 +24,11 @@ import (
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
+	"github.com/sallyport-mcp/sallyport/pkg/secret"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/apikey"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/grant"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/keyring"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/policy"
-	"github.com/sallyport-mcp/sallyport/services/auth/internal/secret"
 )
 
 //go:embed policies/default.cedar

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport-mcp/sallyport/pkg/secret"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/apikey"
-	"github.com/sallyport-mcp/sallyport/services/auth/internal/secret"
 )
 
 // golden is a key made once; its checksum was computed outside this package.

@@ -6,7 +6,7 @@ import (
 	"hash"
 	"sync"
 
-	"github.com/sallyport-mcp/sallyport/services/auth/internal/secret"
+	"github.com/sallyport-mcp/sallyport/pkg/secret"
 )
 
 // domain separates these hashes from all others made with the same pepper.

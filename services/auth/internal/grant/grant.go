@@ -16,7 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
-	"github.com/sallyport-mcp/sallyport/services/auth/internal/secret"
+	"github.com/sallyport-mcp/sallyport/pkg/secret"
 )
 
 const (

@@ -15,8 +15,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
+	"github.com/sallyport-mcp/sallyport/pkg/secret"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/grant"
-	"github.com/sallyport-mcp/sallyport/services/auth/internal/secret"
 )
 
 var key = bytes.Repeat([]byte{0x42}, 32)

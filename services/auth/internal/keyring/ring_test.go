@@ -8,9 +8,9 @@ import (
 
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
+	"github.com/sallyport-mcp/sallyport/pkg/secret"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/apikey"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/keyring"
-	"github.com/sallyport-mcp/sallyport/services/auth/internal/secret"
 )
 
 func newPepper() *apikey.Pepper {

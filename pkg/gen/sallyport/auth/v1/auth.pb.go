@@ -995,6 +995,179 @@ func (x *FilterToolsResponse) GetAllowed() []string {
 	return nil
 }
 
+// FilterTargetsRequest asks about many resources or prompts at once.
+type FilterTargetsRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Credential *Credential            `protobuf:"bytes,1,opt,name=credential,proto3" json:"credential,omitempty"`
+	Origin     *Origin                `protobuf:"bytes,2,opt,name=origin,proto3" json:"origin,omitempty"`
+	// ACTION_RESOURCES_READ or ACTION_PROMPTS_GET.
+	Action Action `protobuf:"varint,3,opt,name=action,proto3,enum=sallyport.auth.v1.Action" json:"action,omitempty"`
+	// URIs, templates or names.
+	Targets       []string `protobuf:"bytes,4,rep,name=targets,proto3" json:"targets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FilterTargetsRequest) Reset() {
+	*x = FilterTargetsRequest{}
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilterTargetsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilterTargetsRequest) ProtoMessage() {}
+
+func (x *FilterTargetsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilterTargetsRequest.ProtoReflect.Descriptor instead.
+func (*FilterTargetsRequest) Descriptor() ([]byte, []int) {
+	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *FilterTargetsRequest) GetCredential() *Credential {
+	if x != nil {
+		return x.Credential
+	}
+	return nil
+}
+
+func (x *FilterTargetsRequest) GetOrigin() *Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
+func (x *FilterTargetsRequest) GetAction() Action {
+	if x != nil {
+		return x.Action
+	}
+	return Action_ACTION_UNSPECIFIED
+}
+
+func (x *FilterTargetsRequest) GetTargets() []string {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+// FilterTargetsResponse names those that may be read or got.
+type FilterTargetsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unset when the credential is not good.
+	Principal *Principal `protobuf:"bytes,1,opt,name=principal,proto3" json:"principal,omitempty"`
+	// In the order of the request.
+	Allowed       []string `protobuf:"bytes,2,rep,name=allowed,proto3" json:"allowed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FilterTargetsResponse) Reset() {
+	*x = FilterTargetsResponse{}
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilterTargetsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilterTargetsResponse) ProtoMessage() {}
+
+func (x *FilterTargetsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilterTargetsResponse.ProtoReflect.Descriptor instead.
+func (*FilterTargetsResponse) Descriptor() ([]byte, []int) {
+	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *FilterTargetsResponse) GetPrincipal() *Principal {
+	if x != nil {
+		return x.Principal
+	}
+	return nil
+}
+
+func (x *FilterTargetsResponse) GetAllowed() []string {
+	if x != nil {
+		return x.Allowed
+	}
+	return nil
+}
+
+// PolicyNotice is sent over the bus when the policies in use have changed, and
+// by each auth process that starts.
+type PolicyNotice struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A hash of the policies; the same for the same policies.
+	Version       string `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyNotice) Reset() {
+	*x = PolicyNotice{}
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyNotice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyNotice) ProtoMessage() {}
+
+func (x *PolicyNotice) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyNotice.ProtoReflect.Descriptor instead.
+func (*PolicyNotice) Descriptor() ([]byte, []int) {
+	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PolicyNotice) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
 // Grant is what the bytes of AuthorizeResponse.grant hold before the MAC; only
 // auth and the executor, who share the key, read it. Layout: one byte version
 // (1), one byte length n and n bytes of key id, the serialized Grant, 32 bytes
@@ -1017,7 +1190,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[10]
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1029,7 +1202,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[10]
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1042,7 +1215,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{10}
+	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Grant) GetDecisionId() string {
@@ -1176,7 +1349,21 @@ const file_sallyport_auth_v1_auth_proto_rawDesc = "" +
 	"\x05tools\x18\x03 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\x90N\"\x06r\x04\x10\x01\x18@R\x05tools\"|\n" +
 	"\x13FilterToolsResponse\x12:\n" +
 	"\tprincipal\x18\x01 \x01(\v2\x1c.sallyport.auth.v1.PrincipalR\tprincipal\x12)\n" +
-	"\aallowed\x18\x02 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x90N\"\x04r\x02\x18@R\aallowed\"\xad\x03\n" +
+	"\aallowed\x18\x02 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x90N\"\x04r\x02\x18@R\aallowed\"\x85\x02\n" +
+	"\x14FilterTargetsRequest\x12E\n" +
+	"\n" +
+	"credential\x18\x01 \x01(\v2\x1d.sallyport.auth.v1.CredentialB\x06\xbaH\x03\xc8\x01\x01R\n" +
+	"credential\x129\n" +
+	"\x06origin\x18\x02 \x01(\v2\x19.sallyport.auth.v1.OriginB\x06\xbaH\x03\xc8\x01\x01R\x06origin\x12=\n" +
+	"\x06action\x18\x03 \x01(\x0e2\x19.sallyport.auth.v1.ActionB\n" +
+	"\xbaH\a\x82\x01\x04\x18\x04\x18\x06R\x06action\x12,\n" +
+	"\atargets\x18\x04 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10\xf8U\"\ar\x05\x10\x01\x18\x80\x10R\atargets\"\x7f\n" +
+	"\x15FilterTargetsResponse\x12:\n" +
+	"\tprincipal\x18\x01 \x01(\v2\x1c.sallyport.auth.v1.PrincipalR\tprincipal\x12*\n" +
+	"\aallowed\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n" +
+	"\x10\xf8U\"\x05r\x03\x18\x80\x10R\aallowed\"1\n" +
+	"\fPolicyNotice\x12!\n" +
+	"\aversion\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\aversion\"\xad\x03\n" +
 	"\x05Grant\x12*\n" +
 	"\vdecision_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\n" +
 	"decisionId\x12B\n" +
@@ -1208,11 +1395,12 @@ const file_sallyport_auth_v1_auth_proto_rawDesc = "" +
 	"\x13ACTION_PROMPTS_LIST\x10\x05\x12\x16\n" +
 	"\x12ACTION_PROMPTS_GET\x10\x06\x12\x13\n" +
 	"\x0fACTION_COMPLETE\x10\a\x12\x14\n" +
-	"\x10ACTION_SUBSCRIBE\x10\b2\xa4\x02\n" +
+	"\x10ACTION_SUBSCRIBE\x10\b2\x88\x03\n" +
 	"\vAuthService\x12_\n" +
 	"\fAuthenticate\x12&.sallyport.auth.v1.AuthenticateRequest\x1a'.sallyport.auth.v1.AuthenticateResponse\x12V\n" +
 	"\tAuthorize\x12#.sallyport.auth.v1.AuthorizeRequest\x1a$.sallyport.auth.v1.AuthorizeResponse\x12\\\n" +
-	"\vFilterTools\x12%.sallyport.auth.v1.FilterToolsRequest\x1a&.sallyport.auth.v1.FilterToolsResponseB\xcd\x01\n" +
+	"\vFilterTools\x12%.sallyport.auth.v1.FilterToolsRequest\x1a&.sallyport.auth.v1.FilterToolsResponse\x12b\n" +
+	"\rFilterTargets\x12'.sallyport.auth.v1.FilterTargetsRequest\x1a(.sallyport.auth.v1.FilterTargetsResponseB\xcd\x01\n" +
 	"\x15com.sallyport.auth.v1B\tAuthProtoP\x01ZCgithub.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1;authv1\xa2\x02\x03SAX\xaa\x02\x11Sallyport.Auth.V1\xca\x02\x11Sallyport\\Auth\\V1\xe2\x02\x1dSallyport\\Auth\\V1\\GPBMetadata\xea\x02\x13Sallyport::Auth::V1b\x06proto3"
 
 var (
@@ -1228,7 +1416,7 @@ func file_sallyport_auth_v1_auth_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_auth_v1_auth_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sallyport_auth_v1_auth_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_sallyport_auth_v1_auth_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_sallyport_auth_v1_auth_proto_goTypes = []any{
 	(Scheme)(0),                   // 0: sallyport.auth.v1.Scheme
 	(ContextSource)(0),            // 1: sallyport.auth.v1.ContextSource
@@ -1243,11 +1431,14 @@ var file_sallyport_auth_v1_auth_proto_goTypes = []any{
 	(*Decision)(nil),              // 10: sallyport.auth.v1.Decision
 	(*FilterToolsRequest)(nil),    // 11: sallyport.auth.v1.FilterToolsRequest
 	(*FilterToolsResponse)(nil),   // 12: sallyport.auth.v1.FilterToolsResponse
-	(*Grant)(nil),                 // 13: sallyport.auth.v1.Grant
-	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
-	(v1.Verdict)(0),               // 16: sallyport.audit.v1.Verdict
-	(v1.Reason)(0),                // 17: sallyport.audit.v1.Reason
+	(*FilterTargetsRequest)(nil),  // 13: sallyport.auth.v1.FilterTargetsRequest
+	(*FilterTargetsResponse)(nil), // 14: sallyport.auth.v1.FilterTargetsResponse
+	(*PolicyNotice)(nil),          // 15: sallyport.auth.v1.PolicyNotice
+	(*Grant)(nil),                 // 16: sallyport.auth.v1.Grant
+	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(v1.Verdict)(0),               // 19: sallyport.audit.v1.Verdict
+	(v1.Reason)(0),                // 20: sallyport.audit.v1.Reason
 }
 var file_sallyport_auth_v1_auth_proto_depIdxs = []int32{
 	0,  // 0: sallyport.auth.v1.Credential.scheme:type_name -> sallyport.auth.v1.Scheme
@@ -1255,33 +1446,39 @@ var file_sallyport_auth_v1_auth_proto_depIdxs = []int32{
 	3,  // 2: sallyport.auth.v1.AuthenticateRequest.credential:type_name -> sallyport.auth.v1.Credential
 	4,  // 3: sallyport.auth.v1.AuthenticateRequest.origin:type_name -> sallyport.auth.v1.Origin
 	5,  // 4: sallyport.auth.v1.AuthenticateResponse.principal:type_name -> sallyport.auth.v1.Principal
-	14, // 5: sallyport.auth.v1.AuthenticateResponse.valid_for:type_name -> google.protobuf.Duration
+	17, // 5: sallyport.auth.v1.AuthenticateResponse.valid_for:type_name -> google.protobuf.Duration
 	3,  // 6: sallyport.auth.v1.AuthorizeRequest.credential:type_name -> sallyport.auth.v1.Credential
 	4,  // 7: sallyport.auth.v1.AuthorizeRequest.origin:type_name -> sallyport.auth.v1.Origin
 	2,  // 8: sallyport.auth.v1.AuthorizeRequest.action:type_name -> sallyport.auth.v1.Action
 	10, // 9: sallyport.auth.v1.AuthorizeResponse.decision:type_name -> sallyport.auth.v1.Decision
 	5,  // 10: sallyport.auth.v1.AuthorizeResponse.principal:type_name -> sallyport.auth.v1.Principal
-	15, // 11: sallyport.auth.v1.AuthorizeResponse.grant_expires:type_name -> google.protobuf.Timestamp
-	16, // 12: sallyport.auth.v1.Decision.verdict:type_name -> sallyport.audit.v1.Verdict
-	17, // 13: sallyport.auth.v1.Decision.reason:type_name -> sallyport.audit.v1.Reason
+	18, // 11: sallyport.auth.v1.AuthorizeResponse.grant_expires:type_name -> google.protobuf.Timestamp
+	19, // 12: sallyport.auth.v1.Decision.verdict:type_name -> sallyport.audit.v1.Verdict
+	20, // 13: sallyport.auth.v1.Decision.reason:type_name -> sallyport.audit.v1.Reason
 	3,  // 14: sallyport.auth.v1.FilterToolsRequest.credential:type_name -> sallyport.auth.v1.Credential
 	4,  // 15: sallyport.auth.v1.FilterToolsRequest.origin:type_name -> sallyport.auth.v1.Origin
 	5,  // 16: sallyport.auth.v1.FilterToolsResponse.principal:type_name -> sallyport.auth.v1.Principal
-	5,  // 17: sallyport.auth.v1.Grant.principal:type_name -> sallyport.auth.v1.Principal
-	2,  // 18: sallyport.auth.v1.Grant.action:type_name -> sallyport.auth.v1.Action
-	4,  // 19: sallyport.auth.v1.Grant.origin:type_name -> sallyport.auth.v1.Origin
-	15, // 20: sallyport.auth.v1.Grant.expires:type_name -> google.protobuf.Timestamp
-	6,  // 21: sallyport.auth.v1.AuthService.Authenticate:input_type -> sallyport.auth.v1.AuthenticateRequest
-	8,  // 22: sallyport.auth.v1.AuthService.Authorize:input_type -> sallyport.auth.v1.AuthorizeRequest
-	11, // 23: sallyport.auth.v1.AuthService.FilterTools:input_type -> sallyport.auth.v1.FilterToolsRequest
-	7,  // 24: sallyport.auth.v1.AuthService.Authenticate:output_type -> sallyport.auth.v1.AuthenticateResponse
-	9,  // 25: sallyport.auth.v1.AuthService.Authorize:output_type -> sallyport.auth.v1.AuthorizeResponse
-	12, // 26: sallyport.auth.v1.AuthService.FilterTools:output_type -> sallyport.auth.v1.FilterToolsResponse
-	24, // [24:27] is the sub-list for method output_type
-	21, // [21:24] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	3,  // 17: sallyport.auth.v1.FilterTargetsRequest.credential:type_name -> sallyport.auth.v1.Credential
+	4,  // 18: sallyport.auth.v1.FilterTargetsRequest.origin:type_name -> sallyport.auth.v1.Origin
+	2,  // 19: sallyport.auth.v1.FilterTargetsRequest.action:type_name -> sallyport.auth.v1.Action
+	5,  // 20: sallyport.auth.v1.FilterTargetsResponse.principal:type_name -> sallyport.auth.v1.Principal
+	5,  // 21: sallyport.auth.v1.Grant.principal:type_name -> sallyport.auth.v1.Principal
+	2,  // 22: sallyport.auth.v1.Grant.action:type_name -> sallyport.auth.v1.Action
+	4,  // 23: sallyport.auth.v1.Grant.origin:type_name -> sallyport.auth.v1.Origin
+	18, // 24: sallyport.auth.v1.Grant.expires:type_name -> google.protobuf.Timestamp
+	6,  // 25: sallyport.auth.v1.AuthService.Authenticate:input_type -> sallyport.auth.v1.AuthenticateRequest
+	8,  // 26: sallyport.auth.v1.AuthService.Authorize:input_type -> sallyport.auth.v1.AuthorizeRequest
+	11, // 27: sallyport.auth.v1.AuthService.FilterTools:input_type -> sallyport.auth.v1.FilterToolsRequest
+	13, // 28: sallyport.auth.v1.AuthService.FilterTargets:input_type -> sallyport.auth.v1.FilterTargetsRequest
+	7,  // 29: sallyport.auth.v1.AuthService.Authenticate:output_type -> sallyport.auth.v1.AuthenticateResponse
+	9,  // 30: sallyport.auth.v1.AuthService.Authorize:output_type -> sallyport.auth.v1.AuthorizeResponse
+	12, // 31: sallyport.auth.v1.AuthService.FilterTools:output_type -> sallyport.auth.v1.FilterToolsResponse
+	14, // 32: sallyport.auth.v1.AuthService.FilterTargets:output_type -> sallyport.auth.v1.FilterTargetsResponse
+	29, // [29:33] is the sub-list for method output_type
+	25, // [25:29] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_auth_v1_auth_proto_init() }
@@ -1295,7 +1492,7 @@ func file_sallyport_auth_v1_auth_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_auth_v1_auth_proto_rawDesc), len(file_sallyport_auth_v1_auth_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   11,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

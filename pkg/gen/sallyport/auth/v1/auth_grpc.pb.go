@@ -22,9 +22,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AuthService_Authenticate_FullMethodName = "/sallyport.auth.v1.AuthService/Authenticate"
-	AuthService_Authorize_FullMethodName    = "/sallyport.auth.v1.AuthService/Authorize"
-	AuthService_FilterTools_FullMethodName  = "/sallyport.auth.v1.AuthService/FilterTools"
+	AuthService_Authenticate_FullMethodName  = "/sallyport.auth.v1.AuthService/Authenticate"
+	AuthService_Authorize_FullMethodName     = "/sallyport.auth.v1.AuthService/Authorize"
+	AuthService_FilterTools_FullMethodName   = "/sallyport.auth.v1.AuthService/FilterTools"
+	AuthService_FilterTargets_FullMethodName = "/sallyport.auth.v1.AuthService/FilterTargets"
 )
 
 // AuthServiceClient is the client API for AuthService service.
@@ -57,6 +58,9 @@ type AuthServiceClient interface {
 	// the same code as Authorize. A tool whose policy depends on arguments counts
 	// as callable unless it is refused whatever they are. Not recorded.
 	FilterTools(ctx context.Context, in *FilterToolsRequest, opts ...grpc.CallOption) (*FilterToolsResponse, error)
+	// FilterTargets is the same for resources (ACTION_RESOURCES_READ, also of
+	// templates by their text) and prompts (ACTION_PROMPTS_GET). Not recorded.
+	FilterTargets(ctx context.Context, in *FilterTargetsRequest, opts ...grpc.CallOption) (*FilterTargetsResponse, error)
 }
 
 type authServiceClient struct {
@@ -97,6 +101,16 @@ func (c *authServiceClient) FilterTools(ctx context.Context, in *FilterToolsRequ
 	return out, nil
 }
 
+func (c *authServiceClient) FilterTargets(ctx context.Context, in *FilterTargetsRequest, opts ...grpc.CallOption) (*FilterTargetsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FilterTargetsResponse)
+	err := c.cc.Invoke(ctx, AuthService_FilterTargets_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AuthServiceServer is the server API for AuthService service.
 // All implementations must embed UnimplementedAuthServiceServer
 // for forward compatibility.
@@ -127,6 +141,9 @@ type AuthServiceServer interface {
 	// the same code as Authorize. A tool whose policy depends on arguments counts
 	// as callable unless it is refused whatever they are. Not recorded.
 	FilterTools(context.Context, *FilterToolsRequest) (*FilterToolsResponse, error)
+	// FilterTargets is the same for resources (ACTION_RESOURCES_READ, also of
+	// templates by their text) and prompts (ACTION_PROMPTS_GET). Not recorded.
+	FilterTargets(context.Context, *FilterTargetsRequest) (*FilterTargetsResponse, error)
 	mustEmbedUnimplementedAuthServiceServer()
 }
 
@@ -145,6 +162,9 @@ func (UnimplementedAuthServiceServer) Authorize(context.Context, *AuthorizeReque
 }
 func (UnimplementedAuthServiceServer) FilterTools(context.Context, *FilterToolsRequest) (*FilterToolsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method FilterTools not implemented")
+}
+func (UnimplementedAuthServiceServer) FilterTargets(context.Context, *FilterTargetsRequest) (*FilterTargetsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method FilterTargets not implemented")
 }
 func (UnimplementedAuthServiceServer) mustEmbedUnimplementedAuthServiceServer() {}
 func (UnimplementedAuthServiceServer) testEmbeddedByValue()                     {}
@@ -221,6 +241,24 @@ func _AuthService_FilterTools_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AuthService_FilterTargets_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FilterTargetsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuthServiceServer).FilterTargets(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuthService_FilterTargets_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuthServiceServer).FilterTargets(ctx, req.(*FilterTargetsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AuthService_ServiceDesc is the grpc.ServiceDesc for AuthService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -239,6 +277,10 @@ var AuthService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "FilterTools",
 			Handler:    _AuthService_FilterTools_Handler,
+		},
+		{
+			MethodName: "FilterTargets",
+			Handler:    _AuthService_FilterTargets_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

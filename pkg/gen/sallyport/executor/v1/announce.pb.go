@@ -40,7 +40,10 @@ type Announcement struct {
 	// topological order (what `buf build` writes). Empty: ask by reflection.
 	Descriptors *descriptorpb.FileDescriptorSet `protobuf:"bytes,4,opt,name=descriptors,proto3" json:"descriptors,omitempty"`
 	// Version for people.
-	Version       string `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
+	Version string `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
+	// The service implements sallyport.provider.v1.ProviderService and tells its
+	// tools, resources and prompts itself; descriptors is empty.
+	Provider      bool `protobuf:"varint,6,opt,name=provider,proto3" json:"provider,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -110,18 +113,26 @@ func (x *Announcement) GetVersion() string {
 	return ""
 }
 
+func (x *Announcement) GetProvider() bool {
+	if x != nil {
+		return x.Provider
+	}
+	return false
+}
+
 var File_sallyport_executor_v1_announce_proto protoreflect.FileDescriptor
 
 const file_sallyport_executor_v1_announce_proto_rawDesc = "" +
 	"\n" +
-	"$sallyport/executor/v1/announce.proto\x12\x15sallyport.executor.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/descriptor.proto\"\x8f\x02\n" +
+	"$sallyport/executor/v1/announce.proto\x12\x15sallyport.executor.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/descriptor.proto\"\xab\x02\n" +
 	"\fAnnouncement\x127\n" +
 	"\aservice\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9-]{0,62}$R\aservice\x127\n" +
 	"\binstance\x18\x02 \x01(\tB\x1b\xbaH\x18r\x162\x14^[A-Za-z0-9-]{1,64}$R\binstance\x12$\n" +
 	"\aaddress\x18\x03 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x04R\aaddress\x12D\n" +
 	"\vdescriptors\x18\x04 \x01(\v2\".google.protobuf.FileDescriptorSetR\vdescriptors\x12!\n" +
-	"\aversion\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18@R\aversionB\xed\x01\n" +
+	"\aversion\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18@R\aversion\x12\x1a\n" +
+	"\bprovider\x18\x06 \x01(\bR\bproviderB\xed\x01\n" +
 	"\x19com.sallyport.executor.v1B\rAnnounceProtoP\x01ZKgithub.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1;executorv1\xa2\x02\x03SEX\xaa\x02\x15Sallyport.Executor.V1\xca\x02\x15Sallyport\\Executor\\V1\xe2\x02!Sallyport\\Executor\\V1\\GPBMetadata\xea\x02\x17Sallyport::Executor::V1b\x06proto3"
 
 var (

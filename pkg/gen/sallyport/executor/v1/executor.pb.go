@@ -43,6 +43,11 @@ const (
 	Reason_REASON_AUDIT_UNAVAILABLE Reason = 3
 	// The provider cannot be reached.
 	Reason_REASON_PROVIDER Reason = 4
+	// A definition is not, or no longer, the one that was looked at.
+	Reason_REASON_CHANGED Reason = 5
+	// The provider says that the arguments cannot be served; its message is for
+	// the model.
+	Reason_REASON_ARGUMENTS Reason = 6
 )
 
 // Enum value maps for Reason.
@@ -53,6 +58,8 @@ var (
 		2: "REASON_UNKNOWN",
 		3: "REASON_AUDIT_UNAVAILABLE",
 		4: "REASON_PROVIDER",
+		5: "REASON_CHANGED",
+		6: "REASON_ARGUMENTS",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":       0,
@@ -60,6 +67,8 @@ var (
 		"REASON_UNKNOWN":           2,
 		"REASON_AUDIT_UNAVAILABLE": 3,
 		"REASON_PROVIDER":          4,
+		"REASON_CHANGED":           5,
+		"REASON_ARGUMENTS":         6,
 	}
 )
 
@@ -1542,13 +1551,15 @@ const file_sallyport_executor_v1_executor_proto_rawDesc = "" +
 	"\rhas_resources\x18\x05 \x01(\bR\fhasResources\x12\x1f\n" +
 	"\vhas_prompts\x18\x06 \x01(\bR\n" +
 	"hasPrompts\x12%\n" +
-	"\x0ehas_completion\x18\a \x01(\bR\rhasCompletion*y\n" +
+	"\x0ehas_completion\x18\a \x01(\bR\rhasCompletion*\xa3\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fREASON_GRANT\x10\x01\x12\x12\n" +
 	"\x0eREASON_UNKNOWN\x10\x02\x12\x1c\n" +
 	"\x18REASON_AUDIT_UNAVAILABLE\x10\x03\x12\x13\n" +
-	"\x0fREASON_PROVIDER\x10\x042\x92\x06\n" +
+	"\x0fREASON_PROVIDER\x10\x04\x12\x12\n" +
+	"\x0eREASON_CHANGED\x10\x05\x12\x14\n" +
+	"\x10REASON_ARGUMENTS\x10\x062\x92\x06\n" +
 	"\x0fExecutorService\x12^\n" +
 	"\tListTools\x12'.sallyport.executor.v1.ListToolsRequest\x1a(.sallyport.executor.v1.ListToolsResponse\x12Q\n" +
 	"\x04Call\x12\".sallyport.executor.v1.CallRequest\x1a#.sallyport.executor.v1.CallResponse0\x01\x12j\n" +

@@ -47,6 +47,8 @@ const (
 //	UNAVAILABLE        REASON_AUDIT_UNAVAILABLE the record could not be written;
 //	                   nothing was called
 //	UNAVAILABLE        REASON_PROVIDER          the provider cannot be reached
+//	INVALID_ARGUMENT   REASON_ARGUMENTS         (not Call) the provider cannot
+//	                   serve these arguments; its message is for the caller
 //
 // All that a model should read (bad arguments, a tool that is down, slow or
 // says no) is a Result with is_error and refusal set, not an error.
@@ -194,6 +196,8 @@ type ExecutorService_WatchClient = grpc.ServerStreamingClient[WatchResponse]
 //	UNAVAILABLE        REASON_AUDIT_UNAVAILABLE the record could not be written;
 //	                   nothing was called
 //	UNAVAILABLE        REASON_PROVIDER          the provider cannot be reached
+//	INVALID_ARGUMENT   REASON_ARGUMENTS         (not Call) the provider cannot
+//	                   serve these arguments; its message is for the caller
 //
 // All that a model should read (bad arguments, a tool that is down, slow or
 // says no) is a Result with is_error and refusal set, not an error.

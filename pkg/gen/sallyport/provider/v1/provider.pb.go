@@ -554,9 +554,13 @@ func (*CallToolResponse_Notice) isCallToolResponse_Event() {}
 // InputRequired asks the client for something before the call can go on.
 type InputRequired struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// JSON object: key to {method, params}.
+	// JSON object: key to {method, params}, where method is elicitation/create,
+	// sampling/createMessage or roots/list. Whoever asks must look at
+	// Round.client_capabilities first: what relies on a capability that the
+	// client has not declared is not passed on.
 	InputRequests []byte `protobuf:"bytes,1,opt,name=input_requests,json=inputRequests,proto3" json:"input_requests,omitempty"`
-	// To be given back; sealed by the edge on its way out.
+	// To be given back with the answers; sealed by the edge on its way out. With a
+	// state the next round goes to the same replica, or fails if it is gone.
 	State []byte `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
 	// JSON object of the client capabilities that the requests rely on.
 	RequiredCapabilities []byte `protobuf:"bytes,3,opt,name=required_capabilities,json=requiredCapabilities,proto3" json:"required_capabilities,omitempty"`
@@ -626,6 +630,7 @@ type Resource struct {
 	Size          uint64                 `protobuf:"varint,6,opt,name=size,proto3" json:"size,omitempty"`
 	Annotations   *Annotations           `protobuf:"bytes,7,opt,name=annotations,proto3" json:"annotations,omitempty"`
 	Meta          []byte                 `protobuf:"bytes,8,opt,name=meta,proto3" json:"meta,omitempty"`
+	Icons         []*Icon                `protobuf:"bytes,9,rep,name=icons,proto3" json:"icons,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -716,6 +721,13 @@ func (x *Resource) GetMeta() []byte {
 	return nil
 }
 
+func (x *Resource) GetIcons() []*Icon {
+	if x != nil {
+		return x.Icons
+	}
+	return nil
+}
+
 // ResourceTemplate is a family of resources (RFC 6570).
 type ResourceTemplate struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -726,6 +738,7 @@ type ResourceTemplate struct {
 	MimeType      string                 `protobuf:"bytes,5,opt,name=mime_type,json=mimeType,proto3" json:"mime_type,omitempty"`
 	Annotations   *Annotations           `protobuf:"bytes,6,opt,name=annotations,proto3" json:"annotations,omitempty"`
 	Meta          []byte                 `protobuf:"bytes,7,opt,name=meta,proto3" json:"meta,omitempty"`
+	Icons         []*Icon                `protobuf:"bytes,8,rep,name=icons,proto3" json:"icons,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -805,6 +818,13 @@ func (x *ResourceTemplate) GetAnnotations() *Annotations {
 func (x *ResourceTemplate) GetMeta() []byte {
 	if x != nil {
 		return x.Meta
+	}
+	return nil
+}
+
+func (x *ResourceTemplate) GetIcons() []*Icon {
+	if x != nil {
+		return x.Icons
 	}
 	return nil
 }
@@ -1029,6 +1049,7 @@ type Prompt struct {
 	Description   string                 `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
 	Arguments     []*PromptArgument      `protobuf:"bytes,4,rep,name=arguments,proto3" json:"arguments,omitempty"`
 	Meta          []byte                 `protobuf:"bytes,5,opt,name=meta,proto3" json:"meta,omitempty"`
+	Icons         []*Icon                `protobuf:"bytes,6,rep,name=icons,proto3" json:"icons,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1094,6 +1115,13 @@ func (x *Prompt) GetArguments() []*PromptArgument {
 func (x *Prompt) GetMeta() []byte {
 	if x != nil {
 		return x.Meta
+	}
+	return nil
+}
+
+func (x *Prompt) GetIcons() []*Icon {
+	if x != nil {
+		return x.Icons
 	}
 	return nil
 }
@@ -1759,7 +1787,7 @@ const file_sallyport_provider_v1_provider_proto_rawDesc = "" +
 	"\rInputRequired\x120\n" +
 	"\x0einput_requests\x18\x01 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\rinputRequests\x12\x1f\n" +
 	"\x05state\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x04R\x05state\x12>\n" +
-	"\x15required_capabilities\x18\x03 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x04R\x14requiredCapabilities\"\xb2\x02\n" +
+	"\x15required_capabilities\x18\x03 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x04R\x14requiredCapabilities\"\xef\x02\n" +
 	"\bResource\x12\x1c\n" +
 	"\x03uri\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x03uri\x12\x1c\n" +
@@ -1769,7 +1797,8 @@ const file_sallyport_provider_v1_provider_proto_rawDesc = "" +
 	"\tmime_type\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\bmimeType\x12\x12\n" +
 	"\x04size\x18\x06 \x01(\x04R\x04size\x12D\n" +
 	"\vannotations\x18\a \x01(\v2\".sallyport.provider.v1.AnnotationsR\vannotations\x12\x1d\n" +
-	"\x04meta\x18\b \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x04R\x04meta\"\xb7\x02\n" +
+	"\x04meta\x18\b \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x04R\x04meta\x12;\n" +
+	"\x05icons\x18\t \x03(\v2\x1b.sallyport.provider.v1.IconB\b\xbaH\x05\x92\x01\x02\x10\x10R\x05icons\"\xf4\x02\n" +
 	"\x10ResourceTemplate\x12-\n" +
 	"\furi_template\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\vuriTemplate\x12\x1c\n" +
@@ -1778,7 +1807,8 @@ const file_sallyport_provider_v1_provider_proto_rawDesc = "" +
 	"\vdescription\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\vdescription\x12%\n" +
 	"\tmime_type\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\bmimeType\x12D\n" +
 	"\vannotations\x18\x06 \x01(\v2\".sallyport.provider.v1.AnnotationsR\vannotations\x12\x1d\n" +
-	"\x04meta\x18\a \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x04R\x04meta\"\x16\n" +
+	"\x04meta\x18\a \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x04R\x04meta\x12;\n" +
+	"\x05icons\x18\b \x03(\v2\x1b.sallyport.provider.v1.IconB\b\xbaH\x05\x92\x01\x02\x10\x10R\x05icons\"\x16\n" +
 	"\x14ListResourcesRequest\"\xb3\x01\n" +
 	"\x15ListResourcesResponse\x12H\n" +
 	"\tresources\x18\x01 \x03(\v2\x1f.sallyport.provider.v1.ResourceB\t\xbaH\x06\x92\x01\x03\x10\x90NR\tresources\x12P\n" +
@@ -1791,14 +1821,15 @@ const file_sallyport_provider_v1_provider_proto_rawDesc = "" +
 	"\x14ReadResourceResponse\x12N\n" +
 	"\bcontents\x18\x01 \x03(\v2'.sallyport.provider.v1.ResourceContentsB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\bcontents\x12K\n" +
 	"\x0einput_required\x18\x02 \x01(\v2$.sallyport.provider.v1.InputRequiredR\rinputRequired\x12+\n" +
-	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\xe2\x01\n" +
+	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\x9f\x02\n" +
 	"\x06Prompt\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\x12\x1e\n" +
 	"\x05title\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x05title\x12*\n" +
 	"\vdescription\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\vdescription\x12M\n" +
 	"\targuments\x18\x04 \x03(\v2%.sallyport.provider.v1.PromptArgumentB\b\xbaH\x05\x92\x01\x02\x10@R\targuments\x12\x1d\n" +
-	"\x04meta\x18\x05 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x04R\x04meta\"\x96\x01\n" +
+	"\x04meta\x18\x05 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x04R\x04meta\x12;\n" +
+	"\x05icons\x18\x06 \x03(\v2\x1b.sallyport.provider.v1.IconB\b\xbaH\x05\x92\x01\x02\x10\x10R\x05icons\"\x96\x01\n" +
 	"\x0ePromptArgument\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04name\x12\x1e\n" +
 	"\x05title\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x05title\x12*\n" +
@@ -1930,45 +1961,48 @@ var file_sallyport_provider_v1_provider_proto_depIdxs = []int32{
 	7,  // 7: sallyport.provider.v1.CallToolResponse.input_required:type_name -> sallyport.provider.v1.InputRequired
 	32, // 8: sallyport.provider.v1.CallToolResponse.notice:type_name -> sallyport.provider.v1.Notice
 	33, // 9: sallyport.provider.v1.Resource.annotations:type_name -> sallyport.provider.v1.Annotations
-	33, // 10: sallyport.provider.v1.ResourceTemplate.annotations:type_name -> sallyport.provider.v1.Annotations
-	8,  // 11: sallyport.provider.v1.ListResourcesResponse.resources:type_name -> sallyport.provider.v1.Resource
-	9,  // 12: sallyport.provider.v1.ListResourcesResponse.templates:type_name -> sallyport.provider.v1.ResourceTemplate
-	29, // 13: sallyport.provider.v1.ReadResourceRequest.principal:type_name -> sallyport.auth.v1.Principal
-	5,  // 14: sallyport.provider.v1.ReadResourceRequest.round:type_name -> sallyport.provider.v1.Round
-	34, // 15: sallyport.provider.v1.ReadResourceResponse.contents:type_name -> sallyport.provider.v1.ResourceContents
-	7,  // 16: sallyport.provider.v1.ReadResourceResponse.input_required:type_name -> sallyport.provider.v1.InputRequired
-	35, // 17: sallyport.provider.v1.ReadResourceResponse.ttl:type_name -> google.protobuf.Duration
-	15, // 18: sallyport.provider.v1.Prompt.arguments:type_name -> sallyport.provider.v1.PromptArgument
-	14, // 19: sallyport.provider.v1.ListPromptsResponse.prompts:type_name -> sallyport.provider.v1.Prompt
-	25, // 20: sallyport.provider.v1.GetPromptRequest.arguments:type_name -> sallyport.provider.v1.GetPromptRequest.ArgumentsEntry
-	29, // 21: sallyport.provider.v1.GetPromptRequest.principal:type_name -> sallyport.auth.v1.Principal
-	5,  // 22: sallyport.provider.v1.GetPromptRequest.round:type_name -> sallyport.provider.v1.Round
-	20, // 23: sallyport.provider.v1.GetPromptResponse.messages:type_name -> sallyport.provider.v1.PromptMessage
-	7,  // 24: sallyport.provider.v1.GetPromptResponse.input_required:type_name -> sallyport.provider.v1.InputRequired
-	36, // 25: sallyport.provider.v1.PromptMessage.content:type_name -> sallyport.provider.v1.Content
-	26, // 26: sallyport.provider.v1.CompleteRequest.context:type_name -> sallyport.provider.v1.CompleteRequest.ContextEntry
-	29, // 27: sallyport.provider.v1.CompleteRequest.principal:type_name -> sallyport.auth.v1.Principal
-	2,  // 28: sallyport.provider.v1.ProviderService.ListTools:input_type -> sallyport.provider.v1.ListToolsRequest
-	4,  // 29: sallyport.provider.v1.ProviderService.CallTool:input_type -> sallyport.provider.v1.CallToolRequest
-	10, // 30: sallyport.provider.v1.ProviderService.ListResources:input_type -> sallyport.provider.v1.ListResourcesRequest
-	12, // 31: sallyport.provider.v1.ProviderService.ReadResource:input_type -> sallyport.provider.v1.ReadResourceRequest
-	16, // 32: sallyport.provider.v1.ProviderService.ListPrompts:input_type -> sallyport.provider.v1.ListPromptsRequest
-	18, // 33: sallyport.provider.v1.ProviderService.GetPrompt:input_type -> sallyport.provider.v1.GetPromptRequest
-	21, // 34: sallyport.provider.v1.ProviderService.Complete:input_type -> sallyport.provider.v1.CompleteRequest
-	23, // 35: sallyport.provider.v1.ProviderService.Watch:input_type -> sallyport.provider.v1.WatchRequest
-	3,  // 36: sallyport.provider.v1.ProviderService.ListTools:output_type -> sallyport.provider.v1.ListToolsResponse
-	6,  // 37: sallyport.provider.v1.ProviderService.CallTool:output_type -> sallyport.provider.v1.CallToolResponse
-	11, // 38: sallyport.provider.v1.ProviderService.ListResources:output_type -> sallyport.provider.v1.ListResourcesResponse
-	13, // 39: sallyport.provider.v1.ProviderService.ReadResource:output_type -> sallyport.provider.v1.ReadResourceResponse
-	17, // 40: sallyport.provider.v1.ProviderService.ListPrompts:output_type -> sallyport.provider.v1.ListPromptsResponse
-	19, // 41: sallyport.provider.v1.ProviderService.GetPrompt:output_type -> sallyport.provider.v1.GetPromptResponse
-	22, // 42: sallyport.provider.v1.ProviderService.Complete:output_type -> sallyport.provider.v1.CompleteResponse
-	24, // 43: sallyport.provider.v1.ProviderService.Watch:output_type -> sallyport.provider.v1.WatchResponse
-	36, // [36:44] is the sub-list for method output_type
-	28, // [28:36] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	28, // 10: sallyport.provider.v1.Resource.icons:type_name -> sallyport.provider.v1.Icon
+	33, // 11: sallyport.provider.v1.ResourceTemplate.annotations:type_name -> sallyport.provider.v1.Annotations
+	28, // 12: sallyport.provider.v1.ResourceTemplate.icons:type_name -> sallyport.provider.v1.Icon
+	8,  // 13: sallyport.provider.v1.ListResourcesResponse.resources:type_name -> sallyport.provider.v1.Resource
+	9,  // 14: sallyport.provider.v1.ListResourcesResponse.templates:type_name -> sallyport.provider.v1.ResourceTemplate
+	29, // 15: sallyport.provider.v1.ReadResourceRequest.principal:type_name -> sallyport.auth.v1.Principal
+	5,  // 16: sallyport.provider.v1.ReadResourceRequest.round:type_name -> sallyport.provider.v1.Round
+	34, // 17: sallyport.provider.v1.ReadResourceResponse.contents:type_name -> sallyport.provider.v1.ResourceContents
+	7,  // 18: sallyport.provider.v1.ReadResourceResponse.input_required:type_name -> sallyport.provider.v1.InputRequired
+	35, // 19: sallyport.provider.v1.ReadResourceResponse.ttl:type_name -> google.protobuf.Duration
+	15, // 20: sallyport.provider.v1.Prompt.arguments:type_name -> sallyport.provider.v1.PromptArgument
+	28, // 21: sallyport.provider.v1.Prompt.icons:type_name -> sallyport.provider.v1.Icon
+	14, // 22: sallyport.provider.v1.ListPromptsResponse.prompts:type_name -> sallyport.provider.v1.Prompt
+	25, // 23: sallyport.provider.v1.GetPromptRequest.arguments:type_name -> sallyport.provider.v1.GetPromptRequest.ArgumentsEntry
+	29, // 24: sallyport.provider.v1.GetPromptRequest.principal:type_name -> sallyport.auth.v1.Principal
+	5,  // 25: sallyport.provider.v1.GetPromptRequest.round:type_name -> sallyport.provider.v1.Round
+	20, // 26: sallyport.provider.v1.GetPromptResponse.messages:type_name -> sallyport.provider.v1.PromptMessage
+	7,  // 27: sallyport.provider.v1.GetPromptResponse.input_required:type_name -> sallyport.provider.v1.InputRequired
+	36, // 28: sallyport.provider.v1.PromptMessage.content:type_name -> sallyport.provider.v1.Content
+	26, // 29: sallyport.provider.v1.CompleteRequest.context:type_name -> sallyport.provider.v1.CompleteRequest.ContextEntry
+	29, // 30: sallyport.provider.v1.CompleteRequest.principal:type_name -> sallyport.auth.v1.Principal
+	2,  // 31: sallyport.provider.v1.ProviderService.ListTools:input_type -> sallyport.provider.v1.ListToolsRequest
+	4,  // 32: sallyport.provider.v1.ProviderService.CallTool:input_type -> sallyport.provider.v1.CallToolRequest
+	10, // 33: sallyport.provider.v1.ProviderService.ListResources:input_type -> sallyport.provider.v1.ListResourcesRequest
+	12, // 34: sallyport.provider.v1.ProviderService.ReadResource:input_type -> sallyport.provider.v1.ReadResourceRequest
+	16, // 35: sallyport.provider.v1.ProviderService.ListPrompts:input_type -> sallyport.provider.v1.ListPromptsRequest
+	18, // 36: sallyport.provider.v1.ProviderService.GetPrompt:input_type -> sallyport.provider.v1.GetPromptRequest
+	21, // 37: sallyport.provider.v1.ProviderService.Complete:input_type -> sallyport.provider.v1.CompleteRequest
+	23, // 38: sallyport.provider.v1.ProviderService.Watch:input_type -> sallyport.provider.v1.WatchRequest
+	3,  // 39: sallyport.provider.v1.ProviderService.ListTools:output_type -> sallyport.provider.v1.ListToolsResponse
+	6,  // 40: sallyport.provider.v1.ProviderService.CallTool:output_type -> sallyport.provider.v1.CallToolResponse
+	11, // 41: sallyport.provider.v1.ProviderService.ListResources:output_type -> sallyport.provider.v1.ListResourcesResponse
+	13, // 42: sallyport.provider.v1.ProviderService.ReadResource:output_type -> sallyport.provider.v1.ReadResourceResponse
+	17, // 43: sallyport.provider.v1.ProviderService.ListPrompts:output_type -> sallyport.provider.v1.ListPromptsResponse
+	19, // 44: sallyport.provider.v1.ProviderService.GetPrompt:output_type -> sallyport.provider.v1.GetPromptResponse
+	22, // 45: sallyport.provider.v1.ProviderService.Complete:output_type -> sallyport.provider.v1.CompleteResponse
+	24, // 46: sallyport.provider.v1.ProviderService.Watch:output_type -> sallyport.provider.v1.WatchResponse
+	39, // [39:47] is the sub-list for method output_type
+	31, // [31:39] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_provider_v1_provider_proto_init() }

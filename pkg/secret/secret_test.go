@@ -11,7 +11,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/sallyport-mcp/sallyport/services/auth/internal/secret"
+	"github.com/sallyport-mcp/sallyport/pkg/secret"
 )
 
 func TestKeyDoesNotPrint(t *testing.T) {
