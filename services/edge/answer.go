@@ -96,6 +96,12 @@ func (x *exchange) endResult(members ...[]byte) {
 
 // write sends the answer in x.out.
 func (x *exchange) write(code int, contentType []string) {
+	x.settle()
+	if x.streaming() {
+		x.written = true
+		x.tell(x.out)
+		return
+	}
 	h := x.w.Header()
 	if contentType != nil {
 		h["Content-Type"] = contentType
@@ -120,6 +126,7 @@ func (x *exchange) write(code int, contentType []string) {
 // answerRefusal tells the caller that the request was refused and why, and puts
 // it on record.
 func (x *exchange) answerRefusal(refused *refusal) {
+	x.settle()
 	how := statuses(refused.kind)
 	if refused.reason == auditv1.Reason_REASON_UNSPECIFIED {
 		refused.reason = how.reason

@@ -56,6 +56,11 @@ func (s stubExecutor) Call(context.Context, *executorv1.CallRequest, ...grpc.Cal
 	return &stubStream{result: s.result}, nil
 }
 
+func (s stubExecutor) Watch(ctx context.Context, _ *executorv1.WatchRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[executorv1.WatchResponse], error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
 type stubStream struct {
 	grpc.ServerStreamingClient[executorv1.CallResponse]
 	result *executorv1.CallResponse

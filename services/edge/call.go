@@ -14,6 +14,7 @@ import (
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
+	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
 )
 
@@ -59,7 +60,14 @@ func (x *exchange) callTool() *refusal {
 	if refused := x.checkQuota(allow.GetCost()); refused != nil {
 		return refused
 	}
-	return x.execute(name, arguments, allow.GetGrant())
+	input, refused := x.execute(&executorv1.CallRequest{
+		Grant: allow.GetGrant(), Tool: name, Arguments: arguments, ArgumentsShape: x.shape,
+	})
+	if input != nil {
+		return x.refusedCall(auditv1.Reason_REASON_RESULT_INVALID,
+			"The tool asks for something from the user, which this server does not pass on")
+	}
+	return refused
 }
 
 // checkMirrored checks Mcp-Param-* headers, where the tool has some. Without a
@@ -143,39 +151,47 @@ func (x *exchange) denied(resp *authv1.AuthorizeResponse) *refusal {
 	return refused
 }
 
-// execute calls the tool with the grant, and answers with what it said.
-func (x *exchange) execute(name string, arguments, grant []byte) *refusal {
-	base := x.ctx
-	if x.era == eraLegacy {
-		// There a lost connection does not mean that the call is not wanted.
-		base = context.WithoutCancel(base)
-	}
-	ctx, cancel := context.WithTimeout(base, x.s.cfg.CallTimeout)
+// execute calls the tool with the grant, passes on what it says meanwhile, and
+// answers with its result. When the tool needs something from the client first,
+// that is returned instead.
+func (x *exchange) execute(req *executorv1.CallRequest) (*providerv1.InputRequired, *refusal) {
+	ctx, cancel := x.callContext()
 	defer cancel()
-	stream, err := x.s.executor.Call(ctx, &executorv1.CallRequest{
-		Grant: grant, Tool: name, Arguments: arguments, ArgumentsShape: x.shape,
-	})
+	x.allowStream()
+	req.WantsProgress = x.wantsProgress()
+	stream, err := x.s.executor.Call(ctx, req)
 	if err != nil {
-		return x.callFailed(err)
+		return nil, x.callFailed(err)
 	}
 	for {
 		event, err := stream.Recv()
 		switch {
 		case errors.Is(err, io.EOF):
-			return x.callFailed(errors.New("the executor ended a call without a result"))
+			return nil, x.callFailed(errors.New("the executor ended a call without a result"))
 		case err != nil:
-			return x.callFailed(err)
+			return nil, x.callFailed(err)
+		case event.GetProgress() != nil:
+			x.tellProgress(event.GetProgress())
 		case event.GetInputRequired() != nil:
-			return x.refusedCall(auditv1.Reason_REASON_RESULT_INVALID,
-				"The tool asks for something from the user, which this server does not pass on")
+			_, _ = stream.Recv()
+			return event.GetInputRequired(), nil
 		case event.GetResult() != nil:
 			// The end of the stream lets it finish in good order; whatever else
 			// comes would be a mistake and is of no use.
 			_, _ = stream.Recv()
-			return x.answerResult(event.GetResult())
+			return nil, x.answerResult(event.GetResult())
 		}
-		// Progress and notices have no place in an answer that is one object.
 	}
+}
+
+// callContext bounds a call. A client that is gone has cancelled it, but for the
+// legacy era: there a lost connection does not mean that it is not wanted.
+func (x *exchange) callContext() (context.Context, context.CancelFunc) {
+	base := x.ctx
+	if x.era == eraLegacy {
+		base = context.WithoutCancel(base)
+	}
+	return context.WithTimeout(base, x.s.cfg.CallTimeout)
 }
 
 // callFailed answers a call that ended with an error instead of a result.

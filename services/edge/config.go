@@ -43,6 +43,11 @@ type Config struct {
 	// CallTimeout is how long any tool call may take; tools have their own,
 	// shorter limits.
 	CallTimeout time.Duration `yaml:"call_timeout"`
+	// StreamAfter is how long a call may last before its answer becomes an event
+	// stream, so that the client sees that it is alive.
+	StreamAfter time.Duration `yaml:"stream_after"`
+	// KeepAlive is how long an event stream may be silent.
+	KeepAlive time.Duration `yaml:"keep_alive"`
 	// DrainTimeout is how long requests in flight may take at shutdown.
 	DrainTimeout time.Duration `yaml:"drain_timeout"`
 
@@ -74,6 +79,8 @@ func DefaultConfig() Config {
 		WriteTimeout:             30 * time.Second,
 		PeerTimeout:              2 * time.Second,
 		CallTimeout:              5 * time.Minute,
+		StreamAfter:              time.Second,
+		KeepAlive:                15 * time.Second,
 		DrainTimeout:             15 * time.Second,
 		AnonymousRecords:         100,
 		AuthCacheSize:            10_000,
@@ -136,6 +143,8 @@ func (c Config) Validate() error {
 	within("write_timeout", c.WriteTimeout, time.Millisecond, 10*time.Minute)
 	within("peer_timeout", c.PeerTimeout, time.Millisecond, time.Minute)
 	within("call_timeout", c.CallTimeout, time.Millisecond, time.Hour)
+	within("stream_after", c.StreamAfter, time.Millisecond, time.Hour)
+	within("keep_alive", c.KeepAlive, time.Millisecond, 10*time.Minute)
 	within("drain_timeout", c.DrainTimeout, 0, time.Hour)
 	within("auth_cache_ttl", c.AuthCacheTTL, 0, 5*time.Minute)
 	within("list_ttl", c.ListTTL, 0, 24*time.Hour)

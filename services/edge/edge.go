@@ -80,6 +80,7 @@ type Service struct {
 	addresses *clientaddr.Resolver
 	remember  *authCache
 	tools     catalogue
+	offers    atomic.Pointer[offers] // nil while the executor has not told
 	telemetry *telemetry
 	words     words
 
@@ -180,6 +181,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if s.notices != nil {
 		owned.Go(func() { s.notices.Listen(ctx, s.remember.Flush) })
 	}
+	owned.Go(func() { s.follow(ctx) })
 
 	served := make(chan error, 1)
 	owned.Go(func() {

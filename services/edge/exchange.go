@@ -55,6 +55,7 @@ type facts struct {
 	digest   []byte
 	limits   []*quotav1.LimitState
 
+	stream  *stream // nil while the answer can only be one JSON object
 	span    trace.Span
 	early   bool // the span was started before the body was read
 	written bool

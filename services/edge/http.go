@@ -11,13 +11,13 @@ import (
 
 // Header values that never change; net/http does not write to them.
 type fixedHeaders struct {
-	json, problem, nosniff, noStore, closing, allowPost, allowGet []string
+	json, problem, events, nosniff, noStore, unbuffered, closing, allowPost, allowGet []string
 }
 
 func newFixedHeaders() fixedHeaders {
 	return fixedHeaders{
-		json: []string{"application/json"}, problem: []string{"application/problem+json"},
-		nosniff: []string{"nosniff"}, noStore: []string{"no-store"}, closing: []string{"close"},
+		json: []string{"application/json"}, problem: []string{"application/problem+json"}, events: []string{"text/event-stream"},
+		nosniff: []string{"nosniff"}, noStore: []string{"no-store"}, unbuffered: []string{"no"}, closing: []string{"close"},
 		allowPost: []string{http.MethodPost}, allowGet: []string{http.MethodGet + ", " + http.MethodHead},
 	}
 }
@@ -30,6 +30,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	x := s.acquire(w, r)
 	defer s.release(x)
+	defer x.endStream()
 	defer x.recover()
 	switch r.URL.Path {
 	case "/mcp":

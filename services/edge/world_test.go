@@ -43,7 +43,7 @@ type world struct {
 // newWorld runs an edge on a port of its own until the test ends.
 func newWorld(t testing.TB, change ...func(*edge.Options)) *world {
 	t.Helper()
-	w := &world{auth: &fakeAuth{}, quota: &fakeQuota{}, executor: &fakeExecutor{}, audit: &fakeAudit{}, notices: &fakeNotices{}}
+	w := &world{auth: &fakeAuth{}, quota: &fakeQuota{}, executor: &fakeExecutor{news: make(chan *executorv1.WatchResponse)}, audit: &fakeAudit{}, notices: &fakeNotices{}}
 	cfg := edge.DefaultConfig()
 	cfg.Listen = "127.0.0.1:0"
 	cfg.Instructions = "Be kind."
@@ -266,6 +266,7 @@ type fakeExecutor struct {
 	executorv1.UnimplementedExecutorServiceServer
 	down    atomic.Bool
 	listed  atomic.Int64
+	news    chan *executorv1.WatchResponse
 	mu      sync.Mutex
 	called  []*executorv1.CallRequest
 	begun   chan struct{} // if set, "waits" tells here that it has begun
@@ -328,6 +329,23 @@ func (e *fakeExecutor) ListTools(_ context.Context, req *executorv1.ListToolsReq
 		return &executorv1.ListToolsResponse{Version: "v1"}, nil
 	}
 	return &executorv1.ListToolsResponse{Version: "v1", Tools: catalogue()}, nil
+}
+
+// Watch tells once what there is besides tools, and then whatever the test says.
+func (e *fakeExecutor) Watch(_ *executorv1.WatchRequest, stream grpc.ServerStreamingServer[executorv1.WatchResponse]) error {
+	if err := stream.Send(&executorv1.WatchResponse{ToolsVersion: "v1", HasResources: true, HasPrompts: true, HasCompletion: true}); err != nil {
+		return err
+	}
+	for {
+		select {
+		case news := <-e.news:
+			if err := stream.Send(news); err != nil {
+				return err
+			}
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		}
+	}
 }
 
 func (e *fakeExecutor) Call(req *executorv1.CallRequest, stream grpc.ServerStreamingServer[executorv1.CallResponse]) error {

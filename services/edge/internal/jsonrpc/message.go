@@ -49,8 +49,9 @@ type Message struct {
 	// Result and Error are there only in a response.
 	Result, Error Field
 
-	// Name, Arguments, Meta, Cursor and ProtocolVersion are members of params.
-	Name, Arguments, Meta, Cursor, ProtocolVersion Field
+	// Name to Capabilities are members of params.
+	Name, Arguments, Meta, Cursor, ProtocolVersion  Field
+	URI, InputResponses, RequestState, Capabilities Field
 
 	// MetaVersion to MetaProgressToken are members of params._meta.
 	MetaVersion, MetaClientInfo, MetaCapabilities  Field

@@ -283,6 +283,14 @@ func (m *Message) slot(at place, name []byte) (*Field, place) {
 			return &m.ProtocolVersion, elsewhere
 		case "clientInfo":
 			return &m.ClientInfo, clientInfo
+		case "uri":
+			return &m.URI, elsewhere
+		case "inputResponses":
+			return &m.InputResponses, elsewhere
+		case "requestState":
+			return &m.RequestState, elsewhere
+		case "capabilities":
+			return &m.Capabilities, elsewhere
 		}
 	case meta:
 		return m.metaSlot(name)
@@ -329,7 +337,7 @@ func (p place) reserves(name []byte) bool {
 	case envelope:
 		reserved = []string{"jsonrpc", "id", "method", "params", "result", "error"}
 	case params:
-		reserved = []string{"name", "arguments", "_meta", "cursor"}
+		reserved = []string{"name", "arguments", "_meta", "cursor", "uri", "inputResponses", "requestState"}
 	case meta:
 		reserved = []string{
 			"io.modelcontextprotocol/protocolVersion",

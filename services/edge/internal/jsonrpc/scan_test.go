@@ -233,6 +233,7 @@ func FuzzScan(f *testing.F) {
 		if json.Unmarshal(want["params"], &params) == nil {
 			for name, f := range map[string]jsonrpc.Field{
 				"name": m.Name, "arguments": m.Arguments, "_meta": m.Meta, "cursor": m.Cursor,
+				"uri": m.URI, "inputResponses": m.InputResponses, "requestState": m.RequestState,
 			} {
 				same(t, &m, name, f, params)
 			}
