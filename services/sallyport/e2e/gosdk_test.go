@@ -22,7 +22,16 @@ func (g goSDK) do(ctx context.Context, in instruction) (outcome, error) {
 }
 
 func (g goSDK) perform(ctx context.Context, in instruction) (outcome, error) {
-	client := mcp.NewClient(&mcp.Implementation{Name: "e2e-go", Version: "1.0.0"}, nil)
+	out := outcome{}
+	told := make(chan float64, 16)
+	client := mcp.NewClient(&mcp.Implementation{Name: "e2e-go", Version: "1.0.0"}, &mcp.ClientOptions{
+		ElicitationHandler: func(context.Context, *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
+			return &mcp.ElicitResult{Action: "accept", Content: map[string]any{"name": "Ada Lovelace", "integer": 7}}, nil
+		},
+		ProgressNotificationHandler: func(_ context.Context, r *mcp.ProgressNotificationClientRequest) {
+			told <- r.Params.Progress
+		},
+	})
 	session, err := client.Connect(ctx, &mcp.StreamableClientTransport{
 		Endpoint:   in.URL,
 		HTTPClient: &http.Client{Transport: headers{in}},
@@ -32,7 +41,7 @@ func (g goSDK) perform(ctx context.Context, in instruction) (outcome, error) {
 		return outcome{}, err
 	}
 	defer func() { _ = session.Close() }() // the answer is what counts
-	out := outcome{Protocol: session.InitializeResult().ProtocolVersion}
+	out.Protocol = session.InitializeResult().ProtocolVersion
 	if in.Op == opHello {
 		return out, nil
 	}
@@ -45,19 +54,45 @@ func (g goSDK) perform(ctx context.Context, in instruction) (outcome, error) {
 			out.Tools = append(out.Tools, tool.Name)
 		}
 	}
-	if in.Op == opCall {
-		// Without arguments this client sends null, which the edge has to take.
-		answer, err := session.CallTool(ctx, &mcp.CallToolParams{Name: in.Tool, Arguments: in.Arguments})
-		if err != nil {
-			return outcome{}, err
-		}
-		b, err := json.Marshal(answer)
-		if err != nil {
-			return outcome{}, err
-		}
-		return out, json.Unmarshal(b, &out.Result)
+	if in.Op == opList {
+		return out, nil
 	}
-	return out, nil
+	// Without arguments this client sends null, which the edge has to take.
+	params := &mcp.CallToolParams{Name: in.Tool, Arguments: in.Arguments}
+	if in.Op != opCall {
+		params.SetProgressToken("e2e")
+	}
+	calling, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	if in.Op == opCancel {
+		go func() {
+			<-told
+			giveUp()
+		}()
+	}
+	answer, err := session.CallTool(calling, params)
+	if err != nil {
+		return outcome{}, err
+	}
+	b, err := json.Marshal(answer)
+	if err != nil {
+		return outcome{}, err
+	}
+	if in.Op == opProgress {
+		out.Progress = drain(told)
+	}
+	return out, json.Unmarshal(b, &out.Result)
+}
+
+func drain(told <-chan float64) (all []float64) {
+	for {
+		select {
+		case p := <-told:
+			all = append(all, p)
+		default:
+			return all
+		}
+	}
 }
 
 // headers adds the credential and the instruction's headers to each request.

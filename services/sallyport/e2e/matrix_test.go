@@ -44,6 +44,7 @@ type client struct {
 func clients() []client {
 	v1 := func(t *testing.T) driver { return startNode(t, "client-v1.mjs") }
 	v2 := func(t *testing.T) driver { return startNode(t, "client-v2.mjs") }
+	remote := func(t *testing.T) driver { return startNode(t, "client-remote.mjs") }
 	return []client{
 		{"v1", legacy, "", v1},
 		{"v2-legacy", legacy, "legacy", v2},
@@ -53,6 +54,8 @@ func clients() []client {
 		{"inspector-modern", modern, "", func(t *testing.T) driver { return newInspector(t, "modern") }},
 		{"go-modern", modern, "", func(*testing.T) driver { return goSDK{} }},
 		{"go-legacy", legacy, "", func(*testing.T) driver { return goSDK{revision: legacy} }},
+		{"remote-legacy", legacy, "legacy", remote},
+		{"remote-modern", modern, modern, remote},
 	}
 }
 

@@ -26,6 +26,10 @@ const (
 	opHello op = "hello" // connect, no more
 	opList  op = "list"  // all pages of tools/list
 	opCall  op = "call"  // tools/call
+	// opProgress is a call that asks for progress, which the outcome tells.
+	opProgress op = "progress"
+	// opCancel is a call that is given up at the first progress.
+	opCancel op = "cancel"
 )
 
 // outcome is what a client made of it: the same form for all of them.
@@ -34,6 +38,8 @@ type outcome struct {
 	Protocol string   `json:"protocol"`
 	Tools    []string `json:"tools"`
 	Result   *result  `json:"result"`
+	// Progress is what the client was told of, for [opProgress].
+	Progress []float64 `json:"progress"`
 	Failure  *failure `json:"failure"`
 }
 

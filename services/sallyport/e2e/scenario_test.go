@@ -177,6 +177,8 @@ func refusing(n int) []scenario {
 			"inspector-modern": "tool_not_found exit 5: ",
 			"go-modern":        noTool,
 			"go-legacy":        noTool,
+			"remote-legacy":    "McpError -32602: MCP error -32602: " + noTool,
+			"remote-modern":    "ProtocolError -32602: " + noTool,
 		},
 	}, {
 		name: "a forged key",
@@ -223,5 +225,8 @@ func unauthorized() map[string]string {
 		"inspector-modern": "auth_required exit 3: ",
 		"go-modern":        "Unauthorized",
 		"go-legacy":        "Unauthorized",
+		// It gives up before it has relayed anything.
+		"remote-legacy": "McpError -32000: MCP error -32000: Connection closed",
+		"remote-modern": "SdkError ERA_NEGOTIATION_FAILED: ",
 	}
 }
