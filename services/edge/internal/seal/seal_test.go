@@ -159,7 +159,8 @@ func TestKeysDoNotPrint(t *testing.T) {
 	}
 }
 
-// Whatever is not sealed does not open, and nothing opens from two texts.
+// Only what was sealed with the key opens, and from one text: the workers of the
+// fuzzer share the key and seal nothing else.
 func FuzzOpen(f *testing.F) {
 	b := box(f, load(f, keyFile(f, 'a')), "request-state")
 	sealed := b.Seal([]byte("state"))
@@ -167,7 +168,12 @@ func FuzzOpen(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if plain, ok := b.Open(text); ok && (text != sealed || string(plain) != "state") {
+		plain, ok := b.Open(text)
+		if !ok {
+			return
+		}
+		raw, err := base64.RawURLEncoding.DecodeString(text)
+		if err != nil || base64.RawURLEncoding.EncodeToString(raw) != text || string(plain) != "state" {
 			t.Fatalf("Open(%q): got %q", text, plain)
 		}
 	})
