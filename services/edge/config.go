@@ -64,6 +64,11 @@ type Config struct {
 	PageSize int `yaml:"page_size"`
 	// ListTTL is how long clients are told they may keep a list of tools.
 	ListTTL time.Duration `yaml:"list_ttl"`
+	// StateKeyFiles hold keys that seal what clients bring back, 32 bytes each;
+	// all edges need the same. The first seals, all open, so that one can be
+	// replaced. None means secrets/edge.key in the state directory, which is made
+	// if it is not there.
+	StateKeyFiles []string `yaml:"state_key_files"`
 	// Instructions are handed to models that connect.
 	Instructions string `yaml:"instructions"`
 }
@@ -105,6 +110,11 @@ func (c Config) Validate() error {
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		bad("tls_cert, tls_key: set both or neither")
+	}
+	for i, file := range c.StateKeyFiles {
+		if file == "" {
+			bad("state_key_files[%d]: empty", i)
+		}
 	}
 	if len(c.AllowedHosts) == 0 {
 		bad("allowed_hosts: name at least one host, or nobody can connect")

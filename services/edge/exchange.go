@@ -44,7 +44,8 @@ type facts struct {
 	version string
 	id      []byte // raw JSON, nil while not known
 	method  string // one that is served, else ""
-	target  string // the tool, once it is known to exist
+	asked   string // the tool, prompt or URI that was asked for, once it is to be decided about
+	target  string // the same, once it may be known to exist
 	client  string
 	context string
 	source  authv1.ContextSource

@@ -72,7 +72,7 @@ func FuzzDecodeCursor(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, cursor string) {
-		after, ok := decodeCursor(cursor)
+		after, ok := decodeCursor(cursor, toolName)
 		if !ok || cursor == "" {
 			return
 		}

@@ -28,7 +28,7 @@ func (x *exchange) checkQuota(cost uint32) *refusal {
 		return nil
 	}
 	kind := kindFlood
-	if x.method == "tools/call" {
+	if x.method == toolsCall {
 		kind = kindResult
 	}
 	return &refusal{
@@ -54,7 +54,7 @@ func (x *exchange) attributes() map[string]string {
 		{"owner", p.GetOwner()},
 		{"tenant", p.GetTenant()},
 		{"role", roleList(p.GetRoles())},
-		{"tool", x.target},
+		{"tool", x.tool()},
 		{"action", x.method},
 		{"context", x.context},
 		{"context_source", contextSourceName(x.source)},
