@@ -27,6 +27,9 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h["X-Content-Type-Options"] = s.words.headers.nosniff
 	h["Cache-Control"] = s.words.headers.noStore
+	if ambiguous(r) {
+		h["Connection"] = s.words.headers.closing
+	}
 
 	x := s.acquire(w, r)
 	defer s.release(x)
@@ -52,6 +55,15 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.plain = true
 		x.answerRefusal(&refusal{kind: kindPath, message: "There is nothing here; MCP is at POST /mcp", recorded: true})
 	}
+}
+
+// ambiguous reports whether something before us may see another end of this
+// request than we do. Net/http goes by the chunks where there is a length too,
+// ignores them in HTTP/1.0, and tells of neither; RFC 9112, 6.1, wants such a
+// connection closed, since what follows may be smuggled. So the connection ends
+// with every request whose length was not simply announced.
+func ambiguous(r *http.Request) bool {
+	return r.ProtoMajor == 1 && (len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1))
 }
 
 // recover is what package rpc's Recover is for gRPC: a bug in one request is
