@@ -48,16 +48,8 @@ func (x *exchange) callTool() *refusal {
 		x.shape = m.Shape()
 	}
 
-	allow, refused := x.authorize(name, arguments)
+	allow, refused := x.decide(name, arguments)
 	if refused != nil {
-		return refused
-	}
-	if x.era == eraModern {
-		if refused := x.checkMirrored(name); refused != nil {
-			return refused
-		}
-	}
-	if refused := x.checkQuota(allow.GetCost()); refused != nil {
 		return refused
 	}
 	input, refused := x.execute(&executorv1.CallRequest{
@@ -68,6 +60,21 @@ func (x *exchange) callTool() *refusal {
 			"The tool asks for something from the user, which this server does not pass on")
 	}
 	return refused
+}
+
+// decide asks all who have a say in a call.
+func (x *exchange) decide(name string, arguments []byte) (*authv1.AuthorizeResponse, *refusal) {
+	defer x.askTogether()()
+	allow, refused := x.authorize(name, arguments)
+	if refused != nil {
+		return nil, refused
+	}
+	if x.era == eraModern {
+		if refused := x.checkMirrored(name); refused != nil {
+			return nil, refused
+		}
+	}
+	return allow, x.checkQuota(allow.GetCost())
 }
 
 // checkMirrored checks Mcp-Param-* headers, where the tool has some. Without a

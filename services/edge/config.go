@@ -41,7 +41,8 @@ type Config struct {
 	BodyTimeout time.Duration `yaml:"body_timeout"`
 	// WriteTimeout is how long a client may take to receive an answer.
 	WriteTimeout time.Duration `yaml:"write_timeout"`
-	// PeerTimeout is how long auth, quota and the catalogue may take to answer.
+	// PeerTimeout is how long auth, quota and the catalogue may take to answer; all
+	// together where they decide on a call.
 	PeerTimeout time.Duration `yaml:"peer_timeout"`
 	// CallTimeout is how long any tool call may take; tools have their own,
 	// shorter limits.
