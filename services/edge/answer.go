@@ -96,6 +96,10 @@ func (x *exchange) endResult(members ...[]byte) {
 	x.write(http.StatusOK, x.s.words.headers.json)
 }
 
+// lingerTimeout is how long a client that was answered early may go on to send
+// its body.
+const lingerTimeout = time.Second
+
 // write sends the answer in x.out.
 func (x *exchange) write(code int, contentType []string) {
 	x.settle()
@@ -116,7 +120,9 @@ func (x *exchange) write(code int, contentType []string) {
 	if !x.consumed && x.r.ContentLength != 0 && x.r.ProtoMajor == 1 {
 		// Else net/http would wait for the rest of the body before it sends the
 		// answer, and a caller without a credential could hold a connection.
+		// After it, net/http waits for the rest all the same.
 		h["Connection"] = x.s.words.headers.closing
+		_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(lingerTimeout))
 	}
 	// Where deadlines are not supported the server's own timeout holds.
 	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(x.s.cfg.WriteTimeout))

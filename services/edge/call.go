@@ -43,16 +43,8 @@ func (x *exchange) callTool() *refusal {
 		asked.json, asked.shape = bytes.Clone(m.Raw(m.Arguments)), m.Shape()
 		asked.digest = sha256.Sum256(asked.json)
 	}
-	allow, refused := x.authorize(authv1.Action_ACTION_TOOLS_CALL, name, asked)
+	allow, refused := x.decide(name, asked)
 	if refused != nil {
-		return refused
-	}
-	if x.era == eraModern {
-		if refused := x.checkMirrored(name); refused != nil {
-			return refused
-		}
-	}
-	if refused := x.checkQuota(allow.GetCost()); refused != nil {
 		return refused
 	}
 	return x.rounds(func(round *providerv1.Round) (*providerv1.InputRequired, *refusal) {
@@ -67,6 +59,21 @@ func (x *exchange) callTool() *refusal {
 			Grant: grant, Tool: name, Arguments: asked.json, ArgumentsShape: asked.shape, Round: round,
 		})
 	})
+}
+
+// decide asks all who have a say in a call.
+func (x *exchange) decide(name string, asked arguments) (*authv1.AuthorizeResponse, *refusal) {
+	defer x.askTogether()()
+	allow, refused := x.authorize(authv1.Action_ACTION_TOOLS_CALL, name, asked)
+	if refused != nil {
+		return nil, refused
+	}
+	if x.era == eraModern {
+		if refused := x.checkMirrored(name); refused != nil {
+			return nil, refused
+		}
+	}
+	return allow, x.checkQuota(allow.GetCost())
 }
 
 // checkMirrored checks Mcp-Param-* headers, where the tool has some. Without a

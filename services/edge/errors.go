@@ -28,6 +28,7 @@ const (
 	kindMediaType
 	kindTooLarge
 	kindTooSlow
+	kindHeaders
 	kindFlood
 	kindPeer
 	kindInternal
@@ -81,6 +82,8 @@ func statuses(kind refusalKind) telling {
 		return telling{http.StatusRequestEntityTooLarge, http.StatusRequestEntityTooLarge, -31413, auditv1.Reason_REASON_PAYLOAD_TOO_LARGE}
 	case kindTooSlow:
 		return telling{http.StatusRequestTimeout, http.StatusRequestTimeout, -31408, auditv1.Reason_REASON_MALFORMED_REQUEST}
+	case kindHeaders:
+		return telling{http.StatusRequestHeaderFieldsTooLarge, http.StatusRequestHeaderFieldsTooLarge, -31431, auditv1.Reason_REASON_MALFORMED_REQUEST}
 	case kindFlood:
 		return telling{http.StatusTooManyRequests, http.StatusTooManyRequests, -31029, auditv1.Reason_REASON_QUOTA_EXCEEDED}
 	case kindPeer:

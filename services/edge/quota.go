@@ -145,7 +145,8 @@ func limitHeaders(h http.Header, limits []*quotav1.LimitState) {
 	if len(limits) == 0 {
 		return
 	}
-	policy, state := make([]byte, 0, 128), make([]byte, 0, 128)
+	var policyRoom, stateRoom [128]byte
+	policy, state := policyRoom[:0], stateRoom[:0]
 	told := 0
 	for _, l := range limits {
 		// Limits on trial are nobody's business; a name that is no structured

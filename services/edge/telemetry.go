@@ -144,13 +144,13 @@ func (x *exchange) spanMethod() string {
 
 // finish ends the span and counts the request.
 func (x *exchange) finish() {
-	end := time.Now()
+	took := time.Since(x.start)
 	x.ensureSpan()
 	method := x.spanMethod()
 	if x.span.IsRecording() {
 		x.describe(method)
 	}
-	x.span.End(trace.WithTimestamp(end))
+	x.span.End()
 
 	k := series{method: method, outcome: x.outcome}
 	if method == toolsCall {
@@ -158,7 +158,7 @@ func (x *exchange) finish() {
 			k.tool = otherTool
 		}
 	}
-	x.s.telemetry.duration.Record(x.ctx, end.Sub(x.start).Seconds(), x.s.telemetry.option(k))
+	x.s.telemetry.duration.Record(x.ctx, took.Seconds(), x.s.telemetry.option(k))
 }
 
 func (x *exchange) describe(method string) {
