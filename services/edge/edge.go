@@ -8,9 +8,11 @@
 // executed.
 //
 // The edge faces hostile clients and is built to be worth little to whoever
-// takes it: it holds no keys, no policies, no counters and no tool code, and it
-// cannot call a tool without a grant that only auth can make. When auth or quota
-// do not answer it refuses.
+// takes it: it holds no policies, no counters and no tool code, and it cannot
+// call a tool without a grant that only auth can make. The one key it has seals
+// what clients are given to bring back, such as the state of a request that
+// takes several rounds; it opens nothing else. When auth or quota do not answer
+// the edge refuses.
 package edge
 
 import (
@@ -36,6 +38,7 @@ import (
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/clientaddr"
+	"github.com/sallyport-mcp/sallyport/services/edge/internal/seal"
 )
 
 // Recorder takes events for the audit stream.
@@ -55,6 +58,12 @@ type Options struct {
 	// Notices tells when credentials have changed. Without it no authentication
 	// is remembered.
 	Notices Notices
+	// Rounds remembers which states of multi-round-trip requests were used up.
+	// Without it a second round of what may change something is refused.
+	Rounds Rounds
+	// Keys seal what clients bring back. All edges of a cluster need the same;
+	// nil makes one that only this edge has.
+	Keys *seal.Keys
 	// Version is what clients are told of this server.
 	Version string
 	// Listen opens a listener; nil takes TCP addresses only.
@@ -75,12 +84,14 @@ type Service struct {
 	executor executorv1.ExecutorServiceClient
 	audit    Recorder
 	notices  Notices
+	rounds   Rounds
+	states   *seal.Box
 
 	gate      gate
 	addresses *clientaddr.Resolver
 	remember  *authCache
 	tools     catalogue
-	offers    atomic.Pointer[offers] // nil while the executor has not told
+	offers    *offered
 	telemetry *telemetry
 	words     words
 
@@ -102,9 +113,9 @@ func New(o Options) (*Service, error) {
 	}
 	s := &Service{
 		cfg: o.Config, log: o.Log, auth: o.Auth, quota: o.Quota, executor: o.Executor,
-		audit: o.Audit, notices: o.Notices,
+		audit: o.Audit, notices: o.Notices, rounds: o.Rounds,
 		gate:  newGate(o.Config.AllowedHosts, o.Config.AllowedOrigins),
-		words: newWords(o.Config, o.Version),
+		words: newWords(o.Config, o.Version), offers: newOffered(),
 
 		anonymous: rate.NewLimiter(rate.Limit(o.Config.AnonymousRecords), 10*o.Config.AnonymousRecords),
 	}
@@ -125,6 +136,12 @@ func New(o Options) (*Service, error) {
 		return nil, err
 	}
 	if s.remember, err = newAuthCache(o.Config.AuthCacheSize, o.Config.AuthCacheTTL, o.Notices); err != nil {
+		return nil, err
+	}
+	if o.Keys == nil {
+		o.Keys = seal.Random()
+	}
+	if s.states, err = o.Keys.NewBox(statePurpose); err != nil {
 		return nil, err
 	}
 	s.exchanges.New = func() any { return newExchange(s) }

@@ -7,11 +7,6 @@ import (
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 )
 
-// offers is what there is besides tools, as the executor said last.
-type offers struct {
-	resources, prompts, completion bool
-}
-
 // refollow bounds how long to wait before the executor is asked again.
 const refollow = 5 * time.Second
 
@@ -47,6 +42,6 @@ func (s *Service) watch(ctx context.Context, heard func()) error {
 			return err
 		}
 		heard()
-		s.offers.Store(&offers{resources: w.GetHasResources(), prompts: w.GetHasPrompts(), completion: w.GetHasCompletion()})
+		s.offers.Set(offers{resources: w.GetHasResources(), prompts: w.GetHasPrompts(), completion: w.GetHasCompletion()})
 	}
 }

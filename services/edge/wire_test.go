@@ -25,6 +25,7 @@ var update = flag.Bool("update", false, "write the answers that are got into tes
 // TestWire replays testdata/*.txtar. Each file tells in its comment what it is
 // about, and has pairs of sections: a request as a client writes it (without
 // Host and Content-Length unless they matter), and the answer it has to get.
+// "{STATE}" in a request is the requestState of the last answer that had one.
 func TestWire(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -38,9 +39,14 @@ func TestWire(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			state := ""
 			for i := 0; i+1 < len(archive.Files); i += 2 {
 				request, answer := archive.Files[i], &archive.Files[i+1]
-				got := replay(t, w.edge.Addr(), string(request.Data))
+				got := replay(t, w.edge.Addr(), strings.ReplaceAll(string(request.Data), "{STATE}", state))
+				if m := requestState.FindStringSubmatch(got); m != nil {
+					state = m[1]
+					got = strings.ReplaceAll(got, state, "{STATE}")
+				}
 				if *update {
 					answer.Data = []byte(got)
 					continue
@@ -96,6 +102,8 @@ func replay(t *testing.T, addr, request string) string {
 	}
 	return readable(resp, data)
 }
+
+var requestState = regexp.MustCompile(`"requestState":"([A-Za-z0-9_-]+)"`)
 
 var decisionID = regexp.MustCompile(`d_[0-9A-HJKMNP-TV-Z]{26}`)
 

@@ -36,6 +36,7 @@ type world struct {
 	executor *fakeExecutor
 	audit    *fakeAudit
 	notices  *fakeNotices
+	rounds   *fakeRounds
 	url      string
 	end      func() error
 }
@@ -43,7 +44,7 @@ type world struct {
 // newWorld runs an edge on a port of its own until the test ends.
 func newWorld(t testing.TB, change ...func(*edge.Options)) *world {
 	t.Helper()
-	w := &world{auth: &fakeAuth{}, quota: &fakeQuota{}, executor: &fakeExecutor{news: make(chan *executorv1.WatchResponse)}, audit: &fakeAudit{}, notices: &fakeNotices{}}
+	w := &world{auth: &fakeAuth{}, quota: &fakeQuota{}, executor: &fakeExecutor{news: make(chan *executorv1.WatchResponse)}, audit: &fakeAudit{}, notices: &fakeNotices{}, rounds: &fakeRounds{}}
 	cfg := edge.DefaultConfig()
 	cfg.Listen = "127.0.0.1:0"
 	cfg.Instructions = "Be kind."
@@ -54,7 +55,7 @@ func newWorld(t testing.TB, change ...func(*edge.Options)) *world {
 		Auth:     authv1.NewAuthServiceClient(rpctest.Serve(t, func(r grpc.ServiceRegistrar) { authv1.RegisterAuthServiceServer(r, w.auth) })),
 		Quota:    quotav1.NewQuotaServiceClient(rpctest.Serve(t, func(r grpc.ServiceRegistrar) { quotav1.RegisterQuotaServiceServer(r, w.quota) })),
 		Executor: executorv1.NewExecutorServiceClient(rpctest.Serve(t, func(r grpc.ServiceRegistrar) { executorv1.RegisterExecutorServiceServer(r, w.executor) })),
-		Audit:    w.audit, Notices: w.notices, Version: "1.2.3",
+		Audit:    w.audit, Notices: w.notices, Rounds: w.rounds, Version: "1.2.3",
 	}
 	for _, c := range change {
 		c(&o)
@@ -161,6 +162,10 @@ func (a *fakeAuth) Authorize(_ context.Context, req *authv1.AuthorizeRequest) (*
 	}
 	d := &authv1.Decision{Id: "d_01K00000000000000000000000", Verdict: auditv1.Verdict_VERDICT_DENY}
 	resp := &authv1.AuthorizeResponse{Decision: d, Principal: anna(), Cost: 1}
+	if req.GetAction() != authv1.Action_ACTION_TOOLS_CALL {
+		decideOther(req, resp)
+		return resp, nil
+	}
 	switch target := req.GetTarget(); target {
 	case "delete_customer_account":
 		d.Reason, d.Policy, d.Message = auditv1.Reason_REASON_POLICY_DENIED, "destructive-for-admins", "destructive tools are for admins"
@@ -265,6 +270,7 @@ func (q *fakeQuota) Check(_ context.Context, req *quotav1.CheckRequest) (*quotav
 type fakeExecutor struct {
 	executorv1.UnimplementedExecutorServiceServer
 	down    atomic.Bool
+	only    atomic.Pointer[*executorv1.Tool] // if set, all that is listed
 	listed  atomic.Int64
 	news    chan *executorv1.WatchResponse
 	mu      sync.Mutex
@@ -314,6 +320,7 @@ func toolNames() []string {
 		"out_of_steps", "looping", "crowded", "bad_arguments", "slow", "says_no", "no_result", "executor_down", "executor_broken",
 		"bad_grant", "not_recorded", "provider_gone", "gone_meanwhile", "asks_user", "rich", "sly", "waits", "chatty",
 	}
+	names = append(names, talkingTools()...)
 	for _, t := range catalogue() {
 		names = append(names, t.GetDefinition().GetName())
 	}
@@ -324,6 +331,9 @@ func (e *fakeExecutor) ListTools(_ context.Context, req *executorv1.ListToolsReq
 	e.listed.Add(1)
 	if e.down.Load() {
 		return nil, fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "no catalogue at 10.0.0.8")
+	}
+	if only := e.only.Load(); only != nil {
+		return &executorv1.ListToolsResponse{Version: "v0", Tools: []*executorv1.Tool{*only}}, nil
 	}
 	if req.GetKnownVersion() == "v1" {
 		return &executorv1.ListToolsResponse{Version: "v1"}, nil
@@ -361,6 +371,9 @@ func (e *fakeExecutor) Call(req *executorv1.CallRequest, stream grpc.ServerStrea
 	refuse := func(r *executorv1.Refusal) error { return send(&executorv1.Result{Refusal: r}) }
 	text := func(s string) []*providerv1.Content {
 		return []*providerv1.Content{{Kind: &providerv1.Content_Text{Text: s}}}
+	}
+	if talk := talking(req); talk != nil {
+		return talk(e, req, stream)
 	}
 	switch req.GetTool() {
 	case "bad_arguments":
