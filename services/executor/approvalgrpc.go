@@ -133,7 +133,7 @@ func (a *Approvals) Approve(ctx context.Context, req *executorv1.ApproveRequest)
 // approve records and then writes. Its error is a fault.
 func (a *Approvals) approve(ctx context.Context, o approval.Offer, old *executorv1.Approval, by string) error {
 	// Whoever calls speaks for an operator, and never in the name of a first use.
-	by = clip("operator "+by, 128)
+	by = clip("operator "+by, 140)
 	details := map[string]string{"by": by, "new": approval.Short(o.Digest)}
 	if old != nil {
 		details["old"] = approval.Short(old.GetDigest())
