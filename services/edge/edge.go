@@ -85,7 +85,7 @@ type Service struct {
 	audit    Recorder
 	notices  Notices
 	rounds   Rounds
-	states   *seal.Box
+	seals    *seal.Box
 
 	gate      gate
 	addresses *clientaddr.Resolver
@@ -141,7 +141,7 @@ func New(o Options) (*Service, error) {
 	if o.Keys == nil {
 		o.Keys = seal.Random()
 	}
-	if s.states, err = o.Keys.NewBox(statePurpose); err != nil {
+	if s.seals, err = o.Keys.NewBox(statePurpose); err != nil {
 		return nil, err
 	}
 	s.exchanges.New = func() any { return newExchange(s) }

@@ -42,6 +42,6 @@ func (s *Service) watch(ctx context.Context, heard func()) error {
 			return err
 		}
 		heard()
-		s.offers.Set(offers{resources: w.GetHasResources(), prompts: w.GetHasPrompts(), completion: w.GetHasCompletion()})
+		s.offers.Swap(&offers{resources: w.GetHasResources(), prompts: w.GetHasPrompts(), completion: w.GetHasCompletion()})
 	}
 }

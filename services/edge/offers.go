@@ -23,10 +23,11 @@ type offered struct {
 
 func newOffered() *offered { return &offered{told: make(chan struct{})} }
 
-// Set takes what the executor says.
-func (o *offered) Set(now offers) {
-	o.current.Store(&now)
+// Swap takes what the executor says, and returns what it said before, or nil.
+func (o *offered) Swap(now *offers) (before *offers) {
+	before = o.current.Swap(now)
 	o.once.Do(func() { close(o.told) })
+	return before
 }
 
 // Get returns what the executor said last, and at a start waits for that.

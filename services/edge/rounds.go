@@ -40,7 +40,7 @@ func (x *exchange) rounds(run func(*providerv1.Round) (*providerv1.InputRequired
 		}
 		return x.answerRequired(required)
 	}
-	var round *providerv1.Round
+	round := x.capabilityRound()
 	for range maxRounds {
 		required, refused := run(round)
 		if required == nil {
@@ -101,6 +101,10 @@ func (x *exchange) readsOnly() bool {
 	all := x.s.tools.Fresh(x.start)
 	return all != nil && all.reads[x.asked]
 }
+
+// capabilityRound is what a provider is told of a legacy client before it asks for
+// anything. Nothing is known of it.
+func (x *exchange) capabilityRound() *providerv1.Round { return nil }
 
 // askClient asks a legacy client for what is required. Nothing is sent to it but
 // answers, so far.
