@@ -238,7 +238,10 @@ func TestCompletion(t *testing.T) {
 		return &providerv1.CompleteResponse{Values: []string{req.GetPrompt() + req.GetUriTemplate() + "/" + req.GetArgument() + "/" + req.GetValue() + "/" + req.GetContext()["c"]}}, nil
 	}
 	s.provide("a", "1", &fake{
-		tools: []*providerv1.ToolDefinition{definition("t")}, prompts: []*providerv1.Prompt{{Name: "p", Arguments: []*providerv1.PromptArgument{{Name: "x"}}}},
+		tools: []*providerv1.ToolDefinition{definition("t")}, prompts: []*providerv1.Prompt{
+			{Name: "p", Arguments: []*providerv1.PromptArgument{{Name: "x"}}},
+			{Name: "{p}", Arguments: []*providerv1.PromptArgument{{Name: "x"}}},
+		},
 		templates: []*providerv1.ResourceTemplate{{UriTemplate: "x://{id}"}}, complete: completes,
 	}, "a_t")
 	s.provide("b", "1", &fake{
@@ -256,6 +259,7 @@ func TestCompletion(t *testing.T) {
 		{"no such variable", "", "x://{id}", "x", nil, codes.InvalidArgument},
 		{"no such prompt", "p", "", "x", nil, codes.NotFound},
 		{"no such template", "", "x://{di}", "x", nil, codes.NotFound},
+		{"a prompt that auth would take for a template", "a_{p}", "", "x", nil, codes.NotFound},
 		{"both", "a_p", "x://{id}", "x", nil, codes.InvalidArgument},
 	}
 	for _, tt := range tests {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -58,8 +59,18 @@ func (u *upstream) fault(err error) error {
 	case !errors.Is(err, errDown) && !errors.Is(err, errStopping):
 		poke(u.doubt)
 	}
-	return down(err)
+	f := down(err)
+	if errors.Is(err, errDown) { // nothing was sent, so nothing was done
+		f = f.After(retryDown)
+	}
+	return f
 }
+
+// retryDown and retryBusy are when a call that was not sent may be made again.
+const (
+	retryDown = 5 * time.Second
+	retryBusy = time.Second
+)
 
 // slotFault is for a call that found no room.
 func slotFault(err error) error {
@@ -67,7 +78,7 @@ func slotFault(err error) error {
 		return err
 	}
 	return fault.New(codes.Unavailable, providerv1.Reason_REASON_UPSTREAM,
-		"The server behind this is busy; it may work later.").Because(err)
+		"The server behind this is busy; it may work later.").Because(err).After(retryBusy)
 }
 
 // tooMuch is the result where the upstream's was larger than what is taken; nil
