@@ -60,14 +60,39 @@ func (x *exchange) callTool() *refusal {
 	if refused := x.checkQuota(allow.GetCost()); refused != nil {
 		return refused
 	}
-	input, refused := x.execute(&executorv1.CallRequest{
-		Grant: allow.GetGrant(), Tool: name, Arguments: arguments, ArgumentsShape: x.shape,
-	})
-	if input != nil {
-		return x.refusedCall(auditv1.Reason_REASON_RESULT_INVALID,
-			"The tool asks for something from the user, which this server does not pass on")
+	return x.callRounds(name, arguments, allow)
+}
+
+// maxRounds is how often a provider may ask the client before it has to answer.
+const maxRounds = 16
+
+// callRounds calls the tool, and in the legacy era asks the client for what it
+// needs, until it answers. Each round is allowed anew; the quota was charged for
+// the whole.
+func (x *exchange) callRounds(name string, arguments []byte, allow *authv1.AuthorizeResponse) *refusal {
+	var round *providerv1.Round
+	if x.era == eraLegacy {
+		round = x.capabilityRound()
 	}
-	return refused
+	for range maxRounds {
+		input, refused := x.execute(&executorv1.CallRequest{
+			Grant: allow.GetGrant(), Tool: name, Arguments: arguments, ArgumentsShape: x.shape, Round: round,
+		})
+		if input == nil {
+			return refused
+		}
+		if x.era == eraModern {
+			return x.refusedCall(auditv1.Reason_REASON_RESULT_INVALID,
+				"The tool asks for something from the user, which this server does not pass on")
+		}
+		if round, refused = x.askClient(input); refused != nil {
+			return refused
+		}
+		if allow, refused = x.authorize(name, arguments); refused != nil {
+			return refused
+		}
+	}
+	return x.refusedCall(auditv1.Reason_REASON_RESULT_INVALID, "The tool asks the client again and again, so the call was given up")
 }
 
 // checkMirrored checks Mcp-Param-* headers, where the tool has some. Without a
@@ -159,6 +184,9 @@ func (x *exchange) execute(req *executorv1.CallRequest) (*providerv1.InputRequir
 	defer cancel()
 	x.allowStream()
 	req.WantsProgress = x.wantsProgress()
+	if x.era == eraLegacy {
+		req.LogLevel = x.legacyLevel()
+	}
 	stream, err := x.s.executor.Call(ctx, req)
 	if err != nil {
 		return nil, x.callFailed(err)
@@ -172,6 +200,8 @@ func (x *exchange) execute(req *executorv1.CallRequest) (*providerv1.InputRequir
 			return nil, x.callFailed(err)
 		case event.GetProgress() != nil:
 			x.tellProgress(event.GetProgress())
+		case event.GetNotice() != nil:
+			x.tellLegacyNotice(event.GetNotice())
 		case event.GetInputRequired() != nil:
 			_, _ = stream.Recv()
 			return event.GetInputRequired(), nil
@@ -188,7 +218,10 @@ func (x *exchange) execute(req *executorv1.CallRequest) (*providerv1.InputRequir
 // legacy era: there a lost connection does not mean that it is not wanted.
 func (x *exchange) callContext() (context.Context, context.CancelFunc) {
 	base := x.ctx
-	if x.era == eraLegacy {
+	switch {
+	case x.work != nil:
+		base = x.work
+	case x.era == eraLegacy:
 		base = context.WithoutCancel(base)
 	}
 	return context.WithTimeout(base, x.s.cfg.CallTimeout)
@@ -198,6 +231,9 @@ func (x *exchange) callContext() (context.Context, context.CancelFunc) {
 func (x *exchange) callFailed(err error) *refusal {
 	if x.era == eraModern && x.ctx.Err() != nil {
 		return x.clientGone()
+	}
+	if x.cancelled() {
+		return x.refuseCancelled(true)
 	}
 	switch {
 	case fault.Is(err, executorv1.Reason_REASON_UNKNOWN):

@@ -2,7 +2,11 @@ package edge
 
 import (
 	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"errors"
+	"fmt"
+	"path/filepath"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -13,6 +17,7 @@ import (
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/pkg/secret"
 )
 
 // Role is the edge as a process plays it. It serves no gRPC, so it is a front:
@@ -30,10 +35,16 @@ func newRole(env *app.Env) (app.Service, error) {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err
 	}
+	keys, err := sessionKeys(env)
+	if err != nil {
+		return nil, err
+	}
 	s, err := New(Options{
 		Config: cfg, Auth: authv1.NewAuthServiceClient(auth), Quota: quotav1.NewQuotaServiceClient(quota),
 		Executor: executorv1.NewExecutorServiceClient(executor), Audit: env.Audit,
-		Notices: BusNotices(env.Bus, env.Log), Version: env.Version, Listen: env.Listen,
+		Notices: BusNotices(env.Bus, env.Log), Policies: BusPolicies(env.Bus, env.Log),
+		Peers: BusPeers(env.Bus, env.Log), Sessions: BusSessions(env.Bus), SessionKeys: keys,
+		Version: env.Version, Listen: env.Listen,
 		Log: env.Log, Tracer: env.Tracer, Meter: env.Meter,
 	})
 	if err != nil {
@@ -44,6 +55,19 @@ func newRole(env *app.Env) (app.Service, error) {
 	env.Ready("quota", peerReady(quota))
 	env.Ready("executor", peerReady(executor))
 	return s, nil
+}
+
+// sessionKeys derives the keys of session ids from the key that edges share.
+func sessionKeys(env *app.Env) ([][]byte, error) {
+	shared, _, err := secret.LoadOrCreate(filepath.Join(env.StateDir, "secrets", "edge.key"))
+	if err != nil {
+		return nil, err
+	}
+	key, err := hkdf.Key(sha256.New, shared.Bytes(), nil, "session-id", sha256.Size)
+	if err != nil {
+		return nil, fmt.Errorf("derive the key of session ids: %w", err)
+	}
+	return [][]byte{key}, nil
 }
 
 // peerReady asks a peer by the gRPC health protocol. A role in this process does

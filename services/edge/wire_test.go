@@ -31,16 +31,20 @@ func TestWire(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no wire tests: %v", err)
 	}
-	w := newWorld(t)
+	w := newWorld(t).watched(t)
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
 			archive, err := txtar.ParseFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
+			session := "" // stands for {session}: the id that was given out last
 			for i := 0; i+1 < len(archive.Files); i += 2 {
 				request, answer := archive.Files[i], &archive.Files[i+1]
-				got := replay(t, w.edge.Addr(), string(request.Data))
+				got := replay(t, w.edge.Addr(), strings.ReplaceAll(string(request.Data), "{session}", session))
+				if minted := sessionID.FindString(got); minted != "" {
+					session, got = minted, strings.ReplaceAll(got, minted, "{session}")
+				}
 				if *update {
 					answer.Data = []byte(got)
 					continue
@@ -97,7 +101,10 @@ func replay(t *testing.T, addr, request string) string {
 	return readable(resp, data)
 }
 
-var decisionID = regexp.MustCompile(`d_[0-9A-HJKMNP-TV-Z]{26}`)
+var (
+	decisionID = regexp.MustCompile(`d_[0-9A-HJKMNP-TV-Z]{26}`)
+	sessionID  = regexp.MustCompile(`s1\.[A-Za-z0-9_-]{35}\.[A-Za-z0-9_-]{22}`)
+)
 
 func readable(resp *http.Response, body []byte) string {
 	var b strings.Builder
