@@ -17,9 +17,10 @@ VULNDB    := v0.0.0-20261105234957-e22db6528018
 TOOLS     := basics sqlquery customers logs
 GO_FILES  := $$(git ls-files '*.go' ':!pkg/gen')
 E2E       := services/sallyport/e2e
+CONFORMANCE := services/sallyport/conformance
 FUZZTIME  := 10s
 
-.PHONY: help run build test test-postgres e2e bench fuzz lint breaking vuln gen check hooks clean
+.PHONY: help run build test test-postgres e2e conformance bench fuzz lint breaking vuln gen check hooks clean
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  %-14s %s\n", $$1, $$2}'
 
@@ -42,6 +43,13 @@ $(E2E)/node_modules/.package-lock.json: $(E2E)/package-lock.json
 	cd $(E2E) && npm ci --ignore-scripts --no-audit --no-fund
 	touch node_modules/.package-lock.json
 
+conformance: $(CONFORMANCE)/node_modules/.package-lock.json ## Run the official MCP conformance suite, in both eras, through the whole system
+	cd $(CONFORMANCE) && go test -count=1 -timeout 20m -tags conformance
+
+$(CONFORMANCE)/node_modules/.package-lock.json: $(CONFORMANCE)/package-lock.json
+	cd $(CONFORMANCE) && npm ci --ignore-scripts --no-audit --no-fund
+	touch node_modules/.package-lock.json
+
 bench: ## Measure throughput, latency, CPU and allocations beside a bare handler and the Go SDK's server
 	go run ./services/sallyport/bench
 
@@ -56,7 +64,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (default 10s)
 lint: $(PV_CACHE)/module.yaml ## Format, vet and lint Go and proto
 	test -z "$$(go tool gofumpt -l $(GO_FILES) | tee /dev/stderr)"
 	go vet ./...
-	go vet -tags e2e,postgres ./...
+	go vet -tags e2e,postgres,conformance ./...
 	go tool staticcheck ./...
 	go tool errcheck -ignoretests -exclude .errcheck ./...
 	$(BUF) lint
@@ -99,4 +107,4 @@ hooks: ## Lint before each commit
 	git config core.hooksPath .githooks
 
 clean: ## Remove what was built, fetched and kept
-	rm -rf bin .cache .sallyport $(E2E)/node_modules
+	rm -rf bin .cache .sallyport $(E2E)/node_modules $(CONFORMANCE)/node_modules

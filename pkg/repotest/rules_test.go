@@ -123,6 +123,11 @@ func TestBinariesLinkOnlyWhatTheyNeed(t *testing.T) {
 			}
 		}
 	}
+	seen := make(map[string]bool)
+	reach("services/sallyport", seen)
+	if seen["services/tools/conformance"] {
+		t.Error("services/sallyport links the conformance fixtures")
+	}
 }
 
 func TestExportedNamesAreExplained(t *testing.T) {

@@ -62,6 +62,9 @@ type Deps struct {
 	Audit Recorder
 	// Notify tells all edges that a credential has changed.
 	Notify func(ctx context.Context, key *authv1.Key) error
+	// NotifyPolicies tells all edges which policies are in use, and returns when
+	// the bus has taken the notice.
+	NotifyPolicies func(ctx context.Context, notice *authv1.PolicyNotice) error
 	// StateDir is where key files are made when the configuration names none.
 	StateDir string
 }
@@ -166,7 +169,15 @@ func (s *Service) Run(ctx context.Context) error {
 			}
 		})
 	}
-	watch(bus.Keys, s.onKey, s.ring.Synced)
+	// The edges ask again when they hear of policies, so they are told once there
+	// are answers.
+	announce := sync.OnceFunc(func() { wg.Go(func() { s.announcePolicies(ctx) }) })
+	watch(bus.Keys, s.onKey, func(complete bool) {
+		s.ring.Synced(complete)
+		if complete {
+			announce()
+		}
+	})
 	watch(bus.Catalogue, s.onCatalogue, func(bool) {})
 	wg.Go(func() { s.probe(ctx) })
 	wg.Go(func() { s.failures.run(ctx) })

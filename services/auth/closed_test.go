@@ -18,15 +18,16 @@ import (
 	faultv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/fault/v1"
 )
 
-// ask makes all three calls and returns their errors, of which all or none must
+// ask makes all four calls and returns their errors, of which all or none must
 // be there.
 func (h *house) ask(t *testing.T, text string) error {
 	t.Helper()
 	_, err1 := h.auth.Authenticate(t.Context(), &authv1.AuthenticateRequest{Credential: bearer(text)})
 	_, err2 := h.auth.Authorize(t.Context(), call(text, "echo", "{}"))
 	_, err3 := h.auth.FilterTools(t.Context(), &authv1.FilterToolsRequest{Credential: bearer(text), Origin: from(""), Tools: []string{"echo"}})
-	if (err1 == nil) != (err2 == nil) || (err2 == nil) != (err3 == nil) {
-		t.Errorf("got errors %v, %v, %v; want all or none", err1, err2, err3)
+	_, err4 := h.auth.FilterTargets(t.Context(), filter(text, authv1.Action_ACTION_RESOURCES_READ, "file:///x"))
+	if (err1 == nil) != (err2 == nil) || (err2 == nil) != (err3 == nil) || (err3 == nil) != (err4 == nil) {
+		t.Errorf("got errors %v, %v, %v, %v; want all or none", err1, err2, err3, err4)
 	}
 	return err1
 }
@@ -141,6 +142,10 @@ func TestNoToolIsCalledWithoutACatalogue(t *testing.T) {
 		resp, err := h.auth.Authorize(t.Context(), list)
 		if err != nil || resp.GetDecision().GetVerdict() != auditv1.Verdict_VERDICT_ALLOW {
 			t.Errorf("what needs no tools: got %v, %v; want allow", resp, err)
+		}
+		targets, err := h.auth.FilterTargets(t.Context(), filter(text, authv1.Action_ACTION_PROMPTS_GET, "review"))
+		if err != nil || len(targets.GetAllowed()) != 1 {
+			t.Errorf("FilterTargets: got %v, %v; want the prompt", targets, err)
 		}
 	})
 }

@@ -59,7 +59,7 @@ func (s *Service) decide(key *keyring.Key, req *authv1.AuthorizeRequest, now tim
 		r.message = fmt.Sprintf("No tool is called %s. List the tools with tools/list and use one of their names.", shown(req.GetTarget()))
 		return r, nil
 	}
-	if narrow(key, req, &r) {
+	if narrow(key, req, object, &r) {
 		return r, nil
 	}
 
@@ -90,11 +90,9 @@ func (s *Service) decide(key *keyring.Key, req *authv1.AuthorizeRequest, now tim
 
 // narrow refuses what the client's task or the key itself leaves out, whatever
 // policies say, and reports whether it did.
-func narrow(key *keyring.Key, req *authv1.AuthorizeRequest, r *ruling) bool {
+func narrow(key *keyring.Key, req *authv1.AuthorizeRequest, object *policy.Object, r *ruling) bool {
 	call := req.GetAction() == authv1.Action_ACTION_TOOLS_CALL
-	// A key that is for some tools is for nothing else that has a name: when in
-	// doubt refuse. It can still see lists.
-	if call && !key.AllowsTool(req.GetTarget()) || !call && req.GetTarget() != "" && len(key.Record.Tools) > 0 {
+	if call && !key.AllowsTool(req.GetTarget()) || !call && object != gateway && key.ToolsOnly() {
 		r.reason, r.rule, r.source = auditv1.Reason_REASON_CREDENTIAL_RESTRICTED, policy.RuleKey, "key "+key.Record.ID
 		r.message = fmt.Sprintf("This key may not be used for %s. Trying again will not help.", shown(req.GetTarget()))
 		return true
@@ -145,7 +143,7 @@ func (b *backdrop) object(action authv1.Action, target string, found **tool) (*p
 	case authv1.Action_ACTION_PROMPTS_GET:
 		return policy.NewPrompt(target), nil
 	case authv1.Action_ACTION_COMPLETE:
-		if strings.Contains(target, "://") { // a resource template; names of prompts have no scheme
+		if isTemplate(target) {
 			return policy.NewResource(target), nil
 		}
 		return policy.NewPrompt(target), nil
@@ -156,6 +154,12 @@ func (b *backdrop) object(action authv1.Action, target string, found **tool) (*p
 	}
 	return gateway, nil
 }
+
+// isTemplate tells URI templates from names of prompts, of which both can hold
+// any character: what can be completed in a template is a variable, so it has a
+// brace. Edge and executor do not complete templates without one, nor prompts
+// whose name has one, so what is done is what was decided about.
+func isTemplate(target string) bool { return strings.Contains(target, "{") }
 
 // callable decides whether a key may call a tool with some arguments.
 func (b *backdrop) callable(key *keyring.Key, name string, situation policy.Situation) bool {

@@ -96,6 +96,24 @@ func (s *Service) FilterTools(ctx context.Context, req *authv1.FilterToolsReques
 	return resp, nil
 }
 
+// FilterTargets implements [authv1.AuthServiceServer].
+func (s *Service) FilterTargets(ctx context.Context, req *authv1.FilterTargetsRequest) (*authv1.FilterTargetsResponse, error) {
+	now := time.Now()
+	list := authv1.Action_ACTION_RESOURCES_LIST
+	if req.GetAction() == authv1.Action_ACTION_PROMPTS_GET {
+		list = authv1.Action_ACTION_PROMPTS_LIST
+	}
+	key, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), actions[list].method, now)
+	if err != nil || key == nil {
+		return &authv1.FilterTargetsResponse{}, err
+	}
+	allowed, err := s.filter(ctx, key, req, now)
+	if err != nil {
+		return nil, err
+	}
+	return &authv1.FilterTargetsResponse{Principal: key.Principal, Allowed: allowed}, nil
+}
+
 // identify returns whose the credential is, or nil if it is not good, which it
 // records. The error is a fault, if it cannot be told.
 func (s *Service) identify(ctx context.Context, c *authv1.Credential, origin *authv1.Origin, method string, now time.Time) (*keyring.Key, error) {

@@ -58,11 +58,12 @@ func build(t testing.TB, st *store, edit func(*auth.Config)) *house {
 	}
 	var err error
 	h.service, err = auth.New(cfg, auth.Deps{
-		Log:      slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Store:    st,
-		Audit:    h.ledger,
-		Notify:   h.notices.add,
-		StateDir: st.dir,
+		Log:            slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Store:          st,
+		Audit:          h.ledger,
+		Notify:         h.notices.add,
+		NotifyPolicies: h.notices.addPolicies,
+		StateDir:       st.dir,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -356,8 +357,36 @@ func (l *ledger) take() []*auditv1.Event {
 
 // notices are what the edges are told.
 type notices struct {
-	mu  sync.Mutex
-	all []*authv1.Key
+	mu       sync.Mutex
+	all      []*authv1.Key
+	policies []string // versions
+	lost     int      // notices of policies that the bus did not take
+	away     bool     // the bus takes none
+}
+
+func (n *notices) addPolicies(_ context.Context, p *authv1.PolicyNotice) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.away {
+		n.lost++
+		return errDown
+	}
+	n.policies = append(n.policies, p.GetVersion())
+	return nil
+}
+
+// setAway takes the bus away or brings it back.
+func (n *notices) setAway(away bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.away = away
+}
+
+// ofPolicies returns the versions that were told, and how often that failed.
+func (n *notices) ofPolicies() (versions []string, lost int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.policies), n.lost
 }
 
 func (n *notices) add(_ context.Context, k *authv1.Key) error {

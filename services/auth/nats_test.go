@@ -38,7 +38,8 @@ func overNATS(t *testing.T, b *bus.Bus, stateDir string) (*house, func()) {
 	var err error
 	h.service, err = auth.New(auth.DefaultConfig(), auth.Deps{
 		Store: w, Audit: new(ledger), StateDir: stateDir,
-		Notify: func(ctx context.Context, k *authv1.Key) error { return bus.Publish(ctx, b, bus.SubjectCredentials, k) },
+		Notify:         func(ctx context.Context, k *authv1.Key) error { return bus.Publish(ctx, b, bus.SubjectCredentials, k) },
+		NotifyPolicies: func(context.Context, *authv1.PolicyNotice) error { return nil },
 	})
 	if err != nil {
 		t.Fatal(err)

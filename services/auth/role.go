@@ -28,7 +28,8 @@ var Role = app.Role{
 			Notify: func(ctx context.Context, key *authv1.Key) error {
 				return bus.Publish(ctx, env.Bus, bus.SubjectCredentials, key)
 			},
-			StateDir: env.StateDir,
+			NotifyPolicies: overBus(env.Bus),
+			StateDir:       env.StateDir,
 		})
 		if err != nil {
 			return nil, err

@@ -16,17 +16,13 @@ import (
 // asked, and never breaks anything.
 func FuzzClientAnswer(f *testing.F) {
 	o := benchOptions(loopback())
-	o.SessionKeys, o.Sessions = [][]byte{sessionKey()}, &fakeSessions{}
+	o.Keys, o.Sessions = testKeys(f, 7), &fakeSessions{}
 	s, err := edge.New(o)
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { _ = s.Close() })
-	mint, err := session.New(o.SessionKeys, "2025-11-25", "2025-06-18")
-	if err != nil {
-		f.Fatal(err)
-	}
-	id := mint.Make("key:anna", "2025-11-25", session.ElicitForm, time.Now().Add(time.Hour))
+	id := testMint(f, 7).Make("key:anna", "2025-11-25", session.ElicitForm, time.Now().Add(time.Hour))
 	for _, seed := range []string{
 		`{"jsonrpc":"2.0","id":"AAAAAAAAAAAAAAAAAAAAAAAAAA-AAAAAAAAAAAAAAAAAAAAAAAAAA","result":{"action":"accept"}}`,
 		`{"jsonrpc":"2.0","id":"AAAAAAAAAAAAAAAAAAAAAAAAAA-AAAAAAAAAAAAAAAAAAAAAAAAAA","error":{"code":-1,"message":"no"}}`,

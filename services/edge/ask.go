@@ -11,18 +11,9 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/session"
 )
 
-// maxQuestions is how many things a provider may ask for at once.
-const maxQuestions = 32
-
 // maxAnswers is how large all answers of a round may be together; it is what the
 // contract of the executor can carry.
 const maxAnswers = 1 << 20
-
-// question is one thing that a provider wants from the client.
-type question struct {
-	key, method string
-	params      jsontext.Value // may be nil
-}
 
 // capabilityRound is what a provider is told in the first round of a legacy call:
 // what this client can be asked for. It is nil where there is no session, and so
@@ -87,7 +78,7 @@ func (x *exchange) askClient(in *providerv1.InputRequired) (*providerv1.Round, *
 }
 
 // await collects the answers into one object.
-func (x *exchange) await(questions []question, answers <-chan reply) ([]byte, *refusal) {
+func (x *exchange) await(questions []inputRequest, answers <-chan reply) ([]byte, *refusal) {
 	methods := make(map[string]string, len(questions))
 	for _, q := range questions {
 		methods[q.key] = q.method
@@ -133,130 +124,56 @@ func (x *exchange) withdraw(ids []string) {
 
 // questions reads what a provider wants, and refuses what this client cannot be
 // asked.
-func (x *exchange) questions(in *providerv1.InputRequired) ([]question, *refusal) {
+func (x *exchange) questions(in *providerv1.InputRequired) ([]inputRequest, *refusal) {
 	if x.session == nil || !acceptsStream(x.r.Header) {
 		return nil, x.unaskable(auditv1.Reason_REASON_TOOL_ERROR,
 			"The tool has to ask the client something. That takes a client that sends the Mcp-Session-Id of initialize and accepts text/event-stream")
 	}
-	var missing string
-	if required := in.GetRequiredCapabilities(); len(required) > 0 {
-		missing = lacking(x.askable(), required)
-	}
-	all, ok := readQuestions(in.GetInputRequests())
-	for _, q := range all {
-		if missing != "" || !ok {
-			break
-		}
-		missing, ok = q.lacking(x.askable())
-	}
-	switch {
-	case !ok:
+	all, ok := inputRequests(in.GetInputRequests())
+	if !ok {
 		x.s.log.ErrorContext(x.ctx, "a provider asks for what no client can be asked", "tool", x.target)
 		return nil, x.unaskable(auditv1.Reason_REASON_RESULT_INVALID, "The tool asks the client for something that is not in the protocol")
-	case missing != "":
+	}
+	if missing := lacking(capabilitiesJSON(x.askable()), in.GetRequiredCapabilities(), all); missing != nil {
 		return nil, x.unaskable(auditv1.Reason_REASON_TOOL_ERROR,
-			"The tool has to ask this client for something that it does not offer: it has not declared the capability "+missing+
-				". Use a client that does, or another tool")
+			"The tool has to ask this client for something that it does not offer. It would have to declare: "+
+				capabilityNames(missing)+". Use a client that does, or another tool")
 	}
 	return all, nil
 }
 
-// readQuestions takes apart what a provider wants. It reports false for what is
-// not of the form that the contract has.
-func readQuestions(requests []byte) (all []question, ok bool) {
-	if len(requests) == 0 {
-		return nil, true
-	}
-	if !isObject(requests) {
-		return nil, false
-	}
-	ok = true
-	eachMember(requests, func(key string, value jsontext.Value) {
-		q := question{key: key}
-		eachMember(value, func(name string, value jsontext.Value) {
-			switch name {
-			case "method":
-				q.method = textOf(value)
-			case "params":
-				q.params = value.Clone()
-			}
+// capabilityNames names what is in an object of capabilities.
+func capabilityNames(object []byte) string {
+	var names []string
+	eachMember(object, func(name string, value jsontext.Value) {
+		name, whole := printable(name, maxCapabilityName), true
+		eachMember(value, func(part string, _ jsontext.Value) {
+			names, whole = append(names, name+"."+printable(part, maxCapabilityName)), false
 		})
-		if q.params != nil && q.params.Kind() != jsontext.KindBeginObject {
-			ok = false
-		}
-		all = append(all, q)
-	})
-	return all, ok && len(all) <= maxQuestions
-}
-
-// lacking names the capability that the client would need for a question, if it
-// has not got it. It reports false for what nobody can be asked.
-func (q question) lacking(can session.Capabilities) (missing string, ok bool) {
-	switch q.method {
-	case "elicitation/create":
-		switch q.mode() {
-		case "form":
-			return unless(can.Has(session.ElicitForm), "elicitation"), q.params != nil
-		case "url":
-			return unless(can.Has(session.ElicitURL), "elicitation.url"), true
-		}
-	case "sampling/createMessage":
-		if !can.Has(session.Sample) {
-			return "sampling", true
-		}
-		tools := false
-		eachMember(q.params, func(name string, _ jsontext.Value) { tools = tools || name == "tools" || name == "toolChoice" })
-		return unless(!tools || can.Has(session.SampleTools), "sampling.tools"), q.params != nil
-	case "roots/list":
-		return unless(can.Has(session.Roots), "roots"), true
-	}
-	return "", false
-}
-
-// mode is how a user is to be asked.
-func (q question) mode() string {
-	mode := "form"
-	eachMember(q.params, func(name string, value jsontext.Value) {
-		if name == "mode" {
-			mode = textOf(value)
+		if whole {
+			names = append(names, name)
 		}
 	})
-	return mode
+	return strings.Join(names, ", ")
 }
 
-func unless(has bool, name string) string {
-	if has {
-		return ""
-	}
-	return name
-}
-
-// lacking names what a provider says that it cannot go on without and the client
-// has not declared.
-func lacking(can session.Capabilities, required []byte) string {
-	var missing []string
-	eachMember(required, func(name string, value jsontext.Value) {
-		need := capabilitiesOf(name, value)
-		if need == 0 || !can.Has(need) {
-			missing = append(missing, printable(name, 64))
-		}
-	})
-	return strings.Join(missing, ", ")
-}
+// maxCapabilityName is how much of a capability's name is told.
+const maxCapabilityName = 64
 
 // appendQuestion writes a question as a request of a legacy revision, which knows
 // less of asking users than the one that providers speak: the older has only
 // forms, and no word for that; the newer has a page's visit named.
-func appendQuestion(b []byte, id string, q question, version string) []byte {
+func appendQuestion(b []byte, id string, q inputRequest, version string) []byte {
 	b = appendText(append(b, `{"jsonrpc":"2.0","id":`...), id)
 	b = appendText(append(b, `,"method":`...), q.method)
 	if q.params == nil {
 		return append(b, '}')
 	}
 	b = append(b, `,"params":{`...)
-	named := q.method != "elicitation/create" || q.mode() != "url"
+	elicits := q.method == "elicitation/create"
+	named := !elicits || textOf(argumentAt(q.params, []string{"mode"})) != "url"
 	eachMember(q.params, func(name string, value jsontext.Value) {
-		if name == "mode" && q.method == "elicitation/create" && version == version2506 {
+		if name == "mode" && elicits && version == version2506 {
 			return
 		}
 		named = named || name == "elicitationId"
@@ -278,16 +195,4 @@ func (x *exchange) unaskable(reason auditv1.Reason, message string) *refusal {
 	refused := refuse(kindParams, message)
 	refused.reason, refused.decision, refused.verdict = reason, x.decision, auditv1.Verdict_VERDICT_ALLOW
 	return refused
-}
-
-// textOf returns the value of a JSON string, and "" for any other.
-func textOf(value jsontext.Value) string {
-	if value.Kind() != jsontext.KindString {
-		return ""
-	}
-	text, err := jsontext.AppendUnquote(nil, value)
-	if err != nil {
-		return ""
-	}
-	return string(text)
 }

@@ -58,7 +58,7 @@ func TestAToolAsksTheClient(t *testing.T) {
 		replies: map[string]string{"elicitation/create": `"error":{"code":-1,"message":"the window was closed"}`},
 		want:    `answers {"who":{"action":"cancel"}} state S1 capabilities ` + declared,
 	}, {
-		name: "another question after the first", tool: "asks_twice", version: "2025-11-25",
+		name: "another question after the first", tool: "asks_again", version: "2025-11-25",
 		replies: map[string]string{"elicitation/create": accept},
 		want:    `answers {"second":{"action":"accept","content":{"name":"Anna"}}} state two capabilities ` + declared,
 	}, {

@@ -13,6 +13,7 @@ import (
 
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
+	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
 )
 
 func TestWhatPeersAreTold(t *testing.T) {
@@ -50,6 +51,7 @@ func TestWhatPeersAreTold(t *testing.T) {
 	wantCall := &executorv1.CallRequest{
 		Grant: []byte("grant for echo"), Tool: "echo", Arguments: []byte(arguments),
 		ArgumentsShape: "{text: string(12), list: array(2)}",
+		Round:          &providerv1.Round{ClientCapabilities: []byte("{}")},
 	}
 	if diff := cmp.Diff(wantCall, w.executor.last(), protocmp.Transform()); diff != "" {
 		t.Errorf("Call (-want +got):\n%s", diff)

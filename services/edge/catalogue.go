@@ -31,6 +31,7 @@ type tools struct {
 	names   []string
 	shown   [][]byte // the JSON of each, in the same order
 	params  map[string][]headerParam
+	reads   map[string]bool // the tools that only read
 }
 
 // headerMaxAge is how old the catalogue may be that says which arguments have to
@@ -105,7 +106,7 @@ func newTools(resp *executorv1.ListToolsResponse) *tools {
 	slices.SortFunc(sorted, func(a, b *executorv1.Tool) int {
 		return strings.Compare(a.GetDefinition().GetName(), b.GetDefinition().GetName())
 	})
-	t := &tools{version: resp.GetVersion(), params: make(map[string][]headerParam)}
+	t := &tools{version: resp.GetVersion(), params: make(map[string][]headerParam), reads: make(map[string]bool)}
 	for _, tool := range sorted {
 		def := tool.GetDefinition()
 		if !toolName(def.GetName()) || !isObject(def.GetInputSchema()) {
@@ -113,6 +114,7 @@ func newTools(resp *executorv1.ListToolsResponse) *tools {
 		}
 		t.names = append(t.names, def.GetName())
 		t.shown = append(t.shown, appendTool(nil, def))
+		t.reads[def.GetName()] = def.GetOptions().GetRisk() == toolv1.Risk_RISK_READ
 		if params := headerParams(def.GetInputSchema()); len(params) > 0 {
 			t.params[def.GetName()] = params
 		}

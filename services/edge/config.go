@@ -35,11 +35,15 @@ type Config struct {
 	// MaxConnectionsPerAddress bounds the open connections of one client
 	// address (of one /64 network for IPv6). Trusted proxies have no bound.
 	MaxConnectionsPerAddress int `yaml:"max_connections_per_address"`
+	// HeaderTimeout is how long a client may take to send the headers of a
+	// request, and for the handshake of TLS.
+	HeaderTimeout time.Duration `yaml:"header_timeout"`
 	// BodyTimeout is how long a client may take to send a body.
 	BodyTimeout time.Duration `yaml:"body_timeout"`
 	// WriteTimeout is how long a client may take to receive an answer.
 	WriteTimeout time.Duration `yaml:"write_timeout"`
-	// PeerTimeout is how long auth, quota and the catalogue may take to answer.
+	// PeerTimeout is how long auth, quota and the catalogue may take to answer; all
+	// together where they decide on a call.
 	PeerTimeout time.Duration `yaml:"peer_timeout"`
 	// CallTimeout is how long any tool call may take; tools have their own,
 	// shorter limits.
@@ -72,6 +76,11 @@ type Config struct {
 	PageSize int `yaml:"page_size"`
 	// ListTTL is how long clients are told they may keep a list of tools.
 	ListTTL time.Duration `yaml:"list_ttl"`
+	// StateKeyFiles hold keys that seal what clients bring back, 32 bytes each;
+	// all edges need the same. The first seals, all open, so that one can be
+	// replaced. None means secrets/edge.key in the state directory, which is made
+	// if it is not there.
+	StateKeyFiles []string `yaml:"state_key_files"`
 	// Instructions are handed to models that connect.
 	Instructions string `yaml:"instructions"`
 }
@@ -83,6 +92,7 @@ func DefaultConfig() Config {
 		AllowedHosts:             []string{"localhost", "127.0.0.1", "[::1]"},
 		MaxBodyBytes:             256 << 10,
 		MaxConnectionsPerAddress: 1024,
+		HeaderTimeout:            5 * time.Second,
 		BodyTimeout:              10 * time.Second,
 		WriteTimeout:             30 * time.Second,
 		PeerTimeout:              2 * time.Second,
@@ -116,6 +126,11 @@ func (c Config) Validate() error {
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		bad("tls_cert, tls_key: set both or neither")
+	}
+	for i, file := range c.StateKeyFiles {
+		if file == "" {
+			bad("state_key_files[%d]: empty", i)
+		}
 	}
 	if len(c.AllowedHosts) == 0 {
 		bad("allowed_hosts: name at least one host, or nobody can connect")
@@ -152,6 +167,7 @@ func (c Config) Validate() error {
 			bad("%s: %v is not between %v and %v", name, d, low, high)
 		}
 	}
+	within("header_timeout", c.HeaderTimeout, time.Millisecond, time.Minute)
 	within("body_timeout", c.BodyTimeout, time.Millisecond, 10*time.Minute)
 	within("write_timeout", c.WriteTimeout, time.Millisecond, 10*time.Minute)
 	within("peer_timeout", c.PeerTimeout, time.Millisecond, time.Minute)

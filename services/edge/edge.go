@@ -8,14 +8,15 @@
 // executed.
 //
 // The edge faces hostile clients and is built to be worth little to whoever
-// takes it: it holds no keys, no policies, no counters and no tool code, and it
-// cannot call a tool without a grant that only auth can make. When auth or quota
-// do not answer it refuses.
+// takes it: it holds no policies, no counters and no tool code, and it cannot
+// call a tool without a grant that only auth can make. The one key it has seals
+// what clients are given to bring back, such as the state of a request that
+// takes several rounds; it opens nothing else. When auth or quota do not answer
+// the edge refuses.
 package edge
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -37,6 +38,7 @@ import (
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/clientaddr"
+	"github.com/sallyport-mcp/sallyport/services/edge/internal/seal"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/session"
 )
 
@@ -66,10 +68,12 @@ type Options struct {
 	// Sessions keeps what clients set in legacy sessions. Without it they cannot
 	// subscribe to resources, nor set a level.
 	Sessions Sessions
-	// SessionKeys sign and verify the ids of legacy sessions, 32 bytes or more
-	// each: the first signs, all verify. All edges need the same. Without any,
-	// one is made that is good as long as the process.
-	SessionKeys [][]byte
+	// Rounds remembers which states of multi-round-trip requests were used up.
+	// Without it a second round of what may change something is refused.
+	Rounds Rounds
+	// Keys seal what clients bring back, and sign the ids of legacy sessions. All
+	// edges of a cluster need the same; nil makes one that only this edge has.
+	Keys *seal.Keys
 	// Version is what clients are told of this server.
 	Version string
 	// Listen opens a listener; nil takes TCP addresses only.
@@ -92,14 +96,16 @@ type Service struct {
 	notices  Notices
 	policies Policies
 	peers    Peers
-	states   Sessions
+	settings Sessions
+	rounds   Rounds
+	states   *seal.Box
 	node     string // this process among edges
 
 	gate      gate
 	addresses *clientaddr.Resolver
 	remember  *authCache
 	tools     catalogue
-	offers    atomic.Pointer[offers] // nil while the executor has not told
+	offers    *offered
 	telemetry *telemetry
 	words     words
 	sessions  *session.Mint
@@ -132,10 +138,10 @@ func New(o Options) (*Service, error) {
 	}
 	s := &Service{
 		cfg: o.Config, log: o.Log, auth: o.Auth, quota: o.Quota, executor: o.Executor,
-		audit: o.Audit, notices: o.Notices, policies: o.Policies, peers: o.Peers, states: o.Sessions, node: newNode(),
-		hub: newHub(o.Config.MaxStreams, o.Config.MaxStreamsPerKey), stopping: make(chan struct{}),
+		audit: o.Audit, notices: o.Notices, policies: o.Policies, peers: o.Peers, settings: o.Sessions, rounds: o.Rounds,
+		node: newNode(), hub: newHub(o.Config.MaxStreams, o.Config.MaxStreamsPerKey), stopping: make(chan struct{}),
 		gate:  newGate(o.Config.AllowedHosts, o.Config.AllowedOrigins),
-		words: newWords(o.Config, o.Version),
+		words: newWords(o.Config, o.Version), offers: newOffered(),
 
 		anonymous: rate.NewLimiter(rate.Limit(o.Config.AnonymousRecords), 10*o.Config.AnonymousRecords),
 	}
@@ -149,14 +155,7 @@ func New(o Options) (*Service, error) {
 		o.Meter = metricnoop.NewMeterProvider().Meter("")
 	}
 	s.stop = sync.OnceFunc(func() { close(s.stopping) })
-	if len(o.SessionKeys) == 0 {
-		o.SessionKeys = [][]byte{make([]byte, 32)}
-		_, _ = rand.Read(o.SessionKeys[0]) // never fails: crypto/rand ends the process instead
-	}
 	var err error
-	if s.sessions, err = session.New(o.SessionKeys, version2511, version2506); err != nil {
-		return nil, err
-	}
 	if s.telemetry, err = newTelemetry(o.Tracer, o.Meter); err != nil {
 		return nil, err
 	}
@@ -164,6 +163,15 @@ func New(o Options) (*Service, error) {
 		return nil, err
 	}
 	if s.remember, err = newAuthCache(o.Config.AuthCacheSize, o.Config.AuthCacheTTL, o.Notices); err != nil {
+		return nil, err
+	}
+	if o.Keys == nil {
+		o.Keys = seal.Random()
+	}
+	if s.states, err = o.Keys.NewBox(statePurpose); err != nil {
+		return nil, err
+	}
+	if s.sessions, err = session.New(o.Keys.Derive(sessionPurpose), version2511, version2506); err != nil {
 		return nil, err
 	}
 	s.exchanges.New = func() any { return newExchange(s) }

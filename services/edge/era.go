@@ -181,6 +181,11 @@ func (x *exchange) checkModern() *refusal {
 		return refuse(kindMeta, "params._meta lacks io.modelcontextprotocol/protocolVersion")
 	case m.MetaCapabilities.Kind != jsonrpc.Object:
 		return refuse(kindMeta, "params._meta lacks io.modelcontextprotocol/clientCapabilities, an object that may be empty")
+	case m.MetaCapabilities.End-m.MetaCapabilities.Start > maxCapabilities:
+		return refuse(kindMeta, "_meta[io.modelcontextprotocol/clientCapabilities] is too large")
+	}
+	if refused := x.checkWishes(); refused != nil {
+		return refused
 	}
 	method := headerValue(x.r.Header, "Mcp-Method")
 	switch {
@@ -193,24 +198,34 @@ func (x *exchange) checkModern() *refusal {
 	return x.checkName()
 }
 
-// checkName checks Mcp-Name, for the method that has one.
+// checkName checks Mcp-Name, for the methods that have one.
 func (x *exchange) checkName() *refusal {
 	header, m := headerValue(x.r.Header, "Mcp-Name"), &x.msg
-	if !m.Is(m.Method, "tools/call") || x.id == nil {
+	if x.id == nil {
 		return nil
 	}
-	if m.Name.Kind != jsonrpc.String {
-		return refuse(kindParams, "params.name has to be the name of a tool")
+	said := m.Name
+	switch {
+	case m.Is(m.Method, toolsCall), m.Is(m.Method, "prompts/get"):
+		if said.Kind != jsonrpc.String {
+			return refuse(kindParams, "params.name has to be a name")
+		}
+	case m.Is(m.Method, "resources/read"):
+		if said = m.URI; said.Kind != jsonrpc.String {
+			return refuse(kindParams, "params.uri has to be a URI")
+		}
+	default:
+		return nil
 	}
 	if header == "" {
-		return refuse(kindHeader, "The header Mcp-Name is missing. It has to repeat params.name")
+		return refuse(kindHeader, "The header Mcp-Name is missing. It has to repeat params.name, or params.uri of resources/read")
 	}
 	name, ok := decodeHeader(header)
 	if !ok {
 		return refuse(kindHeader, "The header Mcp-Name cannot be read. Send plain ASCII, or =?base64?...?= of the UTF-8 text")
 	}
-	if !m.Is(m.Name, name) {
-		return refuse(kindHeader, "The header Mcp-Name differs from params.name")
+	if !m.Is(said, name) {
+		return refuse(kindHeader, "The header Mcp-Name differs from what the body says")
 	}
 	return nil
 }

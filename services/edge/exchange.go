@@ -33,10 +33,12 @@ type facts struct {
 	w     http.ResponseWriter
 	r     *http.Request
 	ctx   context.Context // the request's, with the span; not for after the answer
+	peers context.Context // bounds several calls to peers together; nil for each by itself
 	start time.Time
 	plain bool // errors are problem+json: the caller is no MCP client
 
 	address    netip.Addr
+	addressed  string // the address as text, once it was needed
 	credential *authv1.Credential
 	cacheKey   authKey
 	principal  *authv1.Principal
@@ -45,7 +47,8 @@ type facts struct {
 	version string
 	id      []byte // raw JSON, nil while not known
 	method  string // one that is served, else ""
-	target  string // the tool, once it is known to exist
+	asked   string // the tool, prompt or URI that was asked for, once it is to be decided about
+	target  string // the same, once it may be known to exist
 	client  string
 	context string
 	source  authv1.ContextSource
@@ -113,10 +116,10 @@ func (s *Service) release(x *exchange) {
 
 // addressText is the client's address as peers and records see it.
 func (x *exchange) addressText() string {
-	if !x.address.IsValid() {
-		return ""
+	if x.addressed == "" && x.address.IsValid() {
+		x.addressed = x.address.String()
 	}
-	return x.address.String()
+	return x.addressed
 }
 
 // origin is what auth is told of the request.
@@ -129,5 +132,19 @@ func (x *exchange) origin() *authv1.Origin {
 
 // peerContext bounds a call to a peer other than the executor.
 func (x *exchange) peerContext() (context.Context, context.CancelFunc) {
+	if x.peers != nil {
+		return x.peers, func() {}
+	}
 	return context.WithTimeout(x.wanted(), x.s.cfg.PeerTimeout)
+}
+
+// askTogether makes all that peers are asked until the end one matter with one
+// bound: a context costs as much as some of the checks.
+func (x *exchange) askTogether() (end func()) {
+	ctx, cancel := x.peerContext()
+	x.peers = ctx
+	return func() {
+		x.peers = nil
+		cancel()
+	}
 }

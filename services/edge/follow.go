@@ -7,11 +7,6 @@ import (
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 )
 
-// offers is what there is besides tools, as the executor said last.
-type offers struct {
-	resources, prompts, completion bool
-}
-
 // refollow bounds how long to wait before the executor is asked again.
 const refollow = 5 * time.Second
 
@@ -49,10 +44,7 @@ func (s *Service) watch(ctx context.Context, heard func()) error {
 			return err
 		}
 		heard()
-		before := s.offers.Swap(&offers{resources: w.GetHasResources(), prompts: w.GetHasPrompts(), completion: w.GetHasCompletion()})
-		if before == nil {
-			before = &offers{}
-		}
+		before := s.offers.Set(offers{resources: w.GetHasResources(), prompts: w.GetHasPrompts(), completion: w.GetHasCompletion()})
 		fresh := s.tools.Announce(w.GetToolsVersion())
 		n := news{
 			tools:     first || fresh,

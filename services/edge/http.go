@@ -30,6 +30,9 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h["X-Content-Type-Options"] = s.words.headers.nosniff
 	h["Cache-Control"] = s.words.headers.noStore
+	if ambiguous(r) {
+		h["Connection"] = s.words.headers.closing
+	}
 
 	x := s.acquire(w, r)
 	defer s.release(x)
@@ -55,6 +58,15 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.plain = true
 		x.answerRefusal(&refusal{kind: kindPath, message: "There is nothing here; MCP is at POST /mcp", recorded: true})
 	}
+}
+
+// ambiguous reports whether something before us may see another end of this
+// request than we do. Net/http goes by the chunks where there is a length too,
+// ignores them in HTTP/1.0, and tells of neither; RFC 9112, 6.1, wants such a
+// connection closed, since what follows may be smuggled. So the connection ends
+// with every request whose length was not simply announced.
+func ambiguous(r *http.Request) bool {
+	return r.ProtoMajor == 1 && (len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1))
 }
 
 // recover is what package rpc's Recover is for gRPC: a bug in one request is
@@ -107,8 +119,24 @@ func (x *exchange) serveMCP() *refusal {
 	return x.dispatch()
 }
 
+// maxHeaderLines bounds the lines of headers. Parsed, very short ones take many
+// times the bytes that were sent.
+const maxHeaderLines = 128
+
+func tooManyLines(h http.Header) bool {
+	lines := 0
+	for _, values := range h {
+		lines += len(values)
+	}
+	return lines > maxHeaderLines
+}
+
 func (x *exchange) checkGate() *refusal {
-	if !x.s.gate.hostAllowed(x.r.Host) {
+	if tooManyLines(x.r.Header) {
+		return refuse(kindHeaders, "The request has too many headers. Send fewer")
+	}
+	// Under HTTP/2 a whole URL can stand for the path, with a name of its own.
+	if !x.s.gate.hostAllowed(x.r.Host) || x.r.URL.Host != "" && x.r.URL.Host != x.r.Host {
 		return refuse(kindOrigin, "The Host header names a server this is not. "+
 			"Use an address of this server, or have its operator add the name to roles.edge.allowed_hosts")
 	}
@@ -136,8 +164,12 @@ func (x *exchange) servePing() *refusal {
 	return nil
 }
 
-// firstBuffer holds most requests whole.
-const firstBuffer = 4 << 10
+// firstBuffer holds most requests whole. However long a body is announced, no more
+// than trustedLength is set aside for it before it comes.
+const (
+	firstBuffer   = 4 << 10
+	trustedLength = 16 << 10
+)
 
 // readBody reads the body with a limit that holds whatever was announced.
 func (x *exchange) readBody() *refusal {
@@ -149,7 +181,7 @@ func (x *exchange) readBody() *refusal {
 	// lifts this one when the body has ended.
 	_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(x.s.cfg.BodyTimeout))
 	buf := x.body[:0]
-	if want := max(int(x.r.ContentLength), firstBuffer) + 1; cap(buf) < want {
+	if want := min(max(int(x.r.ContentLength), firstBuffer), trustedLength) + 1; cap(buf) < want {
 		buf = make([]byte, 0, want)
 	}
 	for {

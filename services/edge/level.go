@@ -1,21 +1,11 @@
 package edge
 
 import (
-	"slices"
-
 	"github.com/go-json-experiment/json/jsontext"
 
 	edgev1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/edge/v1"
-	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
 )
-
-// severity returns the rank of a level by its name in RFC 5424, with debug as 0.
-func severity(level string) (rank int, ok bool) {
-	// An array, so that there is no state of the package.
-	rank = slices.Index([]string{"debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"}, level)
-	return rank, rank >= 0
-}
 
 // defaultLevel is from where on notices are sent to a client that has not said;
 // the protocol leaves that to the server.
@@ -32,7 +22,7 @@ func (x *exchange) setLevel() *refusal {
 			}
 		})
 	}
-	if _, ok := severity(level); !ok {
+	if severity(level) < 0 {
 		return refuse(kindParams, "params.level has to be one of debug, info, notice, warning, error, critical, alert, emergency")
 	}
 	if x.session != nil {
@@ -52,62 +42,35 @@ func (x *exchange) setLevel() *refusal {
 // updateSession changes what is kept of the session. It fails closed: the client
 // is told when it could not be kept.
 func (x *exchange) updateSession(change func(*edgev1.SessionState) error) *refusal {
-	if x.s.states == nil {
+	if x.s.settings == nil {
 		return refuse(kindMethod, "This server keeps nothing of sessions")
 	}
 	ctx, cancel := x.peerContext()
 	defer cancel()
-	if err := x.s.states.Update(ctx, x.session.ID, change); err != nil {
+	if err := x.s.settings.Update(ctx, x.session.ID, change); err != nil {
 		return x.stateFailed(err)
 	}
 	return nil
 }
 
-// legacyLevel is from which level on providers are asked for notices in a legacy
-// call: all, since what the session wants is looked up only when there is one.
-func (x *exchange) legacyLevel() string {
-	if x.session == nil || x.stream == nil {
-		return ""
-	}
-	return "debug"
-}
-
-// tellLegacyNotice passes on what a provider has to say, if the session wants it.
-func (x *exchange) tellLegacyNotice(n *providerv1.Notice) {
-	rank, ok := severity(n.GetLevel())
-	if !ok || x.session == nil || x.stream == nil || rank < x.wantedLevel() {
-		return
-	}
-	data := jsontext.Value(n.GetData())
-	if !data.IsValid() {
-		return // a provider's bytes must not be able to end the message early
-	}
-	b := append(make([]byte, 0, 64+len(data)), `"level":"`...)
-	b = append(append(b, n.GetLevel()...), '"')
-	if n.GetLogger() != "" {
-		b = appendText(append(b, `,"logger":`...), n.GetLogger())
-	}
-	x.notify("notifications/message", append(append(b, `,"data":`...), data...))
-}
-
-// wantedLevel looks up, once for a call, from which level on the session wants
+// sessionLevel looks up, once for a call, from which level on the session wants
 // notices. When that cannot be found out, it is as if the client had not said.
-func (x *exchange) wantedLevel() int {
+func (x *exchange) sessionLevel() int {
 	if x.levelKnown {
 		return x.level
 	}
 	x.levelKnown = true
-	x.level, _ = severity(defaultLevel)
-	if x.s.states == nil {
+	x.level = severity(defaultLevel)
+	if x.s.settings == nil {
 		return x.level
 	}
 	ctx, cancel := x.peerContext()
 	defer cancel()
-	state, err := x.s.states.Get(ctx, x.session.ID)
+	state, err := x.s.settings.Get(ctx, x.session.ID)
 	if err != nil {
 		x.s.told(x.ctx, err)
-	} else if rank, ok := severity(state.GetLogLevel()); ok {
-		x.level = rank
+	} else if set := severity(state.GetLogLevel()); set >= 0 {
+		x.level = set
 	}
 	return x.level
 }

@@ -16,7 +16,6 @@ import (
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	toolv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
 	"github.com/sallyport-mcp/sallyport/services/edge"
-	"github.com/sallyport-mcp/sallyport/services/edge/internal/session"
 )
 
 const (
@@ -36,7 +35,7 @@ func (w *world) listen(t testing.TB, filter string, token ...string) (e *events,
 	if len(token) > 0 {
 		q.token = token[0]
 	}
-	e = open(t, q.http(t, w.url))
+	e = openEvents(t, q.http(t, w.url))
 	if e.resp.StatusCode != http.StatusOK {
 		return e, ""
 	}
@@ -280,12 +279,8 @@ func TestAStreamThatIsResumed(t *testing.T) {
 func TestASessionsStreamEndsWithIt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	mint, err := session.New([][]byte{sessionKey()}, "2025-11-25", "2025-06-18")
-	if err != nil {
-		t.Fatal(err)
-	}
 	c := &client{w: w, version: "2025-11-25", token: "good"}
-	c.session = mint.Make("key:anna", "2025-11-25", 0, time.Now().Add(2*time.Second))
+	c.session = testMint(t, 7).Make("key:anna", "2025-11-25", 0, time.Now().Add(2*time.Second))
 	c.listen(t).ended(t)
 	if a := c.send(t, request{method: "ping"}); a.status != http.StatusNotFound {
 		t.Errorf("after that: got %d, want 404", a.status)
@@ -297,7 +292,7 @@ func TestAThousandListenersAndASlowOne(t *testing.T) {
 	const many = 1000
 	w := newWorld(t, func(o *edge.Options) {
 		o.Config.MaxConnectionsPerAddress, o.Config.MaxStreamsPerKey = 2*many, 2*many
-		o.Config.KeepAlive, o.Config.WriteTimeout = 2*time.Second, time.Millisecond
+		o.Config.KeepAlive, o.Config.WriteTimeout = 2*time.Second, 500*time.Millisecond
 	}).watched(t)
 
 	// The slow one never reads, and hears of a lot.

@@ -13,14 +13,29 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
 )
 
+// toolsCall is the method that most of this package is about.
+const toolsCall = "tools/call"
+
 // handlerFor returns what serves a method in an era. What is not here is not served: also
 // what the protocol has but this server does not declare.
 func handlerFor(e era, method string) func(*exchange) *refusal {
 	switch method {
-	case "tools/call":
+	case toolsCall:
 		return (*exchange).callTool
 	case "tools/list":
 		return (*exchange).listTools
+	case "resources/list":
+		return (*exchange).listResources
+	case "resources/templates/list":
+		return (*exchange).listTemplates
+	case "resources/read":
+		return (*exchange).readResource
+	case "prompts/list":
+		return (*exchange).listPrompts
+	case "prompts/get":
+		return (*exchange).getPrompt
+	case "completion/complete":
+		return (*exchange).complete
 	case "server/discover":
 		if e == eraModern {
 			return (*exchange).discover
@@ -53,6 +68,8 @@ func handlerFor(e era, method string) func(*exchange) *refusal {
 	return nil
 }
 
+const unservedMethod = "This method is not served. The capabilities in the answer to server/discover or initialize say what is"
+
 // dispatch serves the method of a message that passed all checks of form.
 func (x *exchange) dispatch() *refusal {
 	m := &x.msg
@@ -62,13 +79,22 @@ func (x *exchange) dispatch() *refusal {
 	}
 	handle := handlerFor(x.era, method)
 	if handle == nil {
-		return refuse(kindMethod, "This method is not served. The methods are tools/list and tools/call, and server/discover or initialize")
+		return refuse(kindMethod, unservedMethod)
+	}
+	if optional(method) {
+		now, refused := x.offers()
+		if refused != nil {
+			return refused
+		}
+		if !now.has(method) {
+			return refuse(kindMethod, unservedMethod)
+		}
 	}
 	x.method = method
 	if refused := x.findContext(); refused != nil {
 		return refused
 	}
-	if method != "tools/call" { // a call is checked when it is allowed
+	if method != toolsCall { // a call is checked when it is allowed
 		if refused := x.checkQuota(1); refused != nil {
 			return refused
 		}
@@ -191,8 +217,13 @@ func (x *exchange) clientGone() *refusal {
 }
 
 func (x *exchange) discover() *refusal {
+	now, refused := x.offers()
+	if refused != nil {
+		return refused
+	}
 	x.beginResult()
-	x.out = append(x.out, x.s.words.discover...)
+	x.out = append(x.out, `"supportedVersions":`+supported+`,`...)
+	x.out = append(now.appendCapabilities(x.out), x.s.words.discover...)
 	x.endResult()
 	return nil
 }
@@ -201,6 +232,10 @@ func (x *exchange) initialize() *refusal {
 	m := &x.msg
 	if m.ProtocolVersion.Kind != jsonrpc.String {
 		return refuse(kindParams, "params.protocolVersion has to be a string")
+	}
+	now, refused := x.offers()
+	if refused != nil {
+		return refused
 	}
 	// The newest legacy revision for whatever else is asked for, also for the
 	// modern one: it cannot be negotiated this way.
@@ -213,7 +248,7 @@ func (x *exchange) initialize() *refusal {
 	x.out = append(x.out, `"protocolVersion":"`...)
 	x.out = append(x.out, x.version...)
 	x.out = append(x.out, `",`...)
-	x.out = append(x.out, x.s.words.initialize...)
+	x.out = append(now.appendCapabilities(x.out), x.s.words.aboutUs...)
 	x.endResult()
 	return nil
 }

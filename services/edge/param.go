@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math/big"
 	"net/textproto"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -41,7 +42,7 @@ func appendHeaderParams(found []headerParam, path []string, properties jsontext.
 		eachMember(schema, func(keyword string, value jsontext.Value) {
 			switch {
 			case keyword == "x-mcp-header" && value.Kind() == jsontext.KindString:
-				if name, err := jsontext.AppendUnquote(nil, value); err == nil && toolName(string(name)) {
+				if name, err := jsontext.AppendUnquote(nil, value); err == nil && fieldToken(string(name)) {
 					found = append(found, headerParam{textproto.CanonicalMIMEHeaderKey("Mcp-Param-" + string(name)), here})
 				}
 			case keyword == "properties":
@@ -50,6 +51,19 @@ func appendHeaderParams(found []headerParam, path []string, properties jsontext.
 		})
 	})
 	return found
+}
+
+// fieldToken reports whether a name can be a part of the name of a header (RFC
+// 9110, 5.6.2).
+func fieldToken(name string) bool {
+	const longest = 128
+	for i := range len(name) {
+		c := name[i] | 0x20 // letters in lower case
+		if (c < 'a' || c > 'z') && !strings.ContainsRune("0123456789!#$%&'*+-.^_`|~", rune(name[i])) {
+			return false
+		}
+	}
+	return name != "" && len(name) <= longest
 }
 
 // eachMember calls yield for each member of a JSON object; for anything else it

@@ -2,10 +2,7 @@ package edge
 
 import (
 	"context"
-	"crypto/hkdf"
-	"crypto/sha256"
 	"errors"
-	"fmt"
 	"path/filepath"
 
 	"google.golang.org/grpc"
@@ -17,7 +14,7 @@ import (
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
-	"github.com/sallyport-mcp/sallyport/pkg/secret"
+	"github.com/sallyport-mcp/sallyport/services/edge/internal/seal"
 )
 
 // Role is the edge as a process plays it. It serves no gRPC, so it is a front:
@@ -35,7 +32,7 @@ func newRole(env *app.Env) (app.Service, error) {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err
 	}
-	keys, err := sessionKeys(env)
+	keys, err := stateKeys(cfg.StateKeyFiles, env)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +40,7 @@ func newRole(env *app.Env) (app.Service, error) {
 		Config: cfg, Auth: authv1.NewAuthServiceClient(auth), Quota: quotav1.NewQuotaServiceClient(quota),
 		Executor: executorv1.NewExecutorServiceClient(executor), Audit: env.Audit,
 		Notices: BusNotices(env.Bus, env.Log), Policies: BusPolicies(env.Bus, env.Log),
-		Peers: BusPeers(env.Bus, env.Log), Sessions: BusSessions(env.Bus), SessionKeys: keys,
+		Peers: BusPeers(env.Bus, env.Log), Sessions: BusSessions(env.Bus), Rounds: BusRounds(env.Bus), Keys: keys,
 		Version: env.Version, Listen: env.Listen,
 		Log: env.Log, Tracer: env.Tracer, Meter: env.Meter,
 	})
@@ -57,17 +54,13 @@ func newRole(env *app.Env) (app.Service, error) {
 	return s, nil
 }
 
-// sessionKeys derives the keys of session ids from the key that edges share.
-func sessionKeys(env *app.Env) ([][]byte, error) {
-	shared, _, err := secret.LoadOrCreate(filepath.Join(env.StateDir, "secrets", "edge.key"))
-	if err != nil {
-		return nil, err
+// stateKeys reads the configured keys. Only where none is configured it makes
+// one, so that a misspelt path is an error and not a new key.
+func stateKeys(files []string, env *app.Env) (*seal.Keys, error) {
+	if len(files) > 0 {
+		return seal.Load(files, false, env.Log)
 	}
-	key, err := hkdf.Key(sha256.New, shared.Bytes(), nil, "session-id", sha256.Size)
-	if err != nil {
-		return nil, fmt.Errorf("derive the key of session ids: %w", err)
-	}
-	return [][]byte{key}, nil
+	return seal.Load([]string{filepath.Join(env.StateDir, "secrets", "edge.key")}, true, env.Log)
 }
 
 // peerReady asks a peer by the gRPC health protocol. A role in this process does

@@ -22,8 +22,11 @@ type Sessions interface {
 	Update(ctx context.Context, id string, change func(*edgev1.SessionState) error) error
 }
 
-// sessionHeader is the name in its canonical form.
-const sessionHeader = "Mcp-Session-Id"
+const (
+	// sessionHeader is the name in its canonical form.
+	sessionHeader  = "Mcp-Session-Id"
+	sessionPurpose = "session-id"
+)
 
 // findSession takes the session of a legacy request from its header. One that is
 // not good is answered with 404, by which clients know to begin a new one. None

@@ -1,25 +1,19 @@
 package edge_test
 
 import (
-	"bytes"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sallyport-mcp/sallyport/services/edge"
-	"github.com/sallyport-mcp/sallyport/services/edge/internal/session"
 )
 
 func TestASessionIsGoodForItsPrincipalOnly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	mint := func(key byte, principal string, life time.Duration) string {
-		m, err := session.New([][]byte{bytes.Repeat([]byte{key}, 32)}, "2025-11-25", "2025-06-18")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return m.Make(principal, "2025-11-25", 0, time.Now().Add(life))
+		return testMint(t, key).Make(principal, "2025-11-25", 0, time.Now().Add(life))
 	}
 	good := w.initialize(t, `{}`).session
 	tests := []struct {
@@ -60,19 +54,15 @@ func flip(c byte) string {
 // good until they end by themselves.
 func TestSessionKeysRotate(t *testing.T) {
 	t.Parallel()
-	fresh := bytes.Repeat([]byte{9}, 32)
 	before := newWorld(t)
-	after := newWorld(t, func(o *edge.Options) { o.SessionKeys = [][]byte{fresh, sessionKey()} })
+	after := newWorld(t, func(o *edge.Options) { o.Keys = testKeys(t, 9, 7) })
 	if a := before.initialize(t, `{}`).at(after).send(t, request{method: "ping"}); a.status != http.StatusOK {
 		t.Errorf("an id under the older key: got %d, want 200", a.status)
 	}
 	if a := after.initialize(t, `{}`).at(before).send(t, request{method: "ping"}); a.status != http.StatusNotFound {
 		t.Errorf("an id under the newer key: got %d, want 404", a.status)
 	}
-	if _, err := edge.New(edge.Options{Config: loopback(), SessionKeys: [][]byte{{1}}}); err == nil {
-		t.Error("New takes a short key")
-	}
-	alone := newWorld(t, func(o *edge.Options) { o.SessionKeys = nil })
+	alone := newWorld(t, func(o *edge.Options) { o.Keys = nil })
 	if a := alone.initialize(t, `{}`).send(t, request{method: "ping"}); a.status != http.StatusOK {
 		t.Errorf("without keys: got %d, want 200 in the same process", a.status)
 	}

@@ -60,12 +60,11 @@ func FuzzQuestions(f *testing.F) {
 		if older {
 			version = version2506
 		}
-		all, ok := readQuestions(requests)
+		all, ok := inputRequests(requests)
+		if !ok {
+			return
+		}
 		for _, q := range all {
-			_, known := q.lacking(^session.Capabilities(0))
-			if !ok || !known {
-				continue
-			}
 			b := appendQuestion(nil, "NODE-ID", q, version)
 			var got struct {
 				Version string `json:"jsonrpc"`

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -16,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
@@ -24,11 +25,37 @@ import (
 	edgev1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/edge/v1"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
+	"github.com/sallyport-mcp/sallyport/services/edge/internal/seal"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/session"
 )
 
-// sessionKey is the key of all edges in tests.
-func sessionKey() []byte { return bytes.Repeat([]byte{7}, 32) }
+// testKeys are the keys of edges in tests, the same for the same bytes.
+func testKeys(t testing.TB, fill ...byte) *seal.Keys {
+	t.Helper()
+	var files []string
+	for _, b := range fill {
+		file := filepath.Join(t.TempDir(), "edge.key")
+		if err := os.WriteFile(file, bytes.Repeat([]byte{b}, 32), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file)
+	}
+	keys, err := seal.Load(files, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+// testMint makes session ids as edges with these keys do.
+func testMint(t testing.TB, fill ...byte) *session.Mint {
+	t.Helper()
+	m, err := session.New(testKeys(t, fill...).Derive("session-id"), "2025-11-25", "2025-06-18")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
 
 // fakePolicies tell when the test calls changed.
 type fakePolicies struct{ changed atomic.Pointer[func(string)] }
@@ -113,16 +140,6 @@ func (a *fakeAuth) subscribe(req *authv1.AuthorizeRequest) *authv1.AuthorizeResp
 	return &authv1.AuthorizeResponse{Decision: d, Principal: anna(), Grant: []byte("grant")}
 }
 
-func (a *fakeAuth) FilterTargets(_ context.Context, req *authv1.FilterTargetsRequest) (*authv1.FilterTargetsResponse, error) {
-	resp := &authv1.FilterTargetsResponse{Principal: anna()}
-	for _, target := range req.GetTargets() {
-		if !a.isHidden(target) {
-			resp.Allowed = append(resp.Allowed, target)
-		}
-	}
-	return resp, nil
-}
-
 // watched waits until the edge knows what the executor has besides tools.
 func (w *world) watched(t testing.TB) *world {
 	t.Helper()
@@ -156,9 +173,6 @@ func (w *world) tell(t testing.TB, news *executorv1.WatchResponse) {
 	}
 }
 
-// patience is how long tests wait for what has to come.
-const patience = 20 * time.Second
-
 // until waits for what happens without telling.
 func until(t testing.TB, what string, happened func() bool) {
 	t.Helper()
@@ -168,8 +182,6 @@ func until(t testing.TB, what string, happened func() bool) {
 		}
 	}
 }
-
-type callStream = grpc.ServerStreamingServer[executorv1.CallResponse]
 
 // asking is what the tools do that ask the client, or tell it something.
 func (e *fakeExecutor) asking(tool string) func(*providerv1.Round, callStream) error {
@@ -206,7 +218,7 @@ func (e *fakeExecutor) asking(tool string) func(*providerv1.Round, callStream) e
 		return once(`{"who":` + form + `,"model":` + model + `,"folders":{"method":"roots/list"}}`)
 	case "asks_nonsense":
 		return once(`{"x":{"method":"tools/call","params":{}}}`)
-	case "asks_twice":
+	case "asks_again":
 		return func(r *providerv1.Round, stream callStream) error {
 			switch string(r.GetState()) {
 			case "":
@@ -282,11 +294,7 @@ func (w *world) initialize(t testing.TB, capabilities string, change ...func(*cl
 // id is the part of the session's id that others may see.
 func (c *client) id(t testing.TB) string {
 	t.Helper()
-	mint, err := session.New([][]byte{sessionKey()}, "2025-11-25", "2025-06-18")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, ok := mint.Open(c.session, "key:anna", time.Now())
+	s, ok := testMint(t, 7).Open(c.session, "key:anna", time.Now())
 	if !ok {
 		t.Fatalf("the session %q is not one of this edge", c.session)
 	}
@@ -324,7 +332,7 @@ func (c *client) post(t testing.TB, body string) answer {
 // call calls a tool and returns the answer as a stream.
 func (c *client) call(t testing.TB, tool string) *events {
 	t.Helper()
-	return open(t, c.request(request{params: `"name":"` + tool + `"`}).http(t, c.w.url))
+	return openEvents(t, c.request(request{params: `"name":"` + tool + `"`}).http(t, c.w.url))
 }
 
 // listen opens the session's stream, and waits until the edge says it is there.
@@ -341,7 +349,7 @@ func (c *client) listen(t testing.TB, headers ...string) *events {
 	for i := 0; i+1 < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
-	e := open(t, r)
+	e := openEvents(t, r)
 	if e.resp.StatusCode == http.StatusOK {
 		if first := e.next(t); first.id == "" || first.data != "" {
 			t.Fatalf("got %+v first, want an event with an id and no data", first)
@@ -350,8 +358,8 @@ func (c *client) listen(t testing.TB, headers ...string) *events {
 	return e
 }
 
-// event is one of a stream.
-type event struct{ id, data string }
+// heard is one event of a stream.
+type heard struct{ id, data string }
 
 // message is what an event holds.
 type message struct {
@@ -362,7 +370,7 @@ type message struct {
 	Error  json.RawMessage `json:"error"`
 }
 
-func (e event) message(t testing.TB) message {
+func (e heard) message(t testing.TB) message {
 	t.Helper()
 	var m message
 	if err := json.Unmarshal([]byte(e.data), &m); err != nil {
@@ -374,11 +382,11 @@ func (e event) message(t testing.TB) message {
 // events is an answer that is a stream, read as it comes.
 type events struct {
 	resp  *http.Response
-	came  chan event // closed at the end
+	came  chan heard // closed at the end
 	close func()
 }
 
-func open(t testing.TB, r *http.Request) *events {
+func openEvents(t testing.TB, r *http.Request) *events {
 	t.Helper()
 	ctx, cancel := context.WithCancel(r.Context())
 	resp, err := http.DefaultClient.Do(r.WithContext(ctx))
@@ -386,7 +394,7 @@ func open(t testing.TB, r *http.Request) *events {
 		cancel()
 		t.Fatal(err)
 	}
-	e := &events{resp: resp, came: make(chan event, 1024)}
+	e := &events{resp: resp, came: make(chan heard, 1024)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -404,15 +412,15 @@ func open(t testing.TB, r *http.Request) *events {
 
 // read takes a stream apart as a browser would, or takes a body of JSON for one
 // event.
-func read(body io.Reader, came chan<- event) {
+func read(body io.Reader, came chan<- heard) {
 	lines := bufio.NewReader(body)
-	var e event
+	var e heard
 	has := false
 	for {
 		line, err := lines.ReadString('\n')
 		if err != nil {
 			if strings.HasPrefix(line, "{") {
-				came <- event{data: line}
+				came <- heard{data: line}
 			}
 			return
 		}
@@ -424,7 +432,7 @@ func read(body io.Reader, came chan<- event) {
 			if has {
 				came <- e
 			}
-			e, has = event{}, false
+			e, has = heard{}, false
 		case field == "data":
 			e.data, has = e.data+value, true
 		case field == "id":
@@ -434,7 +442,7 @@ func read(body io.Reader, came chan<- event) {
 }
 
 // next waits for an event.
-func (e *events) next(t testing.TB) event {
+func (e *events) next(t testing.TB) heard {
 	t.Helper()
 	select {
 	case got, ok := <-e.came:
@@ -445,7 +453,7 @@ func (e *events) next(t testing.TB) event {
 	case <-time.After(patience):
 		t.Fatal("no event comes")
 	}
-	return event{}
+	return heard{}
 }
 
 // message waits for the next message.

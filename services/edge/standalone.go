@@ -35,7 +35,7 @@ func (x *exchange) serveStream() *refusal {
 	if refused := x.checkQuota(1); refused != nil {
 		return refused
 	}
-	if _, refused := x.authorizeSubscription(""); refused != nil {
+	if refused := x.authorizeSubscription(""); refused != nil {
 		return refused
 	}
 	sub := x.s.hub.Add(x.principal.GetId(), x.session.ID, interest{tools: true, prompts: true, resources: true, all: true})
@@ -65,12 +65,12 @@ func (x *exchange) serveStream() *refusal {
 
 // sessionSubscriptions looks up which resources the session wants to hear of.
 func (x *exchange) sessionSubscriptions() ([]string, error) {
-	if x.s.states == nil {
+	if x.s.settings == nil {
 		return nil, nil
 	}
 	ctx, cancel := x.peerContext()
 	defer cancel()
-	state, err := x.s.states.Get(ctx, x.session.ID)
+	state, err := x.s.settings.Get(ctx, x.session.ID)
 	return state.GetSubscriptions(), err
 }
 

@@ -1,13 +1,10 @@
 package edge
 
 import (
-	"crypto/sha256"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
-	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	edgev1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/edge/v1"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
@@ -27,7 +24,7 @@ func (x *exchange) subscribe() *refusal {
 	if refused != nil {
 		return refused
 	}
-	if _, refused := x.authorizeSubscription(uri); refused != nil {
+	if refused := x.authorizeSubscription(uri); refused != nil {
 		return refused
 	}
 	refused = x.updateSession(func(state *edgev1.SessionState) error {
@@ -82,15 +79,8 @@ func (x *exchange) stateFailed(err error) *refusal {
 	return refused
 }
 
-// subscribable checks that there are resources, a session, and a URI.
+// subscribable checks that there are a session and a URI.
 func (x *exchange) subscribable() (string, *refusal) {
-	o, refused := x.known()
-	if refused != nil {
-		return "", refused
-	}
-	if !o.resources {
-		return "", refuse(kindMethod, "This method is not served: there are no resources")
-	}
 	if x.session == nil {
 		return "", refuse(kindParams, "Subscriptions belong to a session. Send the Mcp-Session-Id that initialize has returned")
 	}
@@ -101,40 +91,11 @@ func (x *exchange) subscribable() (string, *refusal) {
 	return uri, nil
 }
 
-// known is what there is besides tools. While the executor has not told, nobody
-// can say.
-func (x *exchange) known() (*offers, *refusal) {
-	if o := x.s.offers.Load(); o != nil {
-		return o, nil
-	}
-	return nil, x.peerFailed("executor", errors.New("it has not told yet what there is"))
-}
-
 // authorizeSubscription asks auth whether the caller may hear of changes of a
-// resource, or of lists if uri is empty. It fails closed.
-func (x *exchange) authorizeSubscription(uri string) (decision string, refused *refusal) {
-	sum := sha256.Sum256([]byte("{}"))
-	ctx, cancel := x.peerContext()
-	defer cancel()
-	resp, err := x.s.auth.Authorize(ctx, &authv1.AuthorizeRequest{
-		Credential: x.credential, Origin: x.origin(), Action: authv1.Action_ACTION_SUBSCRIBE,
-		Target: uri, ArgumentsSha256: sum[:], ArgumentsShape: "{}",
-	})
-	if err != nil {
-		return "", x.peerFailed("auth", err)
-	}
-	d := resp.GetDecision()
-	if d == nil {
-		return "", x.badCredential()
-	}
-	if d.GetVerdict() == auditv1.Verdict_VERDICT_ALLOW {
-		return d.GetId(), nil
-	}
-	refused = x.denied(resp)
-	if refused.kind != kindScope {
-		refused.kind, refused.message = kindDenied, "Denied: "+strings.TrimRight(refused.message, ". ")
-	}
-	return "", refused
+// resource, or of lists if uri is empty.
+func (x *exchange) authorizeSubscription(uri string) *refusal {
+	_, refused := x.authorize(authv1.Action_ACTION_SUBSCRIBE, uri, noArguments())
+	return refused
 }
 
 // mayRead asks auth which of some resources the caller may read now. Policies may

@@ -26,7 +26,7 @@ func (x *exchange) listen() *refusal {
 			return refused
 		}
 	}
-	if x.decision, refused = x.authorizeSubscription(""); refused != nil {
+	if refused := x.authorizeSubscription(""); refused != nil {
 		return refused
 	}
 	agreed, order, refused := x.agree(wanted)
@@ -122,7 +122,7 @@ func (x *exchange) agree(wanted interest) (agreed interest, order []string, refu
 	if !wanted.prompts && !wanted.resources && len(wanted.uris) == 0 {
 		return agreed, nil, nil
 	}
-	there, refused := x.known()
+	there, refused := x.offers()
 	if refused != nil {
 		return agreed, nil, refused
 	}
@@ -131,15 +131,17 @@ func (x *exchange) agree(wanted interest) (agreed interest, order []string, refu
 	if !there.resources {
 		return agreed, nil, nil
 	}
+	decision := x.decision
 	for _, uri := range wanted.uris {
-		_, refused := x.authorizeSubscription(uri)
+		refused := x.authorizeSubscription(uri)
 		switch {
 		case refused == nil:
 			order = append(order, uri)
-		case refused.kind != kindDenied && refused.kind != kindScope:
+		case refused.kind != kindForbidden && refused.kind != kindScope:
 			return agreed, nil, refused
 		}
 	}
+	x.decision, x.target, x.asked = decision, "", "" // the request is for more than the last of them
 	agreed.uris = slices.Sorted(slices.Values(order))
 	return agreed, order, nil
 }

@@ -160,27 +160,27 @@ func (x *exchange) spanMethod() string {
 
 // finish ends the span and counts the request.
 func (x *exchange) finish() {
-	end := time.Now()
+	took := time.Since(x.start)
 	x.ensureSpan()
 	method := x.spanMethod()
 	if x.span.IsRecording() {
 		x.describe(method)
 	}
-	x.span.End(trace.WithTimestamp(end))
+	x.span.End()
 
 	k := series{method: method, outcome: x.outcome}
-	if method == "tools/call" {
-		if k.tool = x.target; k.tool == "" {
+	if method == toolsCall {
+		if k.tool = x.tool(); k.tool == "" {
 			k.tool = otherTool
 		}
 	}
-	x.s.telemetry.duration.Record(x.ctx, end.Sub(x.start).Seconds(), x.s.telemetry.option(k))
+	x.s.telemetry.duration.Record(x.ctx, took.Seconds(), x.s.telemetry.option(k))
 }
 
 func (x *exchange) describe(method string) {
-	if x.target != "" {
-		x.span.SetName(method + " " + x.target)
-		x.span.SetAttributes(attribute.String("gen_ai.tool.name", x.target),
+	if tool := x.tool(); tool != "" {
+		x.span.SetName(method + " " + tool)
+		x.span.SetAttributes(attribute.String("gen_ai.tool.name", tool),
 			attribute.String("gen_ai.operation.name", "execute_tool"))
 	}
 	x.span.SetAttributes(attribute.String("mcp.method.name", method),
@@ -189,6 +189,7 @@ func (x *exchange) describe(method string) {
 	for name, value := range map[string]string{
 		"mcp.protocol.version": x.version, "jsonrpc.request.id": x.idText(),
 		"sallyport.decision.id": x.decision, "sallyport.key.id": x.principal.GetCredentialId(),
+		"mcp.resource.uri": x.targetOf("resources/read"), "gen_ai.prompt.name": x.targetOf("prompts/get"),
 	} {
 		if value != "" {
 			x.span.SetAttributes(attribute.String(name, value))
@@ -209,6 +210,18 @@ func (x *exchange) describe(method string) {
 		x.span.SetAttributes(attribute.String("error.type", reasonName(x.reason)))
 		x.span.SetStatus(otelcodes.Error, "")
 	}
+}
+
+// tool is the tool that is called, once it is known to exist.
+func (x *exchange) tool() string { return x.targetOf(toolsCall) }
+
+// targetOf is what a request of this method is about, once it is known to exist,
+// and "" for other methods.
+func (x *exchange) targetOf(method string) string {
+	if x.method != method {
+		return ""
+	}
+	return x.target
 }
 
 // idText is the request's id as text, for the span.

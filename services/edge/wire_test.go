@@ -25,6 +25,7 @@ var update = flag.Bool("update", false, "write the answers that are got into tes
 // TestWire replays testdata/*.txtar. Each file tells in its comment what it is
 // about, and has pairs of sections: a request as a client writes it (without
 // Host and Content-Length unless they matter), and the answer it has to get.
+// "{STATE}" in a request is the requestState of the last answer that had one.
 func TestWire(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -38,10 +39,14 @@ func TestWire(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			session := "" // stands for {session}: the id that was given out last
+			state, session := "", "" // what was given out last, for {STATE} and {session}
 			for i := 0; i+1 < len(archive.Files); i += 2 {
 				request, answer := archive.Files[i], &archive.Files[i+1]
-				got := replay(t, w.edge.Addr(), strings.ReplaceAll(string(request.Data), "{session}", session))
+				got := replay(t, w.edge.Addr(), strings.NewReplacer("{STATE}", state, "{session}", session).Replace(string(request.Data)))
+				if m := requestState.FindStringSubmatch(got); m != nil {
+					state = m[1]
+					got = strings.ReplaceAll(got, state, "{STATE}")
+				}
 				if minted := sessionID.FindString(got); minted != "" {
 					session, got = minted, strings.ReplaceAll(got, minted, "{session}")
 				}
@@ -102,8 +107,9 @@ func replay(t *testing.T, addr, request string) string {
 }
 
 var (
-	decisionID = regexp.MustCompile(`d_[0-9A-HJKMNP-TV-Z]{26}`)
-	sessionID  = regexp.MustCompile(`s1\.[A-Za-z0-9_-]{35}\.[A-Za-z0-9_-]{22}`)
+	requestState = regexp.MustCompile(`"requestState":"([A-Za-z0-9_-]+)"`)
+	decisionID   = regexp.MustCompile(`d_[0-9A-HJKMNP-TV-Z]{26}`)
+	sessionID    = regexp.MustCompile(`s1\.[A-Za-z0-9_-]{35}\.[A-Za-z0-9_-]{22}`)
 )
 
 func readable(resp *http.Response, body []byte) string {

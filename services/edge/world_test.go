@@ -37,6 +37,7 @@ type world struct {
 	audit    *fakeAudit
 	notices  *fakeNotices
 	policies *fakePolicies
+	rounds   *fakeRounds
 	url      string
 	end      func() error
 }
@@ -44,7 +45,10 @@ type world struct {
 // newWorld runs an edge on a port of its own until the test ends.
 func newWorld(t testing.TB, change ...func(*edge.Options)) *world {
 	t.Helper()
-	w := &world{auth: &fakeAuth{}, quota: &fakeQuota{}, executor: &fakeExecutor{news: make(chan *executorv1.WatchResponse)}, audit: &fakeAudit{}, notices: &fakeNotices{}, policies: &fakePolicies{}}
+	w := &world{
+		auth: &fakeAuth{}, quota: &fakeQuota{}, executor: &fakeExecutor{news: make(chan *executorv1.WatchResponse)},
+		audit: &fakeAudit{}, notices: &fakeNotices{}, policies: &fakePolicies{}, rounds: &fakeRounds{},
+	}
 	cfg := edge.DefaultConfig()
 	cfg.Listen = "127.0.0.1:0"
 	cfg.Instructions = "Be kind."
@@ -55,7 +59,7 @@ func newWorld(t testing.TB, change ...func(*edge.Options)) *world {
 		Auth:     authv1.NewAuthServiceClient(rpctest.Serve(t, func(r grpc.ServiceRegistrar) { authv1.RegisterAuthServiceServer(r, w.auth) })),
 		Quota:    quotav1.NewQuotaServiceClient(rpctest.Serve(t, func(r grpc.ServiceRegistrar) { quotav1.RegisterQuotaServiceServer(r, w.quota) })),
 		Executor: executorv1.NewExecutorServiceClient(rpctest.Serve(t, func(r grpc.ServiceRegistrar) { executorv1.RegisterExecutorServiceServer(r, w.executor) })),
-		Audit:    w.audit, Notices: w.notices, Policies: w.policies, Sessions: &fakeSessions{}, SessionKeys: [][]byte{sessionKey()},
+		Audit:    w.audit, Notices: w.notices, Policies: w.policies, Rounds: w.rounds, Sessions: &fakeSessions{}, Keys: testKeys(t, 7),
 		Version: "1.2.3",
 	}
 	for _, c := range change {
@@ -173,6 +177,10 @@ func (a *fakeAuth) Authorize(_ context.Context, req *authv1.AuthorizeRequest) (*
 	}
 	d := &authv1.Decision{Id: "d_01K00000000000000000000000", Verdict: auditv1.Verdict_VERDICT_DENY}
 	resp := &authv1.AuthorizeResponse{Decision: d, Principal: anna(), Cost: 1}
+	if req.GetAction() != authv1.Action_ACTION_TOOLS_CALL {
+		decideOther(req, resp)
+		return resp, nil
+	}
 	switch target := req.GetTarget(); target {
 	case "delete_customer_account":
 		d.Reason, d.Policy, d.Message = auditv1.Reason_REASON_POLICY_DENIED, "destructive-for-admins", "destructive tools are for admins"
@@ -277,6 +285,7 @@ func (q *fakeQuota) Check(_ context.Context, req *quotav1.CheckRequest) (*quotav
 type fakeExecutor struct {
 	executorv1.UnimplementedExecutorServiceServer
 	down    atomic.Bool
+	only    atomic.Pointer[*executorv1.Tool] // if set, all that is listed
 	listed  atomic.Int64
 	news    chan *executorv1.WatchResponse
 	mu      sync.Mutex
@@ -326,9 +335,10 @@ func catalogue() []*executorv1.Tool {
 func toolNames() []string {
 	names := []string{
 		"out_of_steps", "looping", "crowded", "bad_arguments", "slow", "says_no", "no_result", "executor_down", "executor_broken",
-		"asks_form", "asks_twice", "asks_all", "asks_page", "asks_forever", "asks_nonsense", "asks_nothing", "needs_roots", "notes",
+		"asks_form", "asks_again", "asks_all", "asks_page", "asks_forever", "asks_nonsense", "asks_nothing", "needs_roots", "notes",
 		"bad_grant", "not_recorded", "provider_gone", "gone_meanwhile", "asks_user", "rich", "sly", "waits", "chatty",
 	}
+	names = append(names, talkingTools()...)
 	for _, t := range catalogue() {
 		names = append(names, t.GetDefinition().GetName())
 	}
@@ -339,6 +349,9 @@ func (e *fakeExecutor) ListTools(_ context.Context, req *executorv1.ListToolsReq
 	e.listed.Add(1)
 	if e.down.Load() {
 		return nil, fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "no catalogue at 10.0.0.8")
+	}
+	if only := e.only.Load(); only != nil {
+		return &executorv1.ListToolsResponse{Version: "v0", Tools: []*executorv1.Tool{*only}}, nil
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -388,6 +401,9 @@ func (e *fakeExecutor) Call(req *executorv1.CallRequest, stream grpc.ServerStrea
 	}
 	if asks := e.asking(req.GetTool()); asks != nil {
 		return asks(req.GetRound(), stream)
+	}
+	if talk := talking(req); talk != nil {
+		return talk(e, req, stream)
 	}
 	switch req.GetTool() {
 	case "bad_arguments":

@@ -71,7 +71,8 @@ func (s *system) start(ctx context.Context, edges int) (err error) {
 	// Every role gets a port before any process starts, so that one file tells
 	// all of them where the others are.
 	ports := make(map[string]string)
-	for _, r := range roles() {
+	started := startedRoles(s.cfg)
+	for _, r := range started {
 		if r.Name == edge.Role.Name {
 			continue
 		}
@@ -88,8 +89,8 @@ func (s *system) start(ctx context.Context, edges int) (err error) {
 		return err
 	}
 	var g errgroup.Group
-	s.others = make([]*supervise.Process, len(roles()))
-	for i, r := range roles() {
+	s.others = make([]*supervise.Process, len(started))
+	for i, r := range started {
 		if r.Name == edge.Role.Name {
 			continue
 		}

@@ -86,6 +86,10 @@ func (k *Key) AllowsTool(tool string) bool {
 	return len(k.Record.Tools) == 0 || slices.Contains(k.Record.Tools, tool)
 }
 
+// ToolsOnly reports whether the key is restricted to some tools. It is for no
+// resource and no prompt then: when in doubt refuse. It can still see lists.
+func (k *Key) ToolsOnly() bool { return len(k.Record.Tools) > 0 }
+
 // Touch notes a use. Uses within a second count as one, so that a busy key
 // costs nothing.
 func (k *Key) Touch(now time.Time, tool, address string) {

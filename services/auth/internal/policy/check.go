@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	_ "embed" // the schema
 	"errors"
 	"fmt"
@@ -27,7 +28,8 @@ const arguments = "arguments"
 // checker finds policies that could not mean what they say.
 type checker struct {
 	types      *validate.Validator
-	attributes map[cedar.String][]string // by variable
+	schema     *resolved.Schema
+	attributes map[cedar.String][]string // by variable, but for the resource
 }
 
 func newChecker() (*checker, error) {
@@ -41,10 +43,10 @@ func newChecker() (*checker, error) {
 		return nil, fmt.Errorf("read schema: %w", err)
 	}
 	c := &checker{
-		types: validate.New(r, validate.WithStrict()),
+		types:  validate.New(r, validate.WithStrict()),
+		schema: r,
 		attributes: map[cedar.String][]string{
 			"principal": names(r.Entities[typePrincipal].Shape),
-			"resource":  names(r.Entities[typeTool].Shape),
 			"context":   {arguments},
 		},
 	}
@@ -54,8 +56,7 @@ func newChecker() (*checker, error) {
 		}
 	}
 	for variable, known := range c.attributes {
-		slices.Sort(known)
-		c.attributes[variable] = slices.Compact(known)
+		c.attributes[variable] = sorted(known)
 	}
 	return c, nil
 }
@@ -65,6 +66,30 @@ func names(r resolved.RecordType) (all []string) {
 		all = append(all, string(name))
 	}
 	return all
+}
+
+func sorted(all []string) []string {
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// known returns the attributes that a variable can have where a rule applies.
+func (c *checker) known(r *Rule, variable cedar.String) (known []string, ok bool) {
+	if variable != "resource" {
+		known, ok = c.attributes[variable]
+		return known, ok
+	}
+	for _, action := range c.schema.Actions {
+		if action.AppliesTo == nil || !covers(r.tree.Action, action.Entity) {
+			continue
+		}
+		for _, kind := range action.AppliesTo.Resources {
+			if concerns(r.tree.Resource, kind) {
+				known = append(known, names(c.schema.Entities[kind].Shape)...)
+			}
+		}
+	}
+	return sorted(known), true
 }
 
 // rule returns all that is wrong with a policy. Policies that do not read
@@ -84,9 +109,12 @@ func (c *checker) rule(r *Rule) error {
 	for _, condition := range r.tree.Conditions {
 		ast.Inspect(ast.NewNode(condition.Body), func(n ast.IsNode) bool {
 			variable, attribute, ok := access(n)
-			if known := c.attributes[variable]; ok && known != nil && !slices.Contains(known, attribute) {
+			if !ok {
+				return true
+			}
+			if known, ok := c.known(r, variable); ok && !slices.Contains(known, attribute) {
 				errs = append(errs, fmt.Errorf("%s: %s has no attribute %q, it has %s",
-					r.Source, variable, attribute, strings.Join(known, ", ")))
+					r.Source, variable, attribute, cmp.Or(strings.Join(known, ", "), "none")))
 			}
 			return true
 		})
@@ -142,6 +170,24 @@ func reads(p *ast.Policy) (anything, argument bool) {
 		})
 	}
 	return anything, argument
+}
+
+// readsObject tells whether the verdict of a policy can differ between two
+// objects of one type.
+func readsObject(p *ast.Policy) (it bool) {
+	switch p.Resource.(type) {
+	case ast.ScopeTypeAll, ast.ScopeTypeIs:
+	default:
+		return true
+	}
+	for _, condition := range p.Conditions {
+		ast.Inspect(ast.NewNode(condition.Body), func(n ast.IsNode) bool {
+			v, ok := n.(ast.NodeTypeVariable)
+			it = it || ok && v.Name == "resource"
+			return !it
+		})
+	}
+	return it
 }
 
 // roles calls yield with each role that the policy names, perhaps repeatedly.

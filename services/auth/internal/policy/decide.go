@@ -32,8 +32,8 @@ type Outcome struct {
 }
 
 // Match is the part of a set that can matter to one subject, action and
-// object, whatever the situation. It never changes; to keep it saves most of
-// the work of the next decision.
+// object, whatever the situation. It never changes, but within a [Sweep]; to keep
+// it saves most of the work of the next decision.
 type Match struct {
 	subject *Subject
 	action  Action
@@ -48,9 +48,21 @@ type Match struct {
 
 // Match finds the policies whose scope covers the request.
 func (s *Set) Match(subject *Subject, action Action, object *Object) *Match {
-	m := &Match{subject: subject, action: action, object: object, constant: true}
-	for _, r := range s.rules {
-		if !covers(r.tree.Principal, subject.entity) || !covers(r.tree.Action, action.entity) || !covers(r.tree.Resource, object.entity) {
+	m := &Match{subject: subject, action: action}
+	m.turn(object, s.rules)
+	return m
+}
+
+// turn makes m the match of another object, by the rules that can matter to it.
+func (m *Match) turn(object *Object, among rules) {
+	m.object, m.constant = object, true
+	m.all, m.silent, m.reading = m.all[:0], m.silent[:0], m.reading[:0]
+	if object.entity.UID.Type == typeResource && Climbs(string(object.entity.UID.ID)) {
+		m.outcome = Outcome{Verdict: Deny, Rule: climbing}
+		return
+	}
+	for _, r := range among {
+		if !covers(r.tree.Principal, m.subject.entity) || !covers(r.tree.Action, m.action.entity) || !covers(r.tree.Resource, object.entity) {
 			continue
 		}
 		m.all = append(m.all, r)
@@ -64,7 +76,6 @@ func (s *Set) Match(subject *Subject, action Action, object *Object) *Match {
 	if m.constant {
 		m.outcome = m.evaluate(m.all, cedar.Record{})
 	}
-	return m
 }
 
 // Decide decides. The situation may lack arguments; the verdict is
@@ -73,8 +84,11 @@ func (m *Match) Decide(situation Situation) Outcome {
 	if m.constant {
 		return m.outcome
 	}
-	context := situation.record()
-	if situation.Arguments != nil || len(m.reading) == 0 {
+	return m.decide(situation.record(), situation.Arguments != nil)
+}
+
+func (m *Match) decide(context cedar.Record, complete bool) Outcome {
+	if complete || len(m.reading) == 0 {
 		return m.evaluate(m.all, context)
 	}
 	known := m.evaluate(m.silent, context)
@@ -91,12 +105,23 @@ func (m *Match) Decide(situation Situation) Outcome {
 // Callable reports whether there may be arguments with which the verdict is
 // Allow. It errs on the side of yes.
 func (m *Match) Callable(situation Situation) bool {
+	if m.constant {
+		return m.outcome.Verdict == Allow
+	}
 	situation.Arguments = nil
-	switch known := m.Decide(situation); known.Verdict {
+	return m.callable(situation.record())
+}
+
+// callable is Callable in a context without arguments.
+func (m *Match) callable(context cedar.Record) bool {
+	if m.constant {
+		return m.outcome.Verdict == Allow
+	}
+	switch known := m.decide(context, false); known.Verdict {
 	case Allow:
 		return true
 	case NeedArguments:
-		return m.reading.anyPermits() || m.evaluate(m.silent, situation.record()).Verdict == Allow
+		return m.reading.anyPermits() || m.evaluate(m.silent, context).Verdict == Allow
 	}
 	return false
 }
@@ -162,6 +187,20 @@ func covers(scope ast.IsScopeNode, e cedar.Entity) bool {
 		return e.UID.Type == scope.Type
 	case ast.ScopeTypeIsIn:
 		return e.UID.Type == scope.Type && within(scope.Entity)
+	}
+	return true
+}
+
+// concerns reports whether a scope can match an entity of a type; like covers,
+// it is an index and lets through what it does not know.
+func concerns(scope ast.IsScopeNode, kind cedar.EntityType) bool {
+	switch scope := scope.(type) {
+	case ast.ScopeTypeEq:
+		return scope.Entity.Type == kind
+	case ast.ScopeTypeIs:
+		return scope.Type == kind
+	case ast.ScopeTypeIsIn:
+		return scope.Type == kind
 	}
 	return true
 }

@@ -182,6 +182,8 @@ func TestDefaultPolicies(t *testing.T) {
 		{"subscriptions/listen", policy.NewGateway(), "", [4]string{"notices-for-all", "notices-for-all", "notices-for-all", "notices-for-all"}},
 		{"subscriptions/listen", policy.NewResource("file:///x"), "x", [4]string{"admins-all", "analysts-resources", "-", "-"}},
 		{"resources/read", policy.NewResource("file:///x"), "x", [4]string{"admins-all", "analysts-resources", "-", "-"}},
+		{"resources/read", policy.NewResource("file:///a/../x"), "what climbs", [4]string{"!resource-uri", "!resource-uri", "!resource-uri", "!resource-uri"}},
+		{"completion/complete", policy.NewResource("urn:x:{id}"), "a template", [4]string{"admins-all", "analysts-resources", "-", "-"}},
 		{"prompts/get", policy.NewPrompt("review"), "review", [4]string{"admins-all", "analysts-resources", "-", "-"}},
 		{"completion/complete", policy.NewPrompt("review"), "review", [4]string{"admins-all", "analysts-resources", "-", "-"}},
 	}
@@ -211,7 +213,7 @@ func TestDefaultPolicies(t *testing.T) {
 }
 
 func BenchmarkDecide(b *testing.B) {
-	set := load(b, `@id("a") permit (principal in Role::"a", action, resource) when { resource.risk == "read" };
+	set := load(b, `@id("a") permit (principal in Role::"a", action, resource is Tool) when { resource.risk == "read" };
 		@id("b") @reason("x") forbid (principal, action, resource) when { context has address && context.address.isInRange(ip("10.0.0.0/8")) };`)
 	s := situation(b, "")
 	b.ReportAllocs()

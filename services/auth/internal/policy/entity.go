@@ -84,14 +84,23 @@ func NewTool(e *executorv1.Catalogue_Entry) *Object {
 	}}
 }
 
-// NewResource returns the object for a resource.
+// NewResource returns the object for a resource or a resource template.
 func NewResource(uri string) *Object {
-	return &Object{cedar.Entity{UID: cedar.NewEntityUID(typeResource, cedar.String(uri))}}
+	return &Object{cedar.Entity{
+		UID: cedar.NewEntityUID(typeResource, cedar.String(uri)),
+		Attributes: cedar.NewRecord(cedar.RecordMap{
+			"uri":    cedar.String(uri),
+			"scheme": cedar.String(scheme(uri)),
+		}),
+	}}
 }
 
 // NewPrompt returns the object for a prompt.
 func NewPrompt(name string) *Object {
-	return &Object{cedar.Entity{UID: cedar.NewEntityUID(typePrompt, cedar.String(name))}}
+	return &Object{cedar.Entity{
+		UID:        cedar.NewEntityUID(typePrompt, cedar.String(name)),
+		Attributes: cedar.NewRecord(cedar.RecordMap{"name": cedar.String(name)}),
+	}}
 }
 
 // NewGateway returns the object for all that is about the gate as a whole.

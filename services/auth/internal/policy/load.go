@@ -2,6 +2,9 @@ package policy
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -31,6 +34,8 @@ const (
 	RuleKey = "key-restrictions"
 	// RuleArguments is that arguments must be an object that policies can read.
 	RuleArguments = "arguments-object"
+	// RuleURI is that a URI must not climb, see [Climbs].
+	RuleURI = "resource-uri"
 )
 
 var idPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,127}$`)
@@ -121,7 +126,20 @@ func Load(files []File) (*Set, error) {
 		set.roles = append(set.roles, role)
 	}
 	slices.Sort(set.roles)
+	set.version = version(files)
 	return set, nil
+}
+
+// version is a hash of files as they are read, so also of their order.
+func version(files []File) string {
+	h := sha256.New()
+	for _, file := range files {
+		for _, text := range [][]byte{[]byte(file.Name), file.Text} {
+			_ = binary.Write(h, binary.BigEndian, uint64(len(text))) // a hash takes everything
+			_, _ = h.Write(text)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 func parse(file File) (cedar.PolicyList, error) {
@@ -152,6 +170,7 @@ func newRule(p *cedar.Policy) *Rule {
 		compiled: p,
 	}
 	r.readsContext, r.readsArguments = reads(r.tree)
+	r.readsObject = readsObject(r.tree)
 	return r
 }
 
@@ -162,7 +181,7 @@ func (r *Rule) problems() (errs []error) {
 		errs = append(errs, fmt.Errorf("%s: a policy without @id, by which decisions name it", r.Source))
 	case !idPattern.MatchString(r.ID):
 		errs = append(errs, fmt.Errorf("%s: @id(%q) is not lower-case letters, digits, dots and dashes", r.Source, r.ID))
-	case r.ID == RuleTask || r.ID == RuleKey || r.ID == RuleArguments:
+	case r.ID == RuleTask || r.ID == RuleKey || r.ID == RuleArguments || r.ID == RuleURI:
 		errs = append(errs, fmt.Errorf("%s: @id(%q) is the name of a built-in rule", r.Source, r.ID))
 	}
 	if !r.permits && r.Reason == "" {

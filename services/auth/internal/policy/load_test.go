@@ -42,6 +42,22 @@ func TestLoadRefuses(t *testing.T) {
 			"an unknown attribute beside arguments", "@id(\"a\") permit (principal, action, resource)\nwhen { context.arguments.limit < 3 && context.adress == 1 && principal.name == \"x\" && principal.nam == \"y\" };",
 			`x.cedar:1: context has no attribute "adress"`,
 		},
+		{"an unknown attribute of a resource", `@id("a") permit (principal, action, resource is Resource) when { resource.schema == "docs" };`, "`schema`"},
+		{"an unknown attribute of a prompt", `@id("a") permit (principal, action == Action::"prompts/get", resource) when { resource.uri == "docs" };`, "`uri`"},
+		{"an attribute that not all resources of the actions have", `@id("a") permit (principal, action == Action::"completion/complete", resource) when { resource.scheme == "docs" };`, "`scheme`"},
+		{
+			"an attribute of tools beside arguments, of a resource", `@id("a") permit (principal, action == Action::"resources/read", resource) when { context.arguments.x == 1 && resource.risk == "read" };`,
+			`x.cedar:1: resource has no attribute "risk", it has scheme, uri`,
+		},
+		{
+			"an attribute of resources beside arguments, of a prompt", `@id("a") permit (principal, action == Action::"completion/complete", resource is Prompt) when { context.arguments.x == 1 && resource.uri == "x" };`,
+			`x.cedar:1: resource has no attribute "uri", it has name`,
+		},
+		{
+			"an attribute beside arguments, of what has none", `@id("a") permit (principal, action in Action::"list", resource) when { context.arguments.x == 1 && resource has uri };`,
+			`x.cedar:1: resource has no attribute "uri", it has none`,
+		},
+		{"the id of the rule for URIs", `@id("resource-uri") permit (principal, action, resource);`, `built-in`},
 		{"a large file", `//` + strings.Repeat("x", 256<<10), `larger than`},
 		{"bytes that are not UTF-8", "// \xff", `not UTF-8`},
 	}
@@ -92,6 +108,40 @@ func TestLoadFindsRoles(t *testing.T) {
 	}
 	if free := load(t, `@id("a") permit (principal, action, resource);`); !free.KnowsRole("any") {
 		t.Error("a set that names no role does not accept any")
+	}
+}
+
+func TestVersionIsThatOfTheFiles(t *testing.T) {
+	t.Parallel()
+	const a, b = `@id("a") permit (principal, action, resource);`, `@id("b") permit (principal, action, resource);`
+	version := func(files ...policy.File) string {
+		t.Helper()
+		set, err := policy.Load(files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return set.Version()
+	}
+	file := func(name, text string) policy.File { return policy.File{Name: name, Text: []byte(text)} }
+	want := version(file("1", a), file("2", b))
+	if len(want) != 64 {
+		t.Errorf("got version %q, want 64 characters, which the contract has room for", want)
+	}
+	if again := version(file("1", a), file("2", b)); again != want {
+		t.Errorf("got versions %s and %s of the same files", want, again)
+	}
+	for name, other := range map[string]string{
+		"another text":         version(file("1", a), file("2", b+" ")),
+		"another name":         version(file("1", a), file("3", b)),
+		"another order":        version(file("2", b), file("1", a)),
+		"a file less":          version(file("1", a)),
+		"other borders":        version(file("1", a+b)),
+		"a name in the text":   version(file("1", a), file("", "//2\n"+b)),
+		"the text in one file": version(file("12", a+b)),
+	} {
+		if other == want {
+			t.Errorf("%s: got the same version", name)
+		}
 	}
 }
 

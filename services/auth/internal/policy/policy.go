@@ -1,10 +1,11 @@
 // Package policy reads Cedar policies and decides by them.
 //
-// It is Cedar with three additions. Policies are checked against a schema when
+// It is Cedar with four additions. Policies are checked against a schema when
 // they are loaded, so that a misspelt attribute is found at once and not at
 // night. A forbid that cannot be evaluated forbids, where plain Cedar would
-// ignore it: when in doubt refuse. And the set knows which policies read the
-// arguments of a call, so that nobody has to send them when no policy cares.
+// ignore it: when in doubt refuse. A URI that climbs (see [Climbs]) is refused
+// whatever policies say. And the set knows which policies read the arguments of
+// a call, so that nobody has to send them when no policy cares.
 package policy
 
 import (
@@ -29,6 +30,7 @@ type Rule struct {
 	permits        bool
 	readsContext   bool
 	readsArguments bool
+	readsObject    bool // its verdict depends on which object of a type it is about
 	tree           *ast.Policy
 	compiled       *cedar.Policy
 }
@@ -36,12 +38,16 @@ type Rule struct {
 // Set is a set of policies that belong together. It never changes, so that
 // another one can take its place between two decisions.
 type Set struct {
-	rules []*Rule // as written: by file, by line
-	roles []string
+	rules   rules // as written: by file, by line
+	roles   []string
+	version string
 }
 
+// Version returns a hash of the set, the same wherever the same files are read.
+func (s *Set) Version() string { return s.version }
+
 // Rules returns all policies in the order in which they are written.
-func (s *Set) Rules() []*Rule { return slices.Clone(s.rules) }
+func (s *Set) Rules() []*Rule { return slices.Clone([]*Rule(s.rules)) }
 
 // Roles returns the roles that policies name, sorted.
 func (s *Set) Roles() []string { return slices.Clone(s.roles) }

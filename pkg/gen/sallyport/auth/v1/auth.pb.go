@@ -587,7 +587,12 @@ type AuthorizeRequest struct {
 	Credential *Credential            `protobuf:"bytes,1,opt,name=credential,proto3" json:"credential,omitempty"`
 	Origin     *Origin                `protobuf:"bytes,2,opt,name=origin,proto3" json:"origin,omitempty"`
 	Action     Action                 `protobuf:"varint,3,opt,name=action,proto3,enum=sallyport.auth.v1.Action" json:"action,omitempty"`
-	// Tool or prompt name, or resource URI; empty for lists.
+	// Tool or prompt name, or resource URI; empty for lists. For ACTION_COMPLETE a
+	// target with a "{" is a URI template and any other the name of a prompt: what
+	// can be completed in a template is a variable. Edge and executor answer
+	// neither for a template without "{" nor for a prompt whose name has one, so
+	// that what is done is what was decided about. A resource URI with "." or ".."
+	// as a segment is always denied.
 	Target string `protobuf:"bytes,4,opt,name=target,proto3" json:"target,omitempty"`
 	// SHA-256 of the exact bytes of the arguments' JSON value; of "{}" where the
 	// caller sent none. The grant is bound to it.
@@ -1319,7 +1324,7 @@ const file_sallyport_auth_v1_auth_proto_rawDesc = "" +
 	"\x06origin\x18\x02 \x01(\v2\x19.sallyport.auth.v1.OriginB\x06\xbaH\x03\xc8\x01\x01R\x06origin\x12=\n" +
 	"\x06action\x18\x03 \x01(\x0e2\x19.sallyport.auth.v1.ActionB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x06action\x12 \n" +
-	"\x06target\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x06target\x122\n" +
+	"\x06target\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x06target\x122\n" +
 	"\x10arguments_sha256\x18\x05 \x01(\fB\a\xbaH\x04z\x02h R\x0fargumentsSha256\x121\n" +
 	"\x0farguments_shape\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\x0eargumentsShape\x12'\n" +
 	"\targuments\x18\a \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\targuments\x12/\n" +
@@ -1369,7 +1374,7 @@ const file_sallyport_auth_v1_auth_proto_rawDesc = "" +
 	"decisionId\x12B\n" +
 	"\tprincipal\x18\x02 \x01(\v2\x1c.sallyport.auth.v1.PrincipalB\x06\xbaH\x03\xc8\x01\x01R\tprincipal\x12;\n" +
 	"\x06action\x18\x03 \x01(\x0e2\x19.sallyport.auth.v1.ActionB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06action\x12 \n" +
-	"\x06target\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x06target\x122\n" +
+	"\x06target\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x06target\x122\n" +
 	"\x10arguments_sha256\x18\x05 \x01(\fB\a\xbaH\x04z\x02h R\x0fargumentsSha256\x129\n" +
 	"\x06origin\x18\x06 \x01(\v2\x19.sallyport.auth.v1.OriginB\x06\xbaH\x03\xc8\x01\x01R\x06origin\x12<\n" +
 	"\aexpires\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\aexpires\x12(\n" +

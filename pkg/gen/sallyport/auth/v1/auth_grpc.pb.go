@@ -59,7 +59,8 @@ type AuthServiceClient interface {
 	// as callable unless it is refused whatever they are. Not recorded.
 	FilterTools(ctx context.Context, in *FilterToolsRequest, opts ...grpc.CallOption) (*FilterToolsResponse, error)
 	// FilterTargets is the same for resources (ACTION_RESOURCES_READ, also of
-	// templates by their text) and prompts (ACTION_PROMPTS_GET). Not recorded.
+	// templates by their text) and prompts (ACTION_PROMPTS_GET). Targets longer than
+	// Authorize takes are left out. Not recorded.
 	FilterTargets(ctx context.Context, in *FilterTargetsRequest, opts ...grpc.CallOption) (*FilterTargetsResponse, error)
 }
 
@@ -142,7 +143,8 @@ type AuthServiceServer interface {
 	// as callable unless it is refused whatever they are. Not recorded.
 	FilterTools(context.Context, *FilterToolsRequest) (*FilterToolsResponse, error)
 	// FilterTargets is the same for resources (ACTION_RESOURCES_READ, also of
-	// templates by their text) and prompts (ACTION_PROMPTS_GET). Not recorded.
+	// templates by their text) and prompts (ACTION_PROMPTS_GET). Targets longer than
+	// Authorize takes are left out. Not recorded.
 	FilterTargets(context.Context, *FilterTargetsRequest) (*FilterTargetsResponse, error)
 	mustEmbedUnimplementedAuthServiceServer()
 }

@@ -291,7 +291,7 @@ func (x *Key) GetLastUse() *KeyUse {
 // KeyRestrictions narrow a key beyond what its roles allow.
 type KeyRestrictions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Only these tools; empty means all that policy allows.
+	// Only these tools, by their exact names; empty means all that policy allows.
 	Tools []string `protobuf:"bytes,1,rep,name=tools,proto3" json:"tools,omitempty"`
 	// Only from these networks (CIDR); empty means from anywhere.
 	Networks      []string `protobuf:"bytes,2,rep,name=networks,proto3" json:"networks,omitempty"`
