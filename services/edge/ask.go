@@ -134,7 +134,7 @@ func (x *exchange) questions(in *providerv1.InputRequired) ([]inputRequest, *ref
 		x.s.log.ErrorContext(x.ctx, "a provider asks for what no client can be asked", "tool", x.target)
 		return nil, x.unaskable(auditv1.Reason_REASON_RESULT_INVALID, "The tool asks the client for something that is not in the protocol")
 	}
-	if missing := lacking(capabilitiesJSON(x.askable()), in.GetRequiredCapabilities(), all); missing != nil {
+	if missing := undeclared(capabilitiesJSON(x.askable()), in.GetRequiredCapabilities(), all); missing != nil {
 		return nil, x.unaskable(auditv1.Reason_REASON_TOOL_ERROR,
 			"The tool has to ask this client for something that it does not offer. It would have to declare: "+
 				capabilityNames(missing)+". Use a client that does, or another tool")

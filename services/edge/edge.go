@@ -98,7 +98,7 @@ type Service struct {
 	peers    Peers
 	settings Sessions
 	rounds   Rounds
-	states   *seal.Box
+	seals    *seal.Box
 	node     string // this process among edges
 
 	gate      gate
@@ -168,7 +168,7 @@ func New(o Options) (*Service, error) {
 	if o.Keys == nil {
 		o.Keys = seal.Random()
 	}
-	if s.states, err = o.Keys.NewBox(statePurpose); err != nil {
+	if s.seals, err = o.Keys.NewBox(statePurpose); err != nil {
 		return nil, err
 	}
 	if s.sessions, err = session.New(o.Keys.Derive(sessionPurpose), version2511, version2506); err != nil {

@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -29,10 +30,7 @@ func (x *exchange) requestFailed(err error) *refusal {
 	case fault.Is(err, executorv1.Reason_REASON_UNKNOWN):
 		return x.unknownTarget()
 	case fault.Is(err, executorv1.Reason_REASON_ARGUMENTS):
-		refused := x.failed(auditv1.Reason_REASON_INVALID_ARGUMENTS, "The arguments cannot be served")
-		if f, ok := errors.AsType[*fault.Error](err); ok && f.Message != "" {
-			refused.message = printable(f.Message, maxProviderText)
-		}
+		refused := x.failed(auditv1.Reason_REASON_INVALID_PARAMS, said(err, "The arguments cannot be served"))
 		refused.kind, refused.recorded = kindParams, true
 		return refused
 	case fault.Is(err, executorv1.Reason_REASON_GRANT):
@@ -43,8 +41,8 @@ func (x *exchange) requestFailed(err error) *refusal {
 	case fault.Is(err, executorv1.Reason_REASON_AUDIT_UNAVAILABLE):
 		return x.unavailable(auditv1.Reason_REASON_AUDIT_UNAVAILABLE, "This cannot be put on record just now, so it was not done")
 	case fault.Is(err, executorv1.Reason_REASON_PROVIDER):
-		refused := x.unavailable(auditv1.Reason_REASON_TOOL_UNAVAILABLE, "The service behind this cannot be reached just now")
-		refused.recorded = true
+		refused := x.failed(auditv1.Reason_REASON_TOOL_UNAVAILABLE, capital(said(err, "The service behind this cannot be reached just now")))
+		refused.kind, refused.retryable, refused.recorded = kindUnavailable, true, true
 		return refused
 	}
 	switch status.Code(err) {
@@ -62,12 +60,21 @@ func (x *exchange) requestFailed(err error) *refusal {
 	return x.failed(auditv1.Reason_REASON_INTERNAL, internalMessage)
 }
 
-// unknownTarget answers a request for what is not there. The URI of a resource
-// is repeated, as the protocol has it.
+// said is what the executor wrote for the caller of why it failed.
+func said(err error, fallback string) string {
+	f, ok := errors.AsType[*fault.Error](err)
+	if !ok || f.Message == "" {
+		return fallback
+	}
+	return strings.TrimRight(printable(f.Message, maxProviderText), ". ")
+}
+
+// unknownTarget answers a request for what is not there, which the executor has
+// recorded. The URI of a resource is repeated, as the protocol has it.
 func (x *exchange) unknownTarget() *refusal {
 	message := unknownPrompt
-	refused := x.failed(auditv1.Reason_REASON_INVALID_PARAMS, "")
-	refused.kind = kindParams
+	refused := x.failed(auditv1.Reason_REASON_TOOL_UNKNOWN, "")
+	refused.kind, refused.recorded = kindParams, true
 	switch x.method {
 	case "resources/read":
 		message, refused.uri = unknownResource, x.asked

@@ -44,7 +44,10 @@ func (s *Service) watch(ctx context.Context, heard func()) error {
 			return err
 		}
 		heard()
-		before := s.offers.Set(offers{resources: w.GetHasResources(), prompts: w.GetHasPrompts(), completion: w.GetHasCompletion()})
+		before := s.offers.Swap(&offers{resources: w.GetHasResources(), prompts: w.GetHasPrompts(), completion: w.GetHasCompletion()})
+		if before == nil {
+			before = &offers{}
+		}
 		fresh := s.tools.Announce(w.GetToolsVersion())
 		n := news{
 			tools:     first || fresh,

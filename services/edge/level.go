@@ -22,7 +22,7 @@ func (x *exchange) setLevel() *refusal {
 			}
 		})
 	}
-	if severity(level) < 0 {
+	if _, ok := severity(level); !ok {
 		return refuse(kindParams, "params.level has to be one of debug, info, notice, warning, error, critical, alert, emergency")
 	}
 	if x.session != nil {
@@ -60,7 +60,7 @@ func (x *exchange) sessionLevel() int {
 		return x.level
 	}
 	x.levelKnown = true
-	x.level = severity(defaultLevel)
+	x.level, _ = severity(defaultLevel)
 	if x.s.settings == nil {
 		return x.level
 	}
@@ -69,8 +69,8 @@ func (x *exchange) sessionLevel() int {
 	state, err := x.s.settings.Get(ctx, x.session.ID)
 	if err != nil {
 		x.s.told(x.ctx, err)
-	} else if set := severity(state.GetLogLevel()); set >= 0 {
-		x.level = set
+	} else if rank, ok := severity(state.GetLogLevel()); ok {
+		x.level = rank
 	}
 	return x.level
 }

@@ -94,8 +94,8 @@ func TestTroubleBehindAResource(t *testing.T) {
 		reason         string
 		recorded       auditv1.Reason
 	}{
-		{"unknown", 400, 200, -32602, "INVALID_PARAMS", auditv1.Reason_REASON_INVALID_PARAMS},
-		{"unserved", 400, 200, -32602, "INVALID_ARGUMENTS", none},
+		{"unknown", 400, 200, -32602, "TOOL_UNKNOWN", none},
+		{"unserved", 400, 200, -32602, "INVALID_PARAMS", none},
 		{"unreachable", 200, 200, -31503, "TOOL_UNAVAILABLE", none},
 		{"unrecorded", 200, 200, -31503, "AUDIT_UNAVAILABLE", auditv1.Reason_REASON_AUDIT_UNAVAILABLE},
 		{"tardy", 200, 200, -31503, "TOOL_TIMEOUT", auditv1.Reason_REASON_TOOL_TIMEOUT},

@@ -11,16 +11,17 @@ import (
 // maxLogger is how much of a logger's name is passed on.
 const maxLogger = 128
 
-// severity returns how severe a level of RFC 5424 is, from 0 for debug, and -1
-// for what is none.
-func severity(level string) int {
-	return slices.Index([]string{"debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"}, level)
+// severity returns the rank of a level by its name in RFC 5424, with debug as 0.
+func severity(level string) (rank int, ok bool) {
+	// A local slice, so that there is no state of the package.
+	rank = slices.Index([]string{"debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"}, level)
+	return rank, rank >= 0
 }
 
 // checkWishes checks what a modern request wants to be told before the answer.
 func (x *exchange) checkWishes() *refusal {
 	m := &x.msg
-	if m.MetaLogLevel.Present() && severity(m.Text(m.MetaLogLevel)) < 0 {
+	if _, ok := severity(m.Text(m.MetaLogLevel)); m.MetaLogLevel.Present() && !ok {
 		return refuse(kindMeta, "_meta[io.modelcontextprotocol/logLevel] has to be debug, info, notice, warning, error, critical, alert or emergency")
 	}
 	if m.MetaToken.Present() && !x.progressToken() {
@@ -48,11 +49,12 @@ func (x *exchange) wantsNotices() string {
 // tellNotice passes on a log message of a provider. One that is not well formed
 // is dropped: it is worth less than the call.
 func (x *exchange) tellNotice(n *providerv1.Notice) {
-	wanted := x.wantsNotices()
-	if wanted == "" || severity(n.GetLevel()) < severity(wanted) || !jsontext.Value(n.GetData()).IsValid() {
+	from, wanted := severity(x.wantsNotices())
+	rank, ok := severity(n.GetLevel())
+	if !wanted || !ok || rank < from || !jsontext.Value(n.GetData()).IsValid() {
 		return
 	}
-	if x.era == eraLegacy && severity(n.GetLevel()) < x.sessionLevel() {
+	if x.era == eraLegacy && rank < x.sessionLevel() {
 		return
 	}
 	b := append(make([]byte, 0, 128+len(n.GetData())), `"level":"`...)

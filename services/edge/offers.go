@@ -23,11 +23,9 @@ type offered struct {
 
 func newOffered() *offered { return &offered{told: make(chan struct{})} }
 
-// Set takes what the executor says, and returns what it had said before.
-func (o *offered) Set(now offers) (before offers) {
-	if old := o.current.Swap(&now); old != nil {
-		before = *old
-	}
+// Swap takes what the executor says, and returns what it said before, or nil.
+func (o *offered) Swap(now *offers) (before *offers) {
+	before = o.current.Swap(now)
 	o.once.Do(func() { close(o.told) })
 	return before
 }

@@ -36,14 +36,14 @@ func FuzzAppendEvent(f *testing.F) {
 	})
 }
 
-type event struct{ kind, data string }
+type sseEvent struct{ kind, data string }
 
 // readEvents reads a stream as the HTML standard has it (9.2.6): lines end with
 // CR, LF or both, and an empty line ends an event.
-func readEvents(stream []byte) []event {
+func readEvents(stream []byte) []sseEvent {
 	text := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(stream))
-	var events []event
-	var now event
+	var events []sseEvent
+	var now sseEvent
 	data := false
 	lines := bufio.NewScanner(strings.NewReader(text))
 	lines.Buffer(nil, len(text)+1)
@@ -55,7 +55,7 @@ func readEvents(stream []byte) []event {
 			if data {
 				events = append(events, now)
 			}
-			now, data = event{}, false
+			now, data = sseEvent{}, false
 		case field == "data":
 			if data {
 				now.data += "\n"
@@ -64,7 +64,7 @@ func readEvents(stream []byte) []event {
 		case field == "event":
 			now.kind = value
 		case field == "id", field == "retry":
-			events = append(events, event{kind: "not ours"})
+			events = append(events, sseEvent{kind: "not ours"})
 		}
 	}
 	return events
@@ -172,14 +172,14 @@ func FuzzInputRequests(f *testing.F) {
 				t.Fatalf("%q: %s is of method %q", object, key, r.Method)
 			}
 			// Who declared nothing is asked nothing.
-			if lacking([]byte(`{}`), nil, requests) == nil {
+			if undeclared([]byte(`{}`), nil, requests) == nil {
 				t.Fatalf("%q is asked of a client that can do nothing", object)
 			}
-			if r.Method == "elicitation/create" && r.Params["mode"] == "url" && lacking([]byte(`{"elicitation":{"form":{}},"sampling":{"tools":{}},"roots":{}}`), nil, requests) == nil {
+			if r.Method == "elicitation/create" && r.Params["mode"] == "url" && undeclared([]byte(`{"elicitation":{"form":{}},"sampling":{"tools":{}},"roots":{}}`), nil, requests) == nil {
 				t.Fatalf("%q opens a URL at a client that has not declared that", object)
 			}
 		}
-		if missing := lacking([]byte(`{}`), nil, requests); missing != nil && !jsontext.Value(missing).IsValid() {
+		if missing := undeclared([]byte(`{}`), nil, requests); missing != nil && !jsontext.Value(missing).IsValid() {
 			t.Fatalf("%q: what is missing is told as %q", object, missing)
 		}
 	})

@@ -99,10 +99,10 @@ func declares(capabilities []byte, path []string) bool {
 	return value != nil && value.Kind() != jsontext.KindNull && value.Kind() != jsontext.KindFalse
 }
 
-// lacking returns, as a JSON object, the capabilities that a client would need
+// undeclared returns, as a JSON object, the capabilities that a client would need
 // and has not declared all of; nil if it has. A provider may say what it relies
 // on; what it asks for is looked at in any case.
-func lacking(capabilities, stated []byte, requests []inputRequest) []byte {
+func undeclared(capabilities, stated []byte, requests []inputRequest) []byte {
 	if isObject(stated) && !covers(capabilities, stated, nil) {
 		return stated
 	}
@@ -165,7 +165,7 @@ func (x *exchange) answerRequired(required *providerv1.InputRequired) *refusal {
 		return x.failed(auditv1.Reason_REASON_RESULT_INVALID, "The service behind this asks for something that no client can be asked for")
 	}
 	capabilities := x.msg.Raw(x.msg.MetaCapabilities)
-	if object := lacking(capabilities, required.GetRequiredCapabilities(), requests); object != nil {
+	if object := undeclared(capabilities, required.GetRequiredCapabilities(), requests); object != nil {
 		return &refusal{
 			kind: kindCapability, decision: x.decision, verdict: auditv1.Verdict_VERDICT_ALLOW, capabilities: object,
 			message: "This needs something from the client that the client has not declared it can do, see requiredCapabilities",

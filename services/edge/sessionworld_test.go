@@ -184,13 +184,13 @@ func until(t testing.TB, what string, happened func() bool) {
 }
 
 // asking is what the tools do that ask the client, or tell it something.
-func (e *fakeExecutor) asking(tool string) func(*providerv1.Round, callStream) error {
-	ask := func(stream callStream, requests, state string) error {
+func (e *fakeExecutor) asking(tool string) func(*providerv1.Round, talkStream) error {
+	ask := func(stream talkStream, requests, state string) error {
 		return stream.Send(&executorv1.CallResponse{Event: &executorv1.CallResponse_InputRequired{InputRequired: &providerv1.InputRequired{
 			InputRequests: []byte(requests), State: []byte(state),
 		}}})
 	}
-	say := func(stream callStream, text string) error {
+	say := func(stream talkStream, text string) error {
 		return stream.Send(&executorv1.CallResponse{Event: &executorv1.CallResponse_Result{Result: &executorv1.Result{Result: &providerv1.ToolResult{
 			Content: []*providerv1.Content{{Kind: &providerv1.Content_Text{Text: text}}},
 		}}}})
@@ -198,8 +198,8 @@ func (e *fakeExecutor) asking(tool string) func(*providerv1.Round, callStream) e
 	told := func(r *providerv1.Round) string {
 		return fmt.Sprintf("answers %s state %s capabilities %s", r.GetInputResponses(), r.GetState(), r.GetClientCapabilities())
 	}
-	once := func(requests string) func(*providerv1.Round, callStream) error {
-		return func(r *providerv1.Round, stream callStream) error {
+	once := func(requests string) func(*providerv1.Round, talkStream) error {
+		return func(r *providerv1.Round, stream talkStream) error {
 			if r.GetInputResponses() == nil {
 				return ask(stream, requests, "S1")
 			}
@@ -219,7 +219,7 @@ func (e *fakeExecutor) asking(tool string) func(*providerv1.Round, callStream) e
 	case "asks_nonsense":
 		return once(`{"x":{"method":"tools/call","params":{}}}`)
 	case "asks_again":
-		return func(r *providerv1.Round, stream callStream) error {
+		return func(r *providerv1.Round, stream talkStream) error {
 			switch string(r.GetState()) {
 			case "":
 				return ask(stream, `{"first":`+form+`}`, "one")
@@ -229,22 +229,22 @@ func (e *fakeExecutor) asking(tool string) func(*providerv1.Round, callStream) e
 			return say(stream, told(r))
 		}
 	case "asks_forever":
-		return func(_ *providerv1.Round, stream callStream) error { return ask(stream, `{}`, "again") }
+		return func(_ *providerv1.Round, stream talkStream) error { return ask(stream, `{}`, "again") }
 	case "asks_nothing":
-		return func(r *providerv1.Round, stream callStream) error {
+		return func(r *providerv1.Round, stream talkStream) error {
 			if r.GetState() == nil {
 				return ask(stream, ``, "S2")
 			}
 			return say(stream, told(r))
 		}
 	case "needs_roots":
-		return func(_ *providerv1.Round, stream callStream) error {
+		return func(_ *providerv1.Round, stream talkStream) error {
 			return stream.Send(&executorv1.CallResponse{Event: &executorv1.CallResponse_InputRequired{InputRequired: &providerv1.InputRequired{
 				RequiredCapabilities: []byte(`{"roots":{},"com.example/holograms":{}}`),
 			}}})
 		}
 	case "notes":
-		return func(_ *providerv1.Round, stream callStream) error {
+		return func(_ *providerv1.Round, stream talkStream) error {
 			for _, n := range []*providerv1.Notice{
 				{Level: "debug", Data: []byte(`"details"`)},
 				{Level: "info", Logger: "steps", Data: []byte(`{"step":1}`)},

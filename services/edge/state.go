@@ -31,7 +31,7 @@ var errNoRounds = errors.New("nothing remembers which request states were used")
 // sealState seals a provider's state for this request. It reports false when
 // that would be longer than a client could send back.
 func (x *exchange) sealState(state []byte) (string, bool) {
-	if x.s.states.Length(stateHead+len(state))+len(`""`) > jsonrpc.DefaultLimits().StringBytes {
+	if x.s.seals.Length(stateHead+len(state))+len(`""`) > jsonrpc.DefaultLimits().StringBytes {
 		return "", false
 	}
 	b := make([]byte, 0, stateHead+len(state))
@@ -40,14 +40,14 @@ func (x *exchange) sealState(state []byte) (string, bool) {
 	_, _ = rand.Read(b[len(b)-stateIDSize:]) // never fails: crypto/rand ends the process instead
 	binding := x.binding()
 	b = append(append(b, binding[:]...), state...)
-	return x.s.states.Seal(b), true
+	return x.s.seals.Seal(b), true
 }
 
 // openState opens a state that a client has brought back. It fails closed: the
 // seal has to be ours, and the state for this request of this caller, and not
 // expired.
 func (x *exchange) openState(text string) (id string, state []byte, ok bool) {
-	b, ok := x.s.states.Open(text)
+	b, ok := x.s.seals.Open(text)
 	if !ok || len(b) < stateHead {
 		return "", nil, false
 	}

@@ -30,7 +30,7 @@ func asker(t testing.TB, change func(*exchange)) *exchange {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &exchange{s: &Service{states: box}}
+	x := &exchange{s: &Service{seals: box}}
 	x.principal, x.method, x.asked, x.digest = &authv1.Principal{Id: "key:anna"}, toolsCall, "pay", []byte("digest")
 	if change != nil {
 		change(x)
@@ -130,7 +130,7 @@ func FuzzOpenState(f *testing.F) {
 	x := asker(f, nil)
 	sealed, _ := x.sealState([]byte("state"))
 	other, _ := asker(f, func(x *exchange) { x.asked = "other" }).sealState([]byte("other"))
-	short := x.s.states.Seal(make([]byte, stateHead-1))
+	short := x.s.seals.Seal(make([]byte, stateHead-1))
 	for _, seed := range []string{"", "x", sealed, other, short, sealed + "A", strings.Repeat("A", 200)} {
 		f.Add(seed)
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/edge"
 )
 
-// open sends a request and returns the answer as it begins.
-func open(t *testing.T, w *world, q request) (*http.Response, context.CancelFunc) {
+// openStream sends a request and returns the answer as it begins.
+func openStream(t *testing.T, w *world, q request) (*http.Response, context.CancelFunc) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
@@ -46,7 +46,7 @@ func TestALongCallIsKeptAlive(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"2026-07-28", "2025-11-25"} {
 		w := waiting(t)
-		resp, _ := open(t, w, request{params: `"name":"waits"`, version: version})
+		resp, _ := openStream(t, w, request{params: `"name":"waits"`, version: version})
 		if resp.Header.Get("X-Accel-Buffering") != "no" || resp.Header.Get("Sallyport-Decision-Id") == "" || resp.Header.Get("RateLimit") == "" {
 			t.Errorf("got headers %v", resp.Header)
 		}
@@ -77,7 +77,7 @@ func TestClosingTheStreamCancels(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			w := waiting(t)
-			_, cancel := open(t, w, request{params: `"name":"waits"`, version: version})
+			_, cancel := openStream(t, w, request{params: `"name":"waits"`, version: version})
 			<-w.executor.begun
 			cancel()
 			if version == "2026-07-28" {
@@ -128,8 +128,8 @@ func TestASlowReaderIsDropped(t *testing.T) {
 // Progress does not make a call last any longer, and the end is an event, too.
 func TestATimeoutInAStreamIsAnEvent(t *testing.T) {
 	t.Parallel()
-	w := waiting(t, func(o *edge.Options) { o.Config.CallTimeout = 50 * time.Millisecond })
-	resp, _ := open(t, w, request{params: `"name":"waits"`})
+	w := waiting(t, func(o *edge.Options) { o.Config.CallTimeout = time.Second })
+	resp, _ := openStream(t, w, request{params: `"name":"waits"`})
 	var last string
 	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
 		if strings.HasPrefix(lines.Text(), "data: ") {

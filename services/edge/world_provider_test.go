@@ -65,7 +65,7 @@ func trouble(name string) error {
 	case strings.Contains(name, "unknown"):
 		return fault.New(codes.NotFound, executorv1.Reason_REASON_UNKNOWN, "none at 10.0.0.3")
 	case strings.Contains(name, "unreachable"):
-		return fault.New(codes.Unavailable, executorv1.Reason_REASON_PROVIDER, "10.0.0.5 is gone")
+		return fault.New(codes.Unavailable, executorv1.Reason_REASON_PROVIDER, "the provider of this resource cannot be reached just now.")
 	case strings.Contains(name, "unserved"):
 		return fault.New(codes.InvalidArgument, executorv1.Reason_REASON_ARGUMENTS, "language has to be given")
 	case strings.Contains(name, "ungranted"):

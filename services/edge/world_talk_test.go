@@ -20,9 +20,9 @@ import (
 // The part of the world that talks before it answers: tools that report
 // progress, write notices, or ask the client.
 
-type callStream = grpc.ServerStreamingServer[executorv1.CallResponse]
+type talkStream = grpc.ServerStreamingServer[executorv1.CallResponse]
 
-type talk func(*fakeExecutor, *executorv1.CallRequest, callStream) error
+type talk func(*fakeExecutor, *executorv1.CallRequest, talkStream) error
 
 // talking returns what a tool does that talks, or nil.
 func talking(req *executorv1.CallRequest) talk {
@@ -57,20 +57,20 @@ func talkers() map[string]talk {
 		"floods":              floods,
 	}
 	for name, after := range map[string]talk{
-		"refused": func(_ *fakeExecutor, _ *executorv1.CallRequest, s callStream) error {
+		"refused": func(_ *fakeExecutor, _ *executorv1.CallRequest, s talkStream) error {
 			return send(s, &executorv1.Result{Refusal: &executorv1.Refusal{Reason: auditv1.Reason_REASON_TOOL_TIMEOUT, Message: "The tool was slow"}})
 		},
-		"down": func(*fakeExecutor, *executorv1.CallRequest, callStream) error {
+		"down": func(*fakeExecutor, *executorv1.CallRequest, talkStream) error {
 			return fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "starting at 10.0.0.4")
 		},
-		"gone": func(*fakeExecutor, *executorv1.CallRequest, callStream) error {
+		"gone": func(*fakeExecutor, *executorv1.CallRequest, talkStream) error {
 			return fault.New(codes.NotFound, executorv1.Reason_REASON_UNKNOWN, "no such tool")
 		},
-		"broken":   func(*fakeExecutor, *executorv1.CallRequest, callStream) error { return errors.New("secret") },
+		"broken":   func(*fakeExecutor, *executorv1.CallRequest, talkStream) error { return errors.New("secret") },
 		"asks":     asks(askName()),
 		"sampling": asks(&providerv1.InputRequired{RequiredCapabilities: []byte(`{"sampling":{}}`)}),
 	} {
-		all["chatty_then_"+name] = func(e *fakeExecutor, req *executorv1.CallRequest, s callStream) error {
+		all["chatty_then_"+name] = func(e *fakeExecutor, req *executorv1.CallRequest, s talkStream) error {
 			if err := progress(s, 1, ""); err != nil {
 				return err
 			}
@@ -88,17 +88,17 @@ func many(n int) []byte {
 	return []byte("{" + strings.Join(all, ",") + "}")
 }
 
-func send(s callStream, r *executorv1.Result) error {
+func send(s talkStream, r *executorv1.Result) error {
 	return s.Send(&executorv1.CallResponse{Event: &executorv1.CallResponse_Result{Result: r}})
 }
 
-func sendText(s callStream, text string) error {
+func sendText(s talkStream, text string) error {
 	return send(s, &executorv1.Result{Result: &providerv1.ToolResult{
 		Content: []*providerv1.Content{{Kind: &providerv1.Content_Text{Text: text}}},
 	}})
 }
 
-func progress(s callStream, n float64, message string) error {
+func progress(s talkStream, n float64, message string) error {
 	return s.Send(&executorv1.CallResponse{Event: &executorv1.CallResponse_Progress{
 		Progress: &providerv1.Progress{Progress: n, Message: message},
 	}})
@@ -106,7 +106,7 @@ func progress(s callStream, n float64, message string) error {
 
 // asks asks until the state comes back, and then tells what it was told.
 func asks(in *providerv1.InputRequired) talk {
-	return func(_ *fakeExecutor, req *executorv1.CallRequest, s callStream) error {
+	return func(_ *fakeExecutor, req *executorv1.CallRequest, s talkStream) error {
 		round := req.GetRound()
 		if string(round.GetState()) == "s1" {
 			return sendText(s, "answers "+string(round.GetInputResponses())+" of "+string(round.GetClientCapabilities()))
@@ -116,7 +116,7 @@ func asks(in *providerv1.InputRequired) talk {
 }
 
 // tells writes notices of all sorts, and tells from which level on it was asked.
-func tells(_ *fakeExecutor, req *executorv1.CallRequest, s callStream) error {
+func tells(_ *fakeExecutor, req *executorv1.CallRequest, s talkStream) error {
 	for _, n := range []*providerv1.Notice{
 		{Level: "debug", Data: []byte(`"too much"`)},
 		{Level: "info", Logger: "tool\n1", Data: []byte("{\"line\":\n1}")},
@@ -132,7 +132,7 @@ func tells(_ *fakeExecutor, req *executorv1.CallRequest, s callStream) error {
 }
 
 // floods reports progress until somebody stops it.
-func floods(e *fakeExecutor, _ *executorv1.CallRequest, s callStream) error {
+func floods(e *fakeExecutor, _ *executorv1.CallRequest, s talkStream) error {
 	message := strings.Repeat("x", 1000)
 	for i := 0; ; i++ {
 		if err := progress(s, float64(i), message); err != nil {
