@@ -144,6 +144,8 @@ func (x *exchange) answerRefusal(refused *refusal) {
 	}
 	x.decision, x.reason, x.code = refused.decision, refused.reason, how.code
 	switch {
+	case refused.reason == auditv1.Reason_REASON_CANCELLED:
+		x.outcome = outcomeCancelled
 	case refused.kind == kindInternal, refused.kind == kindPeer:
 		x.outcome = outcomeFailed
 	case refused.verdict == auditv1.Verdict_VERDICT_ALLOW:
@@ -156,6 +158,9 @@ func (x *exchange) answerRefusal(refused *refusal) {
 	}
 	if !refused.recorded {
 		x.record(refused)
+	}
+	if refused.kind == kindCancelled && x.hush() {
+		return
 	}
 	if x.written {
 		return // a bug after the answer; all that can be done is to have it on record

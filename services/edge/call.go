@@ -131,8 +131,8 @@ func (x *exchange) execute(req *executorv1.CallRequest) (*providerv1.InputRequir
 // callContext bounds a call. A client that is gone has cancelled it, but for the
 // legacy era: there a lost connection does not mean that it is not wanted.
 func (x *exchange) callContext() (context.Context, context.CancelFunc) {
-	base := x.ctx
-	if x.era == eraLegacy {
+	base := x.wanted()
+	if x.era == eraLegacy && x.work == nil {
 		base = context.WithoutCancel(base)
 	}
 	return context.WithTimeout(base, x.s.cfg.CallTimeout)
@@ -142,6 +142,9 @@ func (x *exchange) callContext() (context.Context, context.CancelFunc) {
 func (x *exchange) callFailed(err error) *refusal {
 	if x.era == eraModern && x.ctx.Err() != nil {
 		return x.clientGone()
+	}
+	if x.cancelled() {
+		return x.refuseCancelled(true)
 	}
 	switch {
 	case fault.Is(err, executorv1.Reason_REASON_UNKNOWN):

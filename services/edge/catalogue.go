@@ -21,6 +21,8 @@ type catalogue struct {
 	mu      sync.Mutex
 	current *tools
 	asked   time.Time // when the executor last answered
+	// announced is the version that the executor has said there is.
+	announced string
 }
 
 // tools is one version of the catalogue; it is never written to.
@@ -45,6 +47,31 @@ func (c *catalogue) Fresh(now time.Time) *tools {
 		return nil
 	}
 	return c.current
+}
+
+// Announce says which version there is now, and returns whether that is news.
+func (c *catalogue) Announce(version string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fresh := c.announced != version
+	c.announced = version
+	return fresh
+}
+
+// Announced returns the version that was announced: from memory, or else from the
+// executor, which may have a newer one by then.
+func (c *catalogue) Announced(ctx context.Context, executor executorv1.ExecutorServiceClient) (*tools, error) {
+	c.mu.Lock()
+	current, announced := c.current, c.announced
+	c.mu.Unlock()
+	if current != nil && current.version == announced {
+		return current, nil
+	}
+	fresh, err := c.Get(ctx, executor)
+	if err != nil {
+		return nil, err
+	}
+	return fresh, nil
 }
 
 // Get asks the executor for the catalogue. If that fails it returns what it has,

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/clientaddr"
 )
 
@@ -52,6 +53,13 @@ type Config struct {
 	StreamAfter time.Duration `yaml:"stream_after"`
 	// KeepAlive is how long an event stream may be silent.
 	KeepAlive time.Duration `yaml:"keep_alive"`
+	// AnswerTimeout is how long a client may take to answer what a tool asks it
+	// (the legacy era).
+	AnswerTimeout time.Duration `yaml:"answer_timeout"`
+	// MaxStreams is how many clients may listen for changes at this process, and
+	// MaxStreamsPerKey how many of one principal.
+	MaxStreams       int `yaml:"max_streams"`
+	MaxStreamsPerKey int `yaml:"max_streams_per_key"`
 	// DrainTimeout is how long requests in flight may take at shutdown.
 	DrainTimeout time.Duration `yaml:"drain_timeout"`
 
@@ -91,6 +99,9 @@ func DefaultConfig() Config {
 		CallTimeout:              5 * time.Minute,
 		StreamAfter:              time.Second,
 		KeepAlive:                15 * time.Second,
+		AnswerTimeout:            bus.RoundLife,
+		MaxStreams:               10_000,
+		MaxStreamsPerKey:         64,
 		DrainTimeout:             15 * time.Second,
 		AnonymousRecords:         100,
 		AuthCacheSize:            10_000,
@@ -145,6 +156,8 @@ func (c Config) Validate() error {
 	}
 	between("max_body_bytes", c.MaxBodyBytes, 1<<10, maxBody)
 	between("max_connections_per_address", c.MaxConnectionsPerAddress, 1, 1<<20)
+	between("max_streams", c.MaxStreams, 0, 1_000_000)
+	between("max_streams_per_key", c.MaxStreamsPerKey, 0, 1_000_000)
 	between("anonymous_records", c.AnonymousRecords, 1, 1_000_000)
 	between("auth_cache_size", c.AuthCacheSize, 0, 1_000_000)
 	between("page_size", c.PageSize, 1, 1000)
@@ -161,6 +174,7 @@ func (c Config) Validate() error {
 	within("call_timeout", c.CallTimeout, time.Millisecond, time.Hour)
 	within("stream_after", c.StreamAfter, time.Millisecond, time.Hour)
 	within("keep_alive", c.KeepAlive, time.Millisecond, 10*time.Minute)
+	within("answer_timeout", c.AnswerTimeout, time.Millisecond, bus.RoundLife)
 	within("drain_timeout", c.DrainTimeout, 0, time.Hour)
 	within("auth_cache_ttl", c.AuthCacheTTL, 0, 5*time.Minute)
 	within("list_ttl", c.ListTTL, 0, 24*time.Hour)

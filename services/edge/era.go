@@ -43,16 +43,20 @@ func (x *exchange) parse() *refusal {
 	default:
 		return refuse(kindNotRequest, "The id has to be an integer or a string, and not null")
 	}
+	response := m.Result.Present() || m.Error.Present()
 	switch {
 	case !m.Is(m.Version, "2.0"):
 		return refuse(kindNotRequest, `The member jsonrpc has to be "2.0"`)
-	case m.Result.Present() || m.Error.Present():
-		return refuse(kindNotRequest, "This server sends no requests, so it takes no responses")
-	case m.Method.Kind != jsonrpc.String:
+	case response && m.Method.Present():
+		return refuse(kindNotRequest, "A message is either a request or a response")
+	case !response && m.Method.Kind != jsonrpc.String:
 		return refuse(kindNotRequest, "The member method has to be a string")
 	}
 	if repeated(x.r.Header) {
 		return refuse(kindHeader, "An Mcp header was sent more than once. Send each once")
+	}
+	if response {
+		return x.parseAnswer()
 	}
 	if refused := x.findEra(); refused != nil {
 		return refused

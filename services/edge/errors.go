@@ -37,6 +37,9 @@ const (
 	kindForbidden
 	kindUnavailable
 	kindCapability
+	kindSession
+	kindNotAcceptable
+	kindCancelled
 )
 
 // telling is how a refusal is told. Codes of our own are outside of what JSON-RPC
@@ -90,6 +93,13 @@ func statuses(kind refusalKind) telling {
 		return telling{http.StatusServiceUnavailable, http.StatusServiceUnavailable, -31503, auditv1.Reason_REASON_DEPENDENCY_UNAVAILABLE}
 	case kindPath:
 		return telling{http.StatusNotFound, http.StatusNotFound, -31404, auditv1.Reason_REASON_UNSPECIFIED}
+	case kindSession:
+		// The status is what tells a client to begin a new session.
+		return telling{http.StatusNotFound, http.StatusNotFound, -31404, auditv1.Reason_REASON_INVALID_PARAMS}
+	case kindNotAcceptable:
+		return telling{http.StatusNotAcceptable, http.StatusNotAcceptable, -31406, auditv1.Reason_REASON_MALFORMED_REQUEST}
+	case kindCancelled:
+		return telling{http.StatusOK, http.StatusOK, -31499, auditv1.Reason_REASON_CANCELLED}
 	case kindResult:
 		// A refusal the model should read: a tool result, not an error.
 		return telling{http.StatusOK, http.StatusOK, 0, auditv1.Reason_REASON_UNSPECIFIED}

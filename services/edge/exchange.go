@@ -12,6 +12,7 @@ import (
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
+	"github.com/sallyport-mcp/sallyport/services/edge/internal/session"
 )
 
 // exchange is one request and its answer, with what has been learned of it so
@@ -57,6 +58,12 @@ type facts struct {
 	shape    string
 	digest   []byte
 	limits   []*quotav1.LimitState
+
+	session    *session.Session // of the legacy era, if there is one
+	response   bool             // the message answers a request of ours
+	work       context.Context  // of a legacy request in a session: ends when its client cancels it
+	level      int              // from which on notices are wanted
+	levelKnown bool
 
 	stream  *stream // nil while the answer can only be one JSON object
 	span    trace.Span
@@ -128,7 +135,7 @@ func (x *exchange) peerContext() (context.Context, context.CancelFunc) {
 	if x.peers != nil {
 		return x.peers, func() {}
 	}
-	return context.WithTimeout(x.ctx, x.s.cfg.PeerTimeout)
+	return context.WithTimeout(x.wanted(), x.s.cfg.PeerTimeout)
 }
 
 // askTogether makes all that peers are asked until the end one matter with one

@@ -23,6 +23,9 @@ func (x *exchange) requestFailed(err error) *refusal {
 	if x.era == eraModern && x.ctx.Err() != nil {
 		return x.clientGone()
 	}
+	if x.cancelled() {
+		return x.refuseCancelled(true)
+	}
 	switch {
 	case fault.Is(err, executorv1.Reason_REASON_UNKNOWN):
 		return x.unknownTarget()

@@ -11,7 +11,9 @@ import (
 
 // Header values that never change; net/http does not write to them.
 type fixedHeaders struct {
-	json, problem, events, nosniff, noStore, unbuffered, closing, allowPost, allowGet []string
+	json, problem, events, nosniff, noStore, unbuffered, closing []string
+
+	allowPost, allowGet, allowStream []string
 }
 
 func newFixedHeaders() fixedHeaders {
@@ -19,6 +21,7 @@ func newFixedHeaders() fixedHeaders {
 		json: []string{"application/json"}, problem: []string{"application/problem+json"}, events: []string{"text/event-stream"},
 		nosniff: []string{"nosniff"}, noStore: []string{"no-store"}, unbuffered: []string{"no"}, closing: []string{"close"},
 		allowPost: []string{http.MethodPost}, allowGet: []string{http.MethodGet + ", " + http.MethodHead},
+		allowStream: []string{http.MethodGet + ", " + http.MethodPost},
 	}
 }
 
@@ -86,9 +89,11 @@ const internalMessage = "Something broke here, and it is not the caller's fault.
 // serveMCP takes a request through all checks in the order that lets the least
 // trusted cost the least.
 func (x *exchange) serveMCP() *refusal {
+	if x.wantsStream() {
+		return x.serveStream()
+	}
 	if x.r.Method != http.MethodPost {
-		x.w.Header()["Allow"] = x.s.words.headers.allowPost
-		return &refusal{kind: kindHTTPMethod, message: "MCP is served by POST only", recorded: true}
+		return x.refuseHTTPMethod()
 	}
 	if refused := x.checkGate(); refused != nil {
 		return refused
@@ -104,6 +109,12 @@ func (x *exchange) serveMCP() *refusal {
 	}
 	if refused := x.parse(); refused != nil {
 		return refused
+	}
+	if refused := x.findSession(); refused != nil {
+		return refused
+	}
+	if x.response {
+		return x.takeAnswer()
 	}
 	return x.dispatch()
 }

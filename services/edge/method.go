@@ -48,6 +48,22 @@ func handlerFor(e era, method string) func(*exchange) *refusal {
 		if e == eraLegacy {
 			return (*exchange).pong
 		}
+	case "logging/setLevel":
+		if e == eraLegacy {
+			return (*exchange).setLevel
+		}
+	case "resources/subscribe":
+		if e == eraLegacy {
+			return (*exchange).subscribe
+		}
+	case "resources/unsubscribe":
+		if e == eraLegacy {
+			return (*exchange).unsubscribe
+		}
+	case methodListen:
+		if e == eraModern {
+			return (*exchange).listen
+		}
 	}
 	return nil
 }
@@ -83,10 +99,13 @@ func (x *exchange) dispatch() *refusal {
 			return refused
 		}
 	}
+	if x.session != nil {
+		defer x.cancellable()()
+	}
 	return handle(x)
 }
 
-// notified takes a notification. None asks us to do anything yet.
+// notified takes a notification.
 func (x *exchange) notified(method string) *refusal {
 	if !strings.HasPrefix(method, "notifications/") {
 		return refuse(kindNotRequest, "The message has no id, so it could not be answered. Send an id")
@@ -97,6 +116,9 @@ func (x *exchange) notified(method string) *refusal {
 	}
 	if refused := x.checkQuota(1); refused != nil {
 		return refused
+	}
+	if method == "notifications/cancelled" && x.era == eraLegacy {
+		x.takeCancellation()
 	}
 	x.out = x.out[:0]
 	x.write(http.StatusAccepted, nil)
@@ -167,7 +189,10 @@ func (x *exchange) badCredential() *refusal {
 // limits may be passed without a count is decided in the quota service, rule by
 // rule; when it does not even answer, nobody knows of such a rule.
 func (x *exchange) peerFailed(peer string, err error) *refusal {
-	if x.ctx.Err() != nil {
+	if x.cancelled() {
+		return x.refuseCancelled(false)
+	}
+	if x.wanted().Err() != nil {
 		return x.clientGone()
 	}
 	switch status.Code(err) {
@@ -218,6 +243,7 @@ func (x *exchange) initialize() *refusal {
 	if m.Is(m.ProtocolVersion, version2506) {
 		x.version = version2506
 	}
+	x.beginSession()
 	x.beginResult()
 	x.out = append(x.out, `"protocolVersion":"`...)
 	x.out = append(x.out, x.version...)

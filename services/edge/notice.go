@@ -32,12 +32,18 @@ func (x *exchange) checkWishes() *refusal {
 
 // wantsNotices returns from which level on the client wants log messages, and ""
 // if it wants none or cannot be told. The protocol forbids those that nobody has
-// asked for.
+// asked for; in the legacy era it leaves that to the server, and what a session
+// wants is looked up only when there is something.
 func (x *exchange) wantsNotices() string {
-	if x.era != eraModern || x.stream == nil {
+	switch {
+	case x.stream == nil:
 		return ""
+	case x.era == eraModern:
+		return x.msg.Text(x.msg.MetaLogLevel)
+	case x.session != nil:
+		return "debug"
 	}
-	return x.msg.Text(x.msg.MetaLogLevel)
+	return ""
 }
 
 // tellNotice passes on a log message of a provider. One that is not well formed
@@ -46,6 +52,9 @@ func (x *exchange) tellNotice(n *providerv1.Notice) {
 	from, wanted := severity(x.wantsNotices())
 	rank, ok := severity(n.GetLevel())
 	if !wanted || !ok || rank < from || !jsontext.Value(n.GetData()).IsValid() {
+		return
+	}
+	if x.era == eraLegacy && rank < x.sessionLevel() {
 		return
 	}
 	b := append(make([]byte, 0, 128+len(n.GetData())), `"level":"`...)

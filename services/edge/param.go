@@ -87,6 +87,21 @@ func eachMember(object []byte, yield func(name string, value jsontext.Value)) {
 	}
 }
 
+// eachElement calls yield for each element of a JSON array.
+func eachElement(array []byte, yield func(value jsontext.Value)) {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(array))
+	if t, err := dec.ReadToken(); err != nil || t.Kind() != jsontext.KindBeginArray {
+		return
+	}
+	for dec.PeekKind() != jsontext.KindEndArray {
+		value, err := dec.ReadValue()
+		if err != nil {
+			return
+		}
+		yield(value)
+	}
+}
+
 // checkParams checks the headers that repeat arguments against the arguments.
 func (x *exchange) checkParams(params []headerParam) *refusal {
 	for _, p := range params {

@@ -39,7 +39,8 @@ func newRole(env *app.Env) (app.Service, error) {
 	s, err := New(Options{
 		Config: cfg, Auth: authv1.NewAuthServiceClient(auth), Quota: quotav1.NewQuotaServiceClient(quota),
 		Executor: executorv1.NewExecutorServiceClient(executor), Audit: env.Audit,
-		Notices: BusNotices(env.Bus, env.Log), Rounds: BusRounds(env.Bus), Keys: keys,
+		Notices: BusNotices(env.Bus, env.Log), Policies: BusPolicies(env.Bus, env.Log),
+		Peers: BusPeers(env.Bus, env.Log), Sessions: BusSessions(env.Bus), Rounds: BusRounds(env.Bus), Keys: keys,
 		Version: env.Version, Listen: env.Listen,
 		Log: env.Log, Tracer: env.Tracer, Meter: env.Meter,
 	})

@@ -101,13 +101,3 @@ func (x *exchange) readsOnly() bool {
 	all := x.s.tools.Fresh(x.start)
 	return all != nil && all.reads[x.asked]
 }
-
-// capabilityRound is what a provider is told of a legacy client before it asks for
-// anything. Nothing is known of it.
-func (x *exchange) capabilityRound() *providerv1.Round { return nil }
-
-// askClient asks a legacy client for what is required. Nothing is sent to it but
-// answers, so far.
-func (x *exchange) askClient(*providerv1.InputRequired) (*providerv1.Round, *refusal) {
-	return nil, x.failed(auditv1.Reason_REASON_RESULT_INVALID, "This client cannot be asked for what the tool needs")
-}

@@ -90,7 +90,7 @@ func TestNothingIsDoneWhenNobodyKnowsWhetherAStateWasUsed(t *testing.T) {
 func TestAnEdgeWithOtherKeysDoesNotOpenAState(t *testing.T) {
 	t.Parallel()
 	state := ask(t, newWorld(t), "asks_name")
-	other := newWorld(t)
+	other := newWorld(t, func(o *edge.Options) { o.Keys = testKeys(t, 8) })
 	if a := other.send(t, answered("asks_name", state)); a.decode(t).Error.Message != staleState {
 		t.Errorf("got %d %s", a.status, a.body)
 	}

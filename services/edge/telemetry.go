@@ -24,6 +24,8 @@ const (
 	outcomeTool    outcome = "tool_error" // the tool or its service said no
 	outcomeRefused outcome = "refused"
 	outcomeFailed  outcome = "failed" // our fault
+	// outcomeCancelled means that the client did not want it any more.
+	outcomeCancelled outcome = "cancelled"
 )
 
 // otherTool stands in metrics for every name that is not a tool, so that callers
@@ -36,6 +38,8 @@ type telemetry struct {
 	// suppressed counts refusals of callers without a credential that were not
 	// recorded one by one.
 	suppressed metric.Int64Counter
+	// streams counts the streams that are open for changes.
+	streams metric.Int64UpDownCounter
 	// options holds the attributes of each series, a few dozen, so that they are
 	// not built for every request.
 	options sync.Map // of series to metric.MeasurementOption
@@ -59,7 +63,19 @@ func newTelemetry(tracer trace.Tracer, meter metric.Meter) (*telemetry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the metric of suppressed records: %w", err)
 	}
-	return &telemetry{tracer: tracer, duration: duration, suppressed: suppressed}, nil
+	streams, err := meter.Int64UpDownCounter("sallyport.edge.streams",
+		metric.WithDescription("Open streams on which clients hear of changes."))
+	if err != nil {
+		return nil, fmt.Errorf("make the metric of streams: %w", err)
+	}
+	return &telemetry{tracer: tracer, duration: duration, suppressed: suppressed, streams: streams}, nil
+}
+
+// listening counts a stream until done is called.
+func (t *telemetry) listening(ctx context.Context, method string) (done func()) {
+	attr := metric.WithAttributes(attribute.String("mcp.method.name", method))
+	t.streams.Add(ctx, 1, attr)
+	return func() { t.streams.Add(context.WithoutCancel(ctx), -1, attr) }
 }
 
 func (t *telemetry) option(k series) metric.MeasurementOption {
@@ -188,7 +204,7 @@ func (x *exchange) describe(method string) {
 	switch x.outcome {
 	case outcomeTool:
 		x.span.SetAttributes(attribute.String("error.type", "tool_error"))
-	case outcomeRefused:
+	case outcomeRefused, outcomeCancelled:
 		x.span.SetAttributes(attribute.String("error.type", reasonName(x.reason)))
 	case outcomeFailed:
 		x.span.SetAttributes(attribute.String("error.type", reasonName(x.reason)))

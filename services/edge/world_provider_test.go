@@ -44,7 +44,7 @@ func (a *fakeAuth) FilterTargets(_ context.Context, req *authv1.FilterTargetsReq
 	}
 	resp := &authv1.FilterTargetsResponse{Principal: anna()}
 	for _, target := range req.GetTargets() {
-		if !strings.Contains(target, "hidden") {
+		if !strings.Contains(target, "hidden") && !a.isHidden(target) {
 			resp.Allowed = append(resp.Allowed, target)
 		}
 	}
