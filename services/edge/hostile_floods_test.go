@@ -3,11 +3,13 @@ package edge_test
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -208,14 +210,20 @@ func TestHostileDeafClient(t *testing.T) {
 		o.Config.WriteTimeout = 300 * time.Millisecond
 		listener.watch(o)
 	})
-	tcp, err := net.Dial("tcp", w.edge.Addr())
+	// Before the connection is made: a window that shrinks later can bring both
+	// directions to a halt.
+	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		failed := c.Control(func(fd uintptr) {
+			err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10)
+		})
+		return errors.Join(failed, err)
+	}}
+	tcp, err := dialer.DialContext(t.Context(), "tcp", w.edge.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = tcp.Close() })
-	if err := tcp.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
-		t.Fatal(err)
-	}
 	c := newH2(t, tls.Client(tcp, cfg))
 	for range 9000 { // fewer than net/http would take for a flood
 		if err := c.framer.WritePing(false, [8]byte{}); err != nil { // cut off
