@@ -22,7 +22,7 @@ func FuzzClientAnswer(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { _ = s.Close() })
-	id := testMint(f, 7).Make("key:anna", "2025-11-25", session.ElicitForm, time.Now().Add(time.Hour))
+	id := testMint(f, 7).Make("key:anna", session.Session{Version: "2025-11-25", Capabilities: session.ElicitForm, Expires: time.Now().Add(time.Hour)})
 	for _, seed := range []string{
 		`{"jsonrpc":"2.0","id":"AAAAAAAAAAAAAAAAAAAAAAAAAA-AAAAAAAAAAAAAAAAAAAAAAAAAA","result":{"action":"accept"}}`,
 		`{"jsonrpc":"2.0","id":"AAAAAAAAAAAAAAAAAAAAAAAAAA-AAAAAAAAAAAAAAAAAAAAAAAAAA","error":{"code":-1,"message":"no"}}`,

@@ -16,6 +16,7 @@ import (
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	toolv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
 	"github.com/sallyport-mcp/sallyport/services/edge"
+	"github.com/sallyport-mcp/sallyport/services/edge/internal/session"
 )
 
 const (
@@ -280,7 +281,7 @@ func TestASessionsStreamEndsWithIt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := &client{w: w, version: "2025-11-25", token: "good"}
-	c.session = testMint(t, 7).Make("key:anna", "2025-11-25", 0, time.Now().Add(2*time.Second))
+	c.session = testMint(t, 7).Make("key:anna", session.Session{Version: "2025-11-25", Expires: time.Now().Add(2 * time.Second)})
 	c.listen(t).ended(t)
 	if a := c.send(t, request{method: "ping"}); a.status != http.StatusNotFound {
 		t.Errorf("after that: got %d, want 404", a.status)

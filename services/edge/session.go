@@ -45,12 +45,18 @@ func (x *exchange) findSession() *refusal {
 		return refuse(kindSession, "The session is over, or is not one of this credential. Begin a new one with initialize")
 	}
 	x.session = &found
+	if x.client == "" { // only initialize says it
+		x.client = found.Client
+	}
 	return nil
 }
 
 // beginSession gives the answer to initialize a session id.
 func (x *exchange) beginSession() {
-	id := x.s.sessions.Make(x.principal.GetId(), x.version, x.declared(), time.Now().Add(bus.SessionLife))
+	id := x.s.sessions.Make(x.principal.GetId(), session.Session{
+		Expires: time.Now().Add(bus.SessionLife), Version: x.version, Capabilities: x.declared(),
+		Client: printable(x.client, session.MaxClient),
+	})
 	x.w.Header()[sessionHeader] = []string{id}
 }
 

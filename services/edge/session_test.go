@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"github.com/sallyport-mcp/sallyport/services/edge"
+	"github.com/sallyport-mcp/sallyport/services/edge/internal/session"
 )
 
 func TestASessionIsGoodForItsPrincipalOnly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	mint := func(key byte, principal string, life time.Duration) string {
-		return testMint(t, key).Make(principal, "2025-11-25", 0, time.Now().Add(life))
+		return testMint(t, key).Make(principal, session.Session{Version: "2025-11-25", Expires: time.Now().Add(life)})
 	}
 	good := w.initialize(t, `{}`).session
 	tests := []struct {

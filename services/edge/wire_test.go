@@ -109,7 +109,7 @@ func replay(t *testing.T, addr, request string) string {
 var (
 	requestState = regexp.MustCompile(`"requestState":"([A-Za-z0-9_-]+)"`)
 	decisionID   = regexp.MustCompile(`d_[0-9A-HJKMNP-TV-Z]{26}`)
-	sessionID    = regexp.MustCompile(`s1\.[A-Za-z0-9_-]{35}\.[A-Za-z0-9_-]{22}`)
+	sessionID    = regexp.MustCompile(`s1\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{22}`)
 )
 
 func readable(resp *http.Response, body []byte) string {

@@ -72,6 +72,7 @@ func (g goSDK) perform(ctx context.Context, in instruction) (outcome, error) {
 	}
 	answer, err := session.CallTool(calling, params)
 	if err != nil {
+		_, _ = session.ListTools(ctx, nil) // whatever tells the server is sent before
 		return outcome{}, err
 	}
 	b, err := json.Marshal(answer)

@@ -48,6 +48,9 @@ type Session struct {
 	Expires      time.Time
 	Version      string
 	Capabilities Capabilities
+	// Client is what the client calls itself, cut to [MaxClient] bytes. It is not
+	// to be believed.
+	Client string
 }
 
 // Mint makes ids and opens them. It is safe for concurrent use.
@@ -60,7 +63,9 @@ const (
 	prefix   = "s1."
 	idSize   = 16
 	macSize  = 16
-	bodySize = idSize + 8 + 1 + 1
+	bodySize = idSize + 8 + 1 + 1 // without the client
+	// MaxClient is how many bytes of a client's name an id holds.
+	MaxClient = 48
 	// MaxLength is longer than any id.
 	MaxLength = 128
 )
@@ -85,18 +90,19 @@ func New(keys [][]byte, versions ...string) (*Mint, error) {
 	return &Mint{keys: keys, versions: versions}, nil
 }
 
-// Make returns a new id, good for principal until expires. A version that the
-// mint does not know becomes its first.
-func (m *Mint) Make(principal, version string, can Capabilities, expires time.Time) string {
-	body := make([]byte, bodySize, bodySize+macSize)
+// Make returns a new id for the session, good for principal. The session's own
+// ID is not looked at. A version that the mint does not know becomes its first.
+func (m *Mint) Make(principal string, s Session) string {
+	body := make([]byte, bodySize, bodySize+MaxClient+macSize)
 	_, _ = rand.Read(body[:idSize]) // never fails: crypto/rand ends the process instead
-	binary.BigEndian.PutUint64(body[idSize:], uint64(expires.Unix()))
+	binary.BigEndian.PutUint64(body[idSize:], uint64(s.Expires.Unix()))
 	for i, v := range m.versions {
-		if v == version {
+		if v == s.Version {
 			body[idSize+8] = byte(i)
 		}
 	}
-	body[idSize+9] = byte(can & allCapabilities)
+	body[idSize+9] = byte(s.Capabilities & allCapabilities)
+	body = append(body, s.Client[:min(len(s.Client), MaxClient)]...)
 	id := encoding.AppendEncode([]byte(prefix), body)
 	id = append(id, '.')
 	return string(encoding.AppendEncode(id, sum(m.keys[0], body, principal)))
@@ -110,7 +116,8 @@ func (m *Mint) Open(id, principal string, now time.Time) (Session, bool) {
 		return Session{}, false
 	}
 	first, second, ok := strings.Cut(rest, ".")
-	if !ok || len(first) != encoding.EncodedLen(bodySize) || len(second) != encoding.EncodedLen(macSize) ||
+	if !ok || len(first) < encoding.EncodedLen(bodySize) ||
+		len(first) > encoding.EncodedLen(bodySize+MaxClient) || len(second) != encoding.EncodedLen(macSize) ||
 		strings.ContainsAny(rest, "\r\n") { // which the decoder skips
 		return Session{}, false
 	}
@@ -133,6 +140,7 @@ func (m *Mint) Open(id, principal string, now time.Time) (Session, bool) {
 		ID:           encoding.EncodeToString(body[:idSize]),
 		Expires:      time.Unix(int64(binary.BigEndian.Uint64(body[idSize:])), 0),
 		Capabilities: Capabilities(body[idSize+9]) & allCapabilities,
+		Client:       string(body[bodySize:]),
 	}
 	if version := int(body[idSize+8]); version < len(m.versions) {
 		s.Version = m.versions[version]
@@ -143,7 +151,8 @@ func (m *Mint) Open(id, principal string, now time.Time) (Session, bool) {
 // sum covers the principal too, so that the id does not have to name it.
 func sum(key, body []byte, principal string) []byte {
 	mac := hmac.New(sha256.New, key)
-	mac.Write(body) // of one length, so the two cannot run into each other
+	mac.Write([]byte{byte(len(body))}) // so that the two cannot run into each other
+	mac.Write(body)
 	mac.Write([]byte(principal))
 	return mac.Sum(nil)[:macSize]
 }

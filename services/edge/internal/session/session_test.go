@@ -30,7 +30,8 @@ func TestAnIDSaysWhatWasPutIntoIt(t *testing.T) {
 	t.Parallel()
 	m := mint(t, older)
 	can := session.ElicitForm | session.Roots
-	id := m.Make("key:anna", "2025-06-18", can, noon.Add(time.Hour))
+	client := "claude/2.0 " + strings.Repeat("x", session.MaxClient)
+	id := m.Make("key:anna", session.Session{Version: "2025-06-18", Capabilities: can, Expires: noon.Add(time.Hour), Client: client})
 	if len(id) > session.MaxLength {
 		t.Errorf("the id has %d characters, want at most %d", len(id), session.MaxLength)
 	}
@@ -46,11 +47,11 @@ func TestAnIDSaysWhatWasPutIntoIt(t *testing.T) {
 	if len(got.ID) != 22 || !strings.Contains("s1."+got.ID, got.ID) {
 		t.Errorf("got id %q, want 22 characters", got.ID)
 	}
-	want := session.Session{ID: got.ID, Expires: noon.Add(time.Hour), Version: "2025-06-18", Capabilities: can}
+	want := session.Session{ID: got.ID, Expires: noon.Add(time.Hour), Version: "2025-06-18", Capabilities: can, Client: client[:session.MaxClient]}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Open (-want +got):\n%s", diff)
 	}
-	if other := m.Make("key:anna", "2025-06-18", can, noon.Add(time.Hour)); other == id {
+	if other := m.Make("key:anna", session.Session{Version: "2025-06-18", Capabilities: can, Expires: noon.Add(time.Hour)}); other == id {
 		t.Error("two sessions have one id")
 	}
 }
@@ -58,8 +59,8 @@ func TestAnIDSaysWhatWasPutIntoIt(t *testing.T) {
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	m := mint(t, older)
-	good := m.Make("key:anna", "2025-11-25", 0, noon.Add(time.Hour))
-	other := m.Make("key:anna", "2025-11-25", session.Sample, noon.Add(2*time.Hour))
+	good := m.Make("key:anna", session.Session{Version: "2025-11-25", Expires: noon.Add(time.Hour)})
+	other := m.Make("key:anna", session.Session{Version: "2025-11-25", Capabilities: session.Sample, Expires: noon.Add(2 * time.Hour)})
 	body, mac := good[:strings.LastIndexByte(good, '.')], good[strings.LastIndexByte(good, '.'):]
 	tests := []struct {
 		name, id, principal string
@@ -105,7 +106,7 @@ func TestOpenRefuses(t *testing.T) {
 func TestEveryBitOfAnIDCounts(t *testing.T) {
 	t.Parallel()
 	m := mint(t, older)
-	good := m.Make("key:anna", "2025-11-25", session.Sample, noon.Add(time.Hour))
+	good := m.Make("key:anna", session.Session{Version: "2025-11-25", Capabilities: session.Sample, Expires: noon.Add(time.Hour), Client: "v1/1.32"})
 	for i := range len(good) {
 		for _, c := range []byte("A0_.") {
 			if bad := good[:i] + string(c) + good[i+1:]; bad != good {
@@ -119,11 +120,11 @@ func TestEveryBitOfAnIDCounts(t *testing.T) {
 
 func TestAnOlderKeyStillVerifies(t *testing.T) {
 	t.Parallel()
-	id := mint(t, older).Make("key:anna", "2025-11-25", 0, noon.Add(time.Hour))
+	id := mint(t, older).Make("key:anna", session.Session{Version: "2025-11-25", Expires: noon.Add(time.Hour)})
 	if _, ok := mint(t, newer, older).Open(id, "key:anna", noon); !ok {
 		t.Error("an id under the older key is not taken after a rotation")
 	}
-	id = mint(t, newer, older).Make("key:anna", "2025-11-25", 0, noon.Add(time.Hour))
+	id = mint(t, newer, older).Make("key:anna", session.Session{Version: "2025-11-25", Expires: noon.Add(time.Hour)})
 	if _, ok := mint(t, older).Open(id, "key:anna", noon); ok {
 		t.Error("the older key signs, want the first one")
 	}
@@ -144,9 +145,9 @@ func TestNewRefusesWeakKeys(t *testing.T) {
 // Whatever is opened was made here: no other text opens, and none panics.
 func FuzzOpen(f *testing.F) {
 	m := mint(f, newer, older)
-	good := m.Make("key:anna", "2025-11-25", session.ElicitForm, noon.Add(time.Hour))
+	good := m.Make("key:anna", session.Session{Version: "2025-11-25", Capabilities: session.ElicitForm, Expires: noon.Add(time.Hour)})
 	f.Add(good, "key:anna")
-	f.Add(mint(f, older).Make("key:anna", "2025-06-18", 0, noon.Add(time.Hour)), "key:anna")
+	f.Add(mint(f, older).Make("key:anna", session.Session{Version: "2025-06-18", Expires: noon.Add(time.Hour)}), "key:anna")
 	f.Add(good[:40], "key:bob")
 	f.Add("s1..", "")
 	f.Add("s1.AAAA.AAAA", "key:anna")
