@@ -64,9 +64,11 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // request than we do. Net/http goes by the chunks where there is a length too,
 // ignores them in HTTP/1.0, and tells of neither; RFC 9112, 6.1, wants such a
 // connection closed, since what follows may be smuggled. So the connection ends
-// with every request whose length was not simply announced.
+// with every request whose length was not simply announced; and with CONNECT,
+// after which whoever let it through may take the rest for a tunnel.
 func ambiguous(r *http.Request) bool {
-	return r.ProtoMajor == 1 && (len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1))
+	return r.ProtoMajor == 1 &&
+		(len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) || r.Method == http.MethodConnect)
 }
 
 // recover is what package rpc's Recover is for gRPC: a bug in one request is
