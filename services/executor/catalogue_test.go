@@ -97,8 +97,13 @@ func TestCatalogueIsPublished(t *testing.T) {
 	if c := <-published; len(c.GetEntries()) != 0 || c.GetVersion() == "" {
 		t.Errorf("the first catalogue = %v", c)
 	}
-	go s.basics(says("x"))
+	joined := make(chan struct{})
+	go func() {
+		defer close(joined)
+		s.basics(says("x"))
+	}()
 	c := <-published
+	<-joined
 	var names []string
 	for _, e := range c.GetEntries() {
 		names = append(names, e.GetService()+"/"+e.GetName()+" "+e.GetOptions().GetRisk().String())

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/descriptorpb"
@@ -60,7 +61,9 @@ func startHeld(t testing.TB, hold catalogue.Hold, configure ...func(*executor.Co
 	t.Helper()
 	s := &system{t: t, bus: bustest.New(t), audit: &recorder{}, conns: make(map[string]grpc.ClientConnInterface)}
 	s.lines.L = &s.mu
+	s.keepAnnouncements()
 	cfg := executor.DefaultConfig()
+	cfg.DefaultTimeout = time.Minute // slow machines shall not change what is tested
 	cfg.GrantKeyFiles = []string{filepath.Join(t.TempDir(), "grant.key")}
 	if err := os.WriteFile(cfg.GrantKeyFiles[0], key, 0o600); err != nil {
 		t.Fatal(err)
@@ -96,6 +99,22 @@ func startHeld(t testing.TB, hold catalogue.Hold, configure ...func(*executor.Co
 		t.Errorf("Ready: %v", err)
 	}
 	return s
+}
+
+// keepAnnouncements makes announcements last for as long as the test, however
+// slow the machine is: nobody renews them here.
+func (s *system) keepAnnouncements() {
+	s.t.Helper()
+	ctx := s.t.Context()
+	if _, err := s.bus.Get(ctx, bus.Tools, "none"); !errors.Is(err, bus.ErrNotFound) { // makes the bucket
+		s.t.Fatal(err)
+	}
+	_, err := s.bus.JetStream().UpdateKeyValue(ctx, jetstream.KeyValueConfig{
+		Bucket: bus.Tools.Name, TTL: time.Hour, LimitMarkerTTL: time.Hour, Storage: jetstream.FileStorage,
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // Write keeps what is logged.

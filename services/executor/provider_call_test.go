@@ -270,7 +270,7 @@ func TestProviderFloods(t *testing.T) {
 	s.provide("ev", "1", &fake{
 		tools: []*providerv1.ToolDefinition{definition("t")},
 		call: func(_ *providerv1.CallToolRequest, stream grpc.ServerStreamingServer[providerv1.CallToolResponse]) error {
-			for i := range 20000 {
+			for i := range 3000 {
 				if err := stream.Send(progressEvent(float64(i))); err != nil {
 					return err
 				}
