@@ -33,6 +33,17 @@ roles:
     trusted_proxies: ["127.0.0.1/32"]
 `
 
+// limits are those of the default configuration, but for the one of a key: all
+// clients share the demo keys, and a fast machine gets through them in a minute.
+const limits = `
+  quota:
+    rules:
+      - {id: per-ip-calls, match: {action: tools/call}, key: [ip], limit: 120/minute}
+      - {id: per-key, match: {key: "*"}, key: [key], limit: 60000/minute}
+      - {id: summarize-logs-per-ip, match: {tool: summarize_logs}, key: [ip], limit: 5/minute}
+      - {id: per-ip-other, match: {action: "!tools/call"}, key: [ip], limit: 600/minute}
+`
+
 // client is a column of the matrix.
 type client struct {
 	name     string
@@ -71,7 +82,7 @@ func TestClients(t *testing.T) {
 		{"processes", []string{"--processes", "--replicas", "edge=2"}, 2},
 	} {
 		t.Run(setup.name, func(t *testing.T) {
-			ready := start(t, launch.Options{Config: config, Args: setup.args})
+			ready := start(t, launch.Options{Config: config + limits, Args: setup.args})
 			if got := len(ready.MCPURLs); got != setup.edges {
 				t.Fatalf("mcp_urls: got %d, want %d", got, setup.edges)
 			}
