@@ -18,6 +18,7 @@ const noRule = -1
 func (s *Service) answer(ok bool, bounds []bound, asks []limiter.Ask) (*quotav1.CheckResponse, int) {
 	res := &quotav1.CheckResponse{Allowed: ok, Limits: limitStates(bounds, asks)}
 	if ok {
+		res.Degraded = s.cluster != nil && len(res.GetLimits()) < len(asks)
 		return res, noRule
 	}
 	worst := -1
@@ -37,7 +38,8 @@ func (s *Service) answer(ok bool, bounds []bound, asks []limiter.Ask) (*quotav1.
 }
 
 // limitStates makes all states in few allocations: answers are most of what a
-// check costs.
+// check costs. A limit that was not asked, because another had refused already,
+// has none.
 func limitStates(bounds []bound, asks []limiter.Ask) []*quotav1.LimitState {
 	if len(asks) == 0 {
 		return nil
@@ -47,8 +49,11 @@ func limitStates(bounds []bound, asks []limiter.Ask) []*quotav1.LimitState {
 		reset durationpb.Duration
 	}
 	states := make([]state, len(asks))
-	list := make([]*quotav1.LimitState, len(asks))
+	list := make([]*quotav1.LimitState, 0, len(asks))
 	for i := range asks {
+		if asks[i].State.Unknown {
+			continue
+		}
 		b, from, to := &bounds[asks[i].Limit], &asks[i].State, &states[i]
 		to.reset.Seconds = int64(from.Reset / time.Second)
 		to.reset.Nanos = int32(from.Reset % time.Second)
@@ -59,7 +64,7 @@ func limitStates(bounds []bound, asks []limiter.Ask) []*quotav1.LimitState {
 		to.limit.ResetAfter = &to.reset
 		to.limit.Shadow = b.shadow
 		to.limit.Exceeded = from.Exceeded
-		list[i] = &to.limit
+		list = append(list, &to.limit)
 	}
 	return list
 }

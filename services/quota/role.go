@@ -2,10 +2,12 @@ package quota
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/sallyport-mcp/sallyport/pkg/app"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/cluster"
 )
 
 // Role plays the quota service in a process.
@@ -17,7 +19,15 @@ var Role = app.Role{
 		if err := env.Config(&cfg); err != nil {
 			return nil, err
 		}
-		return New(cfg, env.Meter, env.Log)
+		if !cfg.Cluster.Enabled {
+			return New(cfg, env.Meter, env.Log)
+		}
+		s, err := NewMember(cfg, env.Meter, env.Log, Peers{Name: env.Node, Store: env.Bus, Wire: cluster.NATS(env.Bus)})
+		if err != nil {
+			return nil, err
+		}
+		env.Ready("cluster", s.cluster.Ready)
+		return s, nil
 	},
 }
 
@@ -27,6 +37,11 @@ const sweepEvery = time.Second
 // Run implements [app.Service]. It gives back the memory of counters, permits
 // and answers that no longer matter, a part at a time, until ctx is done.
 func (s *Service) Run(ctx context.Context) error {
+	if s.cluster != nil {
+		var member sync.WaitGroup
+		member.Go(func() { s.cluster.Run(ctx) })
+		defer member.Wait()
+	}
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for part := 0; ; part++ {

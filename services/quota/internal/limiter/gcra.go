@@ -59,6 +59,31 @@ func (a gcra) take(now int64, cost uint32, e *entry, _ *memory) {
 
 func (a gcra) idleAt(e *entry) int64 { return ceil(instant{e.at, uint64(e.n)}) }
 
+func (a gcra) undo(now int64, cost uint32, at int64, e *entry, _ *memory) {
+	// While what was taken has not refilled by itself, the bucket was never full in
+	// between, and the spends since stand one after the other.
+	if now < at && at <= e.at {
+		full := a.sub(instant{e.at, uint64(e.n)}, a.span(cost))
+		e.at, e.n = full.ns, uint32(full.frac)
+	}
+}
+
+func (a gcra) save(now int64, e *entry, _ *memory) Counter {
+	if now >= a.idleAt(e) {
+		return Counter{}
+	}
+	return Counter{At: e.at - now, N: e.n}
+}
+
+func (a gcra) load(now int64, c Counter, e *entry, _ *memory) error {
+	at, ok := shifted(c.At, now, 1, a.depth.ns)
+	if !ok || uint64(c.N) >= a.max || at == now+a.depth.ns && uint64(c.N) > a.depth.frac {
+		return errCounter
+	}
+	e.at, e.n = at, c.N
+	return nil
+}
+
 // gained is what is in the bucket, as the time it took.
 func (a gcra) gained(now int64, e *entry) instant {
 	return a.sub(a.add(instant{ns: now}, a.depth), a.full(now, e))

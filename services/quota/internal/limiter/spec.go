@@ -78,6 +78,13 @@ type algorithm interface {
 	wait(now int64, cost uint32, e *entry, m *memory) time.Duration
 	// idleAt is when e will be no different from a new entry.
 	idleAt(e *entry) int64
+	// undo gives back a cost that was taken when e.at was at.
+	undo(now int64, cost uint32, at int64, e *entry, m *memory)
+	// save tells the state of a tidy e, with times as ages.
+	save(now int64, e *entry, m *memory) Counter
+	// load makes a blank e what save has told, here or on another node. It rounds
+	// such that nothing counts for less long than it would have there.
+	load(now int64, c Counter, e *entry, m *memory) error
 }
 
 // compile picks the algorithm.
