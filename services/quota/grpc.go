@@ -31,6 +31,9 @@ func costOf(cost *uint32) (n uint32, probe bool) {
 
 // Check implements [quotav1.QuotaServiceServer].
 func (s *Service) Check(ctx context.Context, req *quotav1.CheckRequest) (*quotav1.CheckResponse, error) {
+	if s.cluster != nil {
+		return s.checkTogether(ctx, req)
+	}
 	cost, probe := costOf(req.Cost)
 	sub := s.subject(req.GetSubject())
 	var buf [usual]limiter.Ask
@@ -46,37 +49,32 @@ func (s *Service) check(ctx context.Context, req *quotav1.CheckRequest, asks []l
 	if req.GetIdempotencyKey() == "" || probe {
 		return s.decide(ctx, asks, probe)
 	}
+	asks = append([]limiter.Ask(nil), asks...) // the closure would take all callers' asks to the heap
 	key, err := s.replayKey(req, cost)
 	if err != nil {
 		return nil, err
 	}
-	if s.cluster != nil {
-		if res, elsewhere, err := s.cluster.Forward(ctx, key, req); elsewhere {
-			return res, failure(err)
-		}
-	}
-	return s.decideOnce(ctx, key, asks)
-}
-
-// decideOnce decides, unless this node remembers the answer.
-func (s *Service) decideOnce(ctx context.Context, key limiter.Key, asks []limiter.Ask) (*quotav1.CheckResponse, error) {
-	asks = append([]limiter.Ask(nil), asks...) // the closure would take all callers' asks to the heap
 	return s.replays.answer(s.now(), key, func() (*quotav1.CheckResponse, error) {
 		return s.decide(ctx, asks, false)
 	})
 }
 
 func (s *Service) decide(ctx context.Context, asks []limiter.Ask, probe bool) (*quotav1.CheckResponse, error) {
-	ok, err := s.spend(ctx, asks, probe)
+	ok, err := s.spend(asks, probe)
 	if err != nil {
 		return nil, err
 	}
+	return s.decided(ctx, ok, asks, probe), nil
+}
+
+// decided counts a decision and makes its answer.
+func (s *Service) decided(ctx context.Context, ok bool, asks []limiter.Ask, probe bool) *quotav1.CheckResponse {
 	res, rule := s.answer(ok, s.plan.rates, asks)
 	s.metrics.checked(ctx, rule)
 	if ok && !probe {
 		s.metrics.shadowed(ctx, s.plan.rates, asks)
 	}
-	return res, nil
+	return res
 }
 
 // CheckBatch implements [quotav1.QuotaServiceServer]. A malformed attribute
@@ -97,7 +95,7 @@ func (s *Service) CheckBatch(ctx context.Context, req *quotav1.CheckBatchRequest
 	}
 	res := &quotav1.CheckBatchResponse{Results: make([]*quotav1.CheckResponse, len(checks))}
 	if s.cluster != nil {
-		return res, s.checkTogether(ctx, checks, asks, ends, res.Results)
+		return res, s.batchTogether(ctx, checks, asks, ends, res.Results)
 	}
 	from := 0
 	for i, c := range checks {
@@ -119,7 +117,12 @@ func (s *Service) Peek(ctx context.Context, req *quotav1.PeekRequest) (*quotav1.
 	if err != nil {
 		return nil, err
 	}
-	ok, err := s.spend(ctx, asks, true)
+	var ok bool
+	if s.cluster != nil {
+		ok, err = s.spendTogether(ctx, asks, true)
+	} else {
+		ok, err = s.spend(asks, true)
+	}
 	if err != nil {
 		return nil, err
 	}

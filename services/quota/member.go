@@ -3,10 +3,11 @@ package quota
 import (
 	"context"
 	"log/slog"
-	"sync"
 
 	"go.opentelemetry.io/otel/metric"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/cluster"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
@@ -47,6 +48,40 @@ func (s *Service) Ready(ctx context.Context) error {
 	return s.cluster.Ready(ctx)
 }
 
+// checkTogether is Check of a member.
+func (s *Service) checkTogether(ctx context.Context, req *quotav1.CheckRequest) (*quotav1.CheckResponse, error) {
+	cost, probe := costOf(req.Cost)
+	sub := s.subject(req.GetSubject())
+	asks, err := sub.appendAsks(make([]limiter.Ask, 0, usual), rates, cost)
+	if err != nil {
+		return nil, err
+	}
+	return s.decideTogether(ctx, req, asks, cost, probe)
+}
+
+// decideTogether decides, or lets the node decide that remembers answers to the
+// idempotency key.
+func (s *Service) decideTogether(ctx context.Context, req *quotav1.CheckRequest, asks []limiter.Ask, cost uint32, probe bool) (*quotav1.CheckResponse, error) {
+	decide := func() (*quotav1.CheckResponse, error) {
+		ok, err := s.spendTogether(ctx, asks, probe)
+		if err != nil {
+			return nil, err
+		}
+		return s.decided(ctx, ok, asks, probe), nil
+	}
+	if req.GetIdempotencyKey() == "" || probe {
+		return decide()
+	}
+	key, err := s.replayKey(req, cost)
+	if err != nil {
+		return nil, err
+	}
+	if res, elsewhere, err := s.cluster.Forward(ctx, key, req); elsewhere {
+		return res, failure(err)
+	}
+	return s.replays.answer(s.now(), key, decide)
+}
+
 // checkForwarded decides a check with an idempotency key for another node; nil
 // if it cannot.
 func (s *Service) checkForwarded(ctx context.Context, req *quotav1.CheckRequest) *quotav1.CheckResponse {
@@ -60,40 +95,48 @@ func (s *Service) checkForwarded(ctx context.Context, req *quotav1.CheckRequest)
 	if err != nil {
 		return nil
 	}
-	res, err := s.decideOnce(ctx, key, asks)
+	res, err := s.replays.answer(s.now(), key, func() (*quotav1.CheckResponse, error) {
+		ok, err := s.spendTogether(ctx, asks, false)
+		if err != nil {
+			return nil, err
+		}
+		return s.decided(ctx, ok, asks, false), nil
+	})
 	if err != nil {
 		return nil
 	}
 	return res
 }
 
+// spendTogether is spend over all nodes.
+func (s *Service) spendTogether(ctx context.Context, asks []limiter.Ask, probe bool) (ok bool, err error) {
+	if probe {
+		ok, err = s.cluster.Peek(ctx, asks)
+	} else {
+		ok, err = s.cluster.Take(ctx, asks)
+	}
+	return ok, failure(err)
+}
+
 // atOnce is how many checks of a batch are under way at a time. Those that go to
 // one node travel together.
 const atOnce = 128
 
-// checkTogether decides the checks of a batch side by side.
-func (s *Service) checkTogether(ctx context.Context, checks []*quotav1.CheckRequest, asks []limiter.Ask, ends []int, results []*quotav1.CheckResponse) error {
-	var g sync.WaitGroup
-	errs := make([]error, len(checks))
-	slots := make(chan struct{}, atOnce)
+// batchTogether decides the checks of a batch side by side.
+func (s *Service) batchTogether(ctx context.Context, checks []*quotav1.CheckRequest, asks []limiter.Ask, ends []int, results []*quotav1.CheckResponse) error {
+	var g errgroup.Group
+	g.SetLimit(atOnce)
 	from := 0
 	for i, c := range checks {
 		part := asks[from:ends[i]:ends[i]]
 		from = ends[i]
-		slots <- struct{}{}
-		g.Go(func() {
+		g.Go(func() (err error) {
 			cost, probe := costOf(c.Cost)
-			results[i], errs[i] = s.check(ctx, c, part, cost, probe)
-			<-slots
+			results[i], err = s.decideTogether(ctx, c, part, cost, probe)
+			return err
 		})
 	}
-	g.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return g.Wait()
 }
 
 // peekTogether fills in the states of limits and permits.
@@ -104,3 +147,6 @@ func (s *Service) peekTogether(ctx context.Context, asks, held []limiter.Ask) er
 	_, err := s.cluster.PeekPermits(ctx, held)
 	return failure(err)
 }
+
+// OnBus are the peers on a bus.
+func OnBus(name string, b *bus.Bus) Peers { return Peers{Name: name, Store: b, Wire: cluster.NATS(b)} }

@@ -85,18 +85,13 @@ func (s *Service) subject(sub *quotav1.Subject) subject {
 	return subject{plan: s.plan, hash: s.hash, attrs: sub.GetAttributes()}
 }
 
-// spend decides about asks. A cost of zero takes nothing, and asks about one.
-func (s *Service) spend(ctx context.Context, asks []limiter.Ask, probe bool) (ok bool, err error) {
-	switch {
-	case s.cluster != nil && probe:
-		ok, err = s.cluster.Peek(ctx, asks)
-	case s.cluster != nil:
-		ok, err = s.cluster.Take(ctx, asks)
-	case probe:
+// spend decides about asks of a node that counts alone. A cost of zero takes
+// nothing, and asks about one.
+func (s *Service) spend(asks []limiter.Ask, probe bool) (bool, error) {
+	if probe {
 		return s.limiter.Peek(s.now(), asks), nil
-	default:
-		ok, err = s.limiter.Take(s.now(), asks)
 	}
+	ok, err := s.limiter.Take(s.now(), asks)
 	return ok, failure(err)
 }
 

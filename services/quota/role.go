@@ -7,7 +7,6 @@ import (
 
 	"github.com/sallyport-mcp/sallyport/pkg/app"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
-	"github.com/sallyport-mcp/sallyport/services/quota/internal/cluster"
 )
 
 // Role plays the quota service in a process.
@@ -22,11 +21,11 @@ var Role = app.Role{
 		if !cfg.Cluster.Enabled {
 			return New(cfg, env.Meter, env.Log)
 		}
-		s, err := NewMember(cfg, env.Meter, env.Log, Peers{Name: env.Node, Store: env.Bus, Wire: cluster.NATS(env.Bus)})
+		s, err := NewMember(cfg, env.Meter, env.Log, OnBus(env.Node, env.Bus))
 		if err != nil {
 			return nil, err
 		}
-		env.Ready("cluster", s.cluster.Ready)
+		env.Ready("cluster", s.Ready)
 		return s, nil
 	},
 }

@@ -122,8 +122,13 @@ func (s *seat) hold(ctx context.Context) error {
 	done := ctx.Done()
 	for {
 		changed := n.changes.next()
-		if state == quotav1.MemberState_MEMBER_STATE_LEAVING && n.handedOver() {
-			return s.write(quotav1.MemberState_MEMBER_STATE_LEFT)
+		if state == quotav1.MemberState_MEMBER_STATE_LEAVING {
+			switch {
+			case n.handedOver():
+				return s.write(quotav1.MemberState_MEMBER_STATE_LEFT)
+			case !n.leased():
+				return nil // it owns nothing any more; others fence it
+			}
 		}
 		if err := s.write(state); errors.Is(err, errFenced) {
 			return err

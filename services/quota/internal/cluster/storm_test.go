@@ -145,8 +145,8 @@ func TestStorms(t *testing.T) {
 		{"nodes that come and go exceed no limit", storm{cfg: fast, leaving: true}, 0, 0.995},
 		{"nor do they with synchronous copies", storm{cfg: sync, leaving: true}, 0, 0.995},
 		{"with synchronous copies a crash or a cut loses nothing", storm{cfg: sync, cuts: true, crashes: true, leaving: true}, 0, 0.9},
-		{"a crash loses no more than a few milliseconds", storm{cfg: fast, crashes: true}, 1, 0.95},
-		{"a cut loses no more than a tenth of a lease", storm{cfg: fast, cuts: true}, 3, 0.9},
+		{"a crash loses no more than a few milliseconds", storm{cfg: fast, crashes: true}, 5, 0.95},
+		{"a cut loses no more than a tenth of a lease", storm{cfg: fast, cuts: true}, 10, 0.9},
 	} {
 		for seed := range uint64(8) {
 			t.Run(fmt.Sprintf("%s, seed %d", test.name, seed), func(t *testing.T) {

@@ -21,7 +21,7 @@ import (
 // world is a store and a network in the fake time of synctest: everything takes a
 // random time, and nodes can be cut off.
 type world struct {
-	t *testing.T
+	t testing.TB
 
 	mu       sync.Mutex
 	rng      *rand.Rand
@@ -54,7 +54,7 @@ type watcher struct {
 	events       chan bus.Entry
 }
 
-func newWorld(t *testing.T, seed uint64) *world {
+func newWorld(t testing.TB, seed uint64) *world {
 	w := &world{
 		t: t, rng: rand.New(rand.NewPCG(seed, 7)), most: time.Millisecond,
 		entries: make(map[string]bus.Entry), watchers: make(map[*watcher]bool), handlers: make(map[string]*handler),
@@ -290,7 +290,8 @@ func (w *world) start(name string, cfg cluster.Config, rates []limiter.Spec, per
 		Now: func() time.Duration {
 			return cluster.Origin + origin + time.Duration(rate*float64(time.Since(began)))
 		},
-		Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
+		Check: func(context.Context, *quotav1.CheckRequest) *quotav1.CheckResponse { return nil },
+		Log:   slog.New(slog.NewTextHandler(w.t.Output(), nil)),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	m.stop = cancel
@@ -316,7 +317,7 @@ func (w *world) crash(m *member) {
 }
 
 // settle waits until the members serve everything.
-func settle(t *testing.T, members ...*member) {
+func settle(t testing.TB, members ...*member) {
 	t.Helper()
 	for range 10_000 {
 		if !slices.ContainsFunc(members, func(m *member) bool { return m.Ready(t.Context()) != nil }) {

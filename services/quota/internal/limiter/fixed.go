@@ -44,6 +44,8 @@ func (a fixed) idleAt(e *entry) int64 {
 	return e.at + a.window
 }
 
+func (a fixed) mark(e *entry) int64 { return e.at }
+
 func (a fixed) undo(now int64, cost uint32, at int64, e *entry, _ *memory) {
 	if e.n > 0 && at == e.at && now < a.idleAt(e) {
 		e.n -= min(cost, e.n)

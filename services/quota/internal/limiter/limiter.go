@@ -61,15 +61,15 @@ type Ask struct {
 type State struct {
 	// Remaining is what is left, after the spend if it was made.
 	Remaining uint32
-	// Reset is how long until more is left, zero if all is.
-	Reset time.Duration
 	// Exceeded tells that this limit did not admit the cost.
 	Exceeded bool
-	// Wait is how long until it would if nobody else spends meanwhile, Never if
+	// Unknown tells that this limit was not asked: another had refused.
+	Unknown bool
+	// Reset is how long until more is left, zero if all is.
+	Reset time.Duration
+	// Wait is how long until it would admit the cost if nobody else spends meanwhile, Never if
 	// the cost is greater than the limit, and zero unless Exceeded.
 	Wait time.Duration
-	// Unknown tells that this limit was not asked, because another had refused.
-	Unknown bool
 }
 
 // Limiter counts. Its methods are safe for concurrent use.
@@ -120,7 +120,7 @@ func (l *Limiter) Take(now time.Duration, asks []Ask) (bool, error) {
 		if a := &asks[i]; a.entry != nil && !a.State.Exceeded {
 			s, alg := l.shard(a.Key), l.limits[a.Limit].algorithm
 			alg.take(s.now, a.Cost, a.entry, &s.memory)
-			a.Mark = a.entry.at + 1
+			a.Mark = alg.mark(a.entry) + 1
 			a.State.Remaining = alg.left(s.now, a.entry, &s.memory)
 		}
 	}

@@ -61,6 +61,8 @@ func (a log) idleAt(e *entry) int64 {
 	return e.at<<a.shift + a.window
 }
 
+func (a log) mark(e *entry) int64 { return e.at }
+
 func (a log) undo(now int64, cost uint32, at int64, e *entry, m *memory) {
 	a.expire(now, e, m)
 	if e.n == 0 || at > e.at || e.at-at >= 1<<32 {

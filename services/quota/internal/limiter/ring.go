@@ -57,6 +57,8 @@ func (a ring) idleAt(e *entry) int64 {
 	return (e.at + ringSize) * a.width
 }
 
+func (a ring) mark(e *entry) int64 { return e.at }
+
 func (a ring) undo(now int64, cost uint32, at int64, e *entry, m *memory) {
 	a.advance(now, e, m)
 	if e.n > 0 && at <= e.at && at > e.at-ringSize {

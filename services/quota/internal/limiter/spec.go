@@ -78,8 +78,10 @@ type algorithm interface {
 	wait(now int64, cost uint32, e *entry, m *memory) time.Duration
 	// idleAt is when e will be no different from a new entry.
 	idleAt(e *entry) int64
-	// undo gives back a cost that was taken when e.at was at.
-	undo(now int64, cost uint32, at int64, e *entry, m *memory)
+	// mark is what undo has to know of a take that was just made.
+	mark(e *entry) int64
+	// undo gives back a cost that was taken, as far as it still counts.
+	undo(now int64, cost uint32, mark int64, e *entry, m *memory)
 	// save tells the state of a tidy e, with times as ages.
 	save(now int64, e *entry, m *memory) Counter
 	// load makes a blank e what save has told, here or on another node. It rounds
