@@ -99,8 +99,7 @@ type Node struct {
 	permits names
 	key     atomic.Pointer[siphash.Key] // nil until the seed is known
 	lease   atomic.Int64                // when it ends, by Now
-	leaving atomic.Bool
-	changes news // of views, peers and slots
+	changes news                        // of views, peers and slots
 
 	// mu is held for reading around each decision, so that a slot that was given
 	// up has no decision in flight.

@@ -18,7 +18,7 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
 )
 
-// world is a store and a network in the fake time of synctest: everything takes a
+// world is a store and a network in the fake time of testing/synctest: everything takes a
 // random time, and nodes can be cut off.
 type world struct {
 	t testing.TB
