@@ -15,9 +15,10 @@
 //     (LEFT), or another has written FENCED over its lease. That write names the
 //     revision of the last renewal that was seen, a lease and a quarter ago, so it
 //     succeeds only if there was no renewal since; and after it there can be none.
-//  3. Who gains a slot by view e waits until all members, and those that are
-//     leaving, have written that they follow e, hence own by no earlier one. It
-//     then asks all of them what they hold, takes the best, and begins: its reign.
+//  3. Who gains a slot by view e asks all members, and those that are leaving, what
+//     they hold of it. Each answers when it follows e, hence owns by no earlier
+//     view. Not before all have answered does the new owner take the best and
+//     begin: its reign.
 //
 // A member's life:
 //
@@ -28,10 +29,9 @@
 //
 // A slot's life on one node:
 //
-//	         gains it by view e: all follow e         loses it by a view;
-//	(other) ────────────────────────────────▶ gathers ──────▶ serves ──────▶ (other)
-//	                                             all asked        lease over: serves
-//	                                                              nothing until renewed
+//	        gains it by a view           all have answered          loses it by a view
+//	(other) ──────────────────▶ gathers ──────────────────▶ serves ──────────────────▶ (other)
+//	                                                        while the lease is over: nothing
 //
 // The package knows limits by number, keys by hash, and nothing of rules.
 package cluster
@@ -109,9 +109,8 @@ type Node struct {
 	slots [slotCount]slot
 	heirs map[string]*copier
 
-	following atomic.Uint64 // the view, as our lease says
-	ready     atomic.Uint64 // likewise
-	poke      chan struct{} // renew the lease now
+	ready atomic.Uint64 // the view of which all is served, as our lease says
+	poke  chan struct{} // renew the lease now
 
 	peersMu sync.Mutex
 	peers   map[string]peer

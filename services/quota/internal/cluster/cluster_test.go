@@ -120,6 +120,41 @@ func TestANodeThatIsCutOffStopsBeforeAnotherBegins(t *testing.T) {
 	}
 }
 
+func TestALoneNodeThatIsCutOffStopsBeforeAnotherBegins(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, seed)
+			specs := []limiter.Spec{{Max: 1_000_000, Window: time.Hour}}
+			old := w.start("old", cluster.DefaultConfig(), specs, nil)
+			settle(t, old)
+			w.setCut("old", true)
+			fresh := w.start("fresh", cluster.DefaultConfig(), specs, nil)
+			began, key := time.Now(), limiter.Key{Hi: seed << 54}
+			var last, first time.Duration
+			var g sync.WaitGroup
+			for _, m := range []*member{old, fresh} {
+				g.Go(func() {
+					for time.Since(began) < 3*time.Second {
+						ok, _ := m.Take(t.Context(), ask(key))
+						switch at := time.Since(began); {
+						case ok && m == old:
+							last = at
+						case ok && first == 0:
+							first = at
+						}
+						time.Sleep(time.Millisecond)
+					}
+				})
+			}
+			g.Wait()
+			if last < 500*time.Millisecond || first == 0 || last >= first {
+				t.Errorf("seed %d: the node that was cut off decided until %v, the next from %v", seed, last, first)
+			}
+		})
+	}
+}
+
 func TestWithoutTheStoreTheNodesStopAndGoOn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

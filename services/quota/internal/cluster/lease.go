@@ -96,11 +96,10 @@ func (n *Node) sit(ctx context.Context) {
 func (n *Node) become(id string) {
 	n.mu.Lock()
 	n.lease.Store(0)
-	n.following.Store(0)
 	n.ready.Store(0)
 	n.id = id
 	n.disown(func(int) bool { return true })
-	n.followLocked()
+	n.appointHeirs()
 	n.mu.Unlock()
 	n.changes.tell()
 }
@@ -160,7 +159,7 @@ func (s *seat) write(state quotav1.MemberState) error {
 	n := s.n
 	ctx, cancel := context.WithTimeout(context.Background(), n.o.Config.Lease/2)
 	defer cancel()
-	value := encode(&quotav1.ClusterMember{Node: n.o.Name, State: state, Epoch: n.following.Load(), Ready: n.ready.Load()})
+	value := encode(&quotav1.ClusterMember{Node: n.o.Name, State: state, Ready: n.ready.Load()})
 	sent := n.o.Now()
 	var err error
 	if s.revision == 0 {

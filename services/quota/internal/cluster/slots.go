@@ -28,7 +28,7 @@ func (n *Node) follow(v *view) {
 	}
 	n.view = v
 	n.disown(func(s int) bool { return v.owner(s) != n.id })
-	n.followLocked()
+	n.appointHeirs()
 	n.mu.Unlock()
 	n.dropLinks(v)
 	n.changes.tell()
@@ -41,13 +41,6 @@ func (n *Node) disown(lost func(slot int) bool) {
 			n.slots[s].serving = false
 		}
 	}
-}
-
-// followLocked says in the lease that the node owns nothing by an earlier view.
-func (n *Node) followLocked() {
-	n.appointHeirs()
-	n.following.Store(n.view.epoch)
-	n.renewSoon()
 }
 
 // appointHeirs sends copies to whom the view says. An heir that stays one has

@@ -14,11 +14,11 @@ import (
 
 // peer is the lease of a member as it was last seen.
 type peer struct {
-	state        quotav1.MemberState
-	epoch, ready uint64
-	revision     uint64
-	seen         time.Duration // when, by our clock; never before it was written
-	gone         bool          // the entry is no more
+	state    quotav1.MemberState
+	ready    uint64
+	revision uint64
+	seen     time.Duration // when, by our clock; never before it was written
+	gone     bool          // the entry is no more
 }
 
 // onMember takes news of a lease.
@@ -44,7 +44,7 @@ func (n *Node) onMember(e bus.Entry) {
 		if err != nil {
 			m = &quotav1.ClusterMember{} // of no state; it will be fenced
 		}
-		n.peers[e.Key] = peer{state: m.GetState(), epoch: m.GetEpoch(), ready: m.GetReady(), revision: e.Revision, seen: n.o.Now()}
+		n.peers[e.Key] = peer{state: m.GetState(), ready: m.GetReady(), revision: e.Revision, seen: n.o.Now()}
 	}
 	n.peersMu.Unlock()
 	n.changes.tell()
@@ -117,7 +117,7 @@ func (n *Node) fence(ctx context.Context) {
 func (n *Node) end(ctx context.Context, id string, p peer) error {
 	ctx, cancel := context.WithTimeout(ctx, n.o.Config.Lease/2)
 	defer cancel()
-	value := encode(&quotav1.ClusterMember{State: quotav1.MemberState_MEMBER_STATE_FENCED, Epoch: p.epoch})
+	value := encode(&quotav1.ClusterMember{State: quotav1.MemberState_MEMBER_STATE_FENCED})
 	var err error
 	if p.gone {
 		_, err = n.o.Store.Create(ctx, bus.QuotaMembers, id, value)

@@ -33,8 +33,8 @@ func (n *Node) takeOver(ctx context.Context) {
 
 var errOvertaken = errors.New("there is a newer view")
 
-// serve waits until no other node owns anything by an earlier view, asks all what
-// they hold, and begins.
+// serve asks all others what they hold, which they tell when they own nothing by
+// an earlier view, and begins.
 func (n *Node) serve(ctx context.Context, v *view, id string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -51,9 +51,6 @@ func (n *Node) serve(ctx context.Context, v *view, id string) error {
 			}
 		}
 	}()
-	if err := n.awaitAll(ctx, v, id); err != nil {
-		return err
-	}
 	gained := n.gained(v, id)
 	if len(gained) > 0 {
 		if err := n.gather(ctx, v, id, gained); err != nil {
@@ -93,24 +90,6 @@ func (n *Node) gained(v *view, id string) []int {
 		}
 	}
 	return gained
-}
-
-// awaitAll waits until all others follow v.
-func (n *Node) awaitAll(ctx context.Context, v *view, id string) error {
-	for {
-		changed := n.changes.next()
-		n.peersMu.Lock()
-		behind := slices.ContainsFunc(v.others(id), func(other string) bool { return n.peers[other].epoch != v.epoch })
-		n.peersMu.Unlock()
-		if !behind {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
 }
 
 // source is what one node holds of one slot; an empty id is this one.

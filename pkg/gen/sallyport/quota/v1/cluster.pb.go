@@ -284,10 +284,8 @@ type ClusterMember struct {
 	// Name of the process, for people.
 	Node  string      `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	State MemberState `protobuf:"varint,2,opt,name=state,proto3,enum=sallyport.quota.v1.MemberState" json:"state,omitempty"`
-	// The view it follows: it owns nothing by an earlier one.
-	Epoch uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// The view of which it serves all slots that it owns.
-	Ready         uint64 `protobuf:"varint,4,opt,name=ready,proto3" json:"ready,omitempty"`
+	Ready         uint64 `protobuf:"varint,3,opt,name=ready,proto3" json:"ready,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -334,13 +332,6 @@ func (x *ClusterMember) GetState() MemberState {
 		return x.State
 	}
 	return MemberState_MEMBER_STATE_UNSPECIFIED
-}
-
-func (x *ClusterMember) GetEpoch() uint64 {
-	if x != nil {
-		return x.Epoch
-	}
-	return 0
 }
 
 func (x *ClusterMember) GetReady() uint64 {
@@ -1566,7 +1557,8 @@ func (x *CopyReply) GetTaken() bool {
 	return false
 }
 
-// HoldingsRequest asks which slots a node knows something about.
+// HoldingsRequest asks which slots a node knows something about. A node that
+// answers owns nothing by a view before the one of the request.
 type HoldingsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -1899,12 +1891,11 @@ var File_sallyport_quota_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_sallyport_quota_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	" sallyport/quota/v1/cluster.proto\x12\x12sallyport.quota.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1esallyport/quota/v1/quota.proto\"\x9a\x01\n" +
+	" sallyport/quota/v1/cluster.proto\x12\x12sallyport.quota.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1esallyport/quota/v1/quota.proto\"\x84\x01\n" +
 	"\rClusterMember\x12\x1c\n" +
 	"\x04node\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xfd\x01R\x04node\x12?\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1f.sallyport.quota.v1.MemberStateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12\x14\n" +
-	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x14\n" +
-	"\x05ready\x18\x04 \x01(\x04R\x05ready\"{\n" +
+	"\x05ready\x18\x03 \x01(\x04R\x05ready\"{\n" +
 	"\vClusterView\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12*\n" +
 	"\amembers\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n" +
