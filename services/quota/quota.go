@@ -82,7 +82,7 @@ func (s *Service) now() time.Duration { return s.origin + time.Since(s.start) }
 
 // subject returns a reader of a subject's attributes.
 func (s *Service) subject(sub *quotav1.Subject) subject {
-	return subject{plan: s.plan, hash: s.hash, attrs: sub.GetAttributes()}
+	return subject{plan: s.plan, hash: &s.hash, attrs: sub.GetAttributes()}
 }
 
 // spend decides about asks of a node that counts alone. A cost of zero takes

@@ -22,7 +22,7 @@ type hasher struct {
 func newHasher() hasher { return hasher{hi: maphash.MakeSeed(), lo: maphash.MakeSeed()} }
 
 // key fails if the node does not know the seed of its cluster yet.
-func (h hasher) key(b []byte) (limiter.Key, error) {
+func (h *hasher) key(b []byte) (limiter.Key, error) {
 	if h.cluster != nil {
 		return h.cluster.Key(b)
 	}
@@ -33,7 +33,7 @@ func (h hasher) key(b []byte) (limiter.Key, error) {
 // to stay on the stack.
 type subject struct {
 	plan   *plan
-	hash   hasher
+	hash   *hasher
 	attrs  map[string]string
 	loaded uint64 // values that are there, a bit each
 	values [maxAttributes]string

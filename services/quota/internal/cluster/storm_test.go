@@ -16,6 +16,7 @@ import (
 type storm struct {
 	cfg                    cluster.Config
 	cuts, crashes, leaving bool
+	late                   time.Duration // by how much nodes may hear later than others
 }
 
 // outcome is what a storm has led to.
@@ -38,7 +39,9 @@ func (s storm) run(t *testing.T, seed uint64) outcome {
 	started := 0
 	start := func() {
 		started++
-		m := w.start(fmt.Sprint("n", started), s.cfg, specs, nil)
+		name := fmt.Sprint("n", started)
+		w.late[name] = time.Duration(rng.Int64N(int64(s.late) + 1))
+		m := w.start(name, s.cfg, specs, nil)
 		mu.Lock()
 		members = append(members, m)
 		mu.Unlock()
@@ -144,6 +147,7 @@ func TestStorms(t *testing.T) {
 	}{
 		{"nodes that come and go exceed no limit", storm{cfg: fast, leaving: true}, 0, 0.995},
 		{"nor do they with synchronous copies", storm{cfg: sync, leaving: true}, 0, 0.995},
+		{"nor if some hear late of what changes", storm{cfg: fast, leaving: true, late: 100 * time.Millisecond}, 0, 0.95},
 		{"with synchronous copies a crash or a cut loses nothing", storm{cfg: sync, cuts: true, crashes: true, leaving: true}, 0, 0.9},
 		{"a crash loses no more than a few milliseconds", storm{cfg: fast, crashes: true}, 5, 0.95},
 		{"a cut loses no more than a tenth of a lease", storm{cfg: fast, cuts: true}, 10, 0.9},

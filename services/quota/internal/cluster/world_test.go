@@ -32,7 +32,8 @@ type world struct {
 	handlers map[string]*handler
 	pipes    map[string]chan *message // by sender and subject
 	cut      map[string]bool
-	healed   chan struct{} // closed when a node is cut off no longer
+	late     map[string]time.Duration // by how much a node hears later of what was written
+	healed   chan struct{}            // closed when a node is cut off no longer
 	members  []*member
 	work     sync.WaitGroup
 }
@@ -49,16 +50,21 @@ type message struct {
 	ready chan struct{}
 }
 
+type event struct {
+	bus.Entry
+	at time.Time
+}
+
 type watcher struct {
 	node, bucket string
-	events       chan bus.Entry
+	events       chan event
 }
 
 func newWorld(t testing.TB, seed uint64) *world {
 	w := &world{
 		t: t, rng: rand.New(rand.NewPCG(seed, 7)), most: time.Millisecond,
 		entries: make(map[string]bus.Entry), watchers: make(map[*watcher]bool), handlers: make(map[string]*handler),
-		pipes: make(map[string]chan *message), cut: make(map[string]bool), healed: make(chan struct{}),
+		pipes: make(map[string]chan *message), cut: make(map[string]bool), late: make(map[string]time.Duration), healed: make(chan struct{}),
 	}
 	t.Cleanup(w.close)
 	return w
@@ -162,7 +168,7 @@ func (p port) write(ctx context.Context, b bus.Bucket, key string, value []byte,
 	p.entries[name] = bus.Entry{Key: key, Value: value, Revision: written}
 	for w := range p.watchers {
 		if w.bucket == b.Name {
-			w.events <- p.entries[name]
+			w.events <- event{p.entries[name], time.Now()}
 		}
 	}
 	p.mu.Unlock()
@@ -170,7 +176,7 @@ func (p port) write(ctx context.Context, b bus.Bucket, key string, value []byte,
 }
 
 func (p port) Watch(ctx context.Context, b bus.Bucket, on func(bus.Entry), synced func(bool)) error {
-	w := &watcher{node: p.node, bucket: b.Name, events: make(chan bus.Entry, 100_000)}
+	w := &watcher{node: p.node, bucket: b.Name, events: make(chan event, 100_000)}
 	p.mu.Lock()
 	p.watchers[w] = true
 	var all []bus.Entry
@@ -196,7 +202,11 @@ func (p port) Watch(ctx context.Context, b bus.Bucket, on func(bus.Entry), synce
 			if err := p.reach(ctx, p.node); err != nil {
 				return err
 			}
-			on(e)
+			p.mu.Lock()
+			late := p.late[p.node]
+			p.mu.Unlock()
+			time.Sleep(time.Until(e.at.Add(late)))
+			on(e.Entry)
 		case <-ctx.Done():
 			return ctx.Err()
 		}

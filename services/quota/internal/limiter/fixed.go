@@ -30,11 +30,12 @@ func (a fixed) wait(now int64, cost uint32, e *entry, m *memory) time.Duration {
 	return a.reset(now, e, m)
 }
 
-func (a fixed) take(now int64, cost uint32, e *entry, _ *memory) {
+func (a fixed) take(now int64, cost uint32, e *entry, _ *memory) int64 {
 	if e.n == 0 {
 		e.at = now
 	}
 	e.n += cost
+	return e.at
 }
 
 func (a fixed) idleAt(e *entry) int64 {
@@ -43,8 +44,6 @@ func (a fixed) idleAt(e *entry) int64 {
 	}
 	return e.at + a.window
 }
-
-func (a fixed) mark(e *entry) int64 { return e.at }
 
 func (a fixed) undo(now int64, cost uint32, at int64, e *entry, _ *memory) {
 	if e.n > 0 && at == e.at && now < a.idleAt(e) {

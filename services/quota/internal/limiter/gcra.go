@@ -53,15 +53,14 @@ func (a gcra) wait(now int64, cost uint32, e *entry, _ *memory) time.Duration {
 	return time.Duration(ceil(a.sub(a.span(cost), a.gained(now, e))))
 }
 
-func (a gcra) take(now int64, cost uint32, e *entry, _ *memory) {
+// take returns when all will have refilled, as if nothing had ever been undone.
+func (a gcra) take(now int64, cost uint32, e *entry, _ *memory) int64 {
 	full := a.add(a.full(now, e), a.span(cost))
 	e.at, e.n = full.ns, uint32(full.frac)
+	return e.at + credited(e)
 }
 
 func (a gcra) idleAt(e *entry) int64 { return ceil(instant{e.at, uint64(e.n)}) }
-
-// mark is when all will have refilled, as if nothing had ever been undone.
-func (a gcra) mark(e *entry) int64 { return e.at + credited(e) }
 
 // undo gives back no more than has not refilled by itself: what was taken first
 // refills first.

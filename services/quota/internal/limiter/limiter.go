@@ -119,8 +119,7 @@ func (l *Limiter) Take(now time.Duration, asks []Ask) (bool, error) {
 		// Only shadow limits may have refused, or have no room for an entry.
 		if a := &asks[i]; a.entry != nil && !a.State.Exceeded {
 			s, alg := l.shard(a.Key), l.limits[a.Limit].algorithm
-			alg.take(s.now, a.Cost, a.entry, &s.memory)
-			a.Mark = alg.mark(a.entry) + 1
+			a.Mark = alg.take(s.now, a.Cost, a.entry, &s.memory) + 1
 			a.State.Remaining = alg.left(s.now, a.entry, &s.memory)
 		}
 	}

@@ -43,7 +43,7 @@ func (a log) wait(now int64, cost uint32, e *entry, m *memory) time.Duration {
 	return time.Duration(a.ends(e.n+cost-a.max-1, e, m) - now)
 }
 
-func (a log) take(now int64, cost uint32, e *entry, m *memory) {
+func (a log) take(now int64, cost uint32, e *entry, m *memory) int64 {
 	a.grow(e.n+cost, e, m)
 	ring := m.at(e)
 	mask := uint32(len(ring) - 1)
@@ -52,6 +52,7 @@ func (a log) take(now int64, cost uint32, e *entry, m *memory) {
 		ring[(uint32(e.head)+e.n)&mask] = uint32(e.at)
 		e.n++
 	}
+	return e.at
 }
 
 func (a log) idleAt(e *entry) int64 {
@@ -60,8 +61,6 @@ func (a log) idleAt(e *entry) int64 {
 	}
 	return e.at<<a.shift + a.window
 }
-
-func (a log) mark(e *entry) int64 { return e.at }
 
 func (a log) undo(now int64, cost uint32, at int64, e *entry, m *memory) {
 	a.expire(now, e, m)

@@ -41,13 +41,14 @@ func (a ring) wait(now int64, cost uint32, e *entry, m *memory) time.Duration {
 	return time.Duration(a.frees(e.n+cost-a.max, e, m) - now)
 }
 
-func (a ring) take(now int64, cost uint32, e *entry, m *memory) {
+func (a ring) take(now int64, cost uint32, e *entry, m *memory) int64 {
 	a.advance(now, e, m) // e may be new
 	if e.class == none {
 		e.class, e.block = buckets, m.alloc(buckets)
 	}
 	m.at(e)[e.at%ringSize] += cost
 	e.n += cost
+	return e.at
 }
 
 func (a ring) idleAt(e *entry) int64 {
@@ -56,8 +57,6 @@ func (a ring) idleAt(e *entry) int64 {
 	}
 	return (e.at + ringSize) * a.width
 }
-
-func (a ring) mark(e *entry) int64 { return e.at }
 
 func (a ring) undo(now int64, cost uint32, at int64, e *entry, m *memory) {
 	a.advance(now, e, m)
