@@ -34,6 +34,8 @@ func natsServer(t testing.TB) *bus.Bus {
 	return b
 }
 
+func onBus(url string) bus.Config { return bus.Config{URL: url, Sync: "always", Replicas: 1} }
+
 // member is a quota node with a connection of its own.
 type member struct {
 	svc *quota.Service
@@ -46,7 +48,7 @@ type member struct {
 // join starts a member, and waits until it serves.
 func join(t testing.TB, url, rules string) *member {
 	t.Helper()
-	m := startOn(t, bus.Config{URL: url, Sync: "always", Replicas: 1}, rules)
+	m := startOn(t, onBus(url), rules)
 	await(t, "a member to serve", func() bool { return m.svc.Ready(t.Context()) == nil })
 	return m
 }
@@ -110,7 +112,7 @@ var patientRules = strings.Replace(clusterRules, "lease: 1s", "lease: 10s, patie
 
 func TestMembersCountAsOne(t *testing.T) {
 	t.Parallel()
-	countAsOne(t, bus.Config{URL: natsServer(t).URL(), Sync: "always", Replicas: 1})
+	countAsOne(t, onBus(natsServer(t).URL()))
 }
 
 func countAsOne(t *testing.T, on bus.Config) {
