@@ -49,7 +49,8 @@ func limitStates(bounds []bound, asks []limiter.Ask) []*quotav1.LimitState {
 		reset durationpb.Duration
 	}
 	states := make([]state, len(asks))
-	list := make([]*quotav1.LimitState, 0, len(asks))
+	list := make([]*quotav1.LimitState, len(asks))
+	known := 0
 	for i := range asks {
 		if asks[i].State.Unknown {
 			continue
@@ -64,7 +65,8 @@ func limitStates(bounds []bound, asks []limiter.Ask) []*quotav1.LimitState {
 		to.limit.ResetAfter = &to.reset
 		to.limit.Shadow = b.shadow
 		to.limit.Exceeded = from.Exceeded
-		list = append(list, &to.limit)
+		list[known] = &to.limit
+		known++
 	}
-	return list
+	return list[:known]
 }
