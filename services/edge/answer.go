@@ -17,8 +17,8 @@ import (
 type words struct {
 	headers    fixedHeaders
 	serverInfo string // a member of _meta
-	discover   string // members of a result
-	initialize string
+	discover   string // members of a result, as all below
+	aboutUs    string // of initialize
 	listEnd    string
 }
 
@@ -32,9 +32,8 @@ func newWords(cfg Config, version string) words {
 	return words{
 		headers:    newFixedHeaders(),
 		serverInfo: `"io.modelcontextprotocol/serverInfo":` + info,
-		discover: `"supportedVersions":` + supported + `,"capabilities":{"tools":{}}` + instructions +
-			`,"ttlMs":` + ttl + `,"cacheScope":"private"`,
-		initialize: `"capabilities":{"tools":{}},"serverInfo":` + info + instructions,
+		discover:   instructions + `,"ttlMs":` + ttl + `,"cacheScope":"private"`,
+		aboutUs:    `,"serverInfo":` + info + instructions,
 		// A list depends on who asks: never to be shared.
 		listEnd: `,"ttlMs":` + ttl + `,"cacheScope":"private"`,
 	}
@@ -52,12 +51,15 @@ func appendText(b []byte, text string) []byte {
 }
 
 // beginResult starts an answer; members of the result follow.
-func (x *exchange) beginResult() {
+func (x *exchange) beginResult() { x.beginResultOf("complete") }
+
+// beginResultOf starts an answer of a resultType, which the modern era has.
+func (x *exchange) beginResultOf(kind string) {
 	b := append(x.out[:0], `{"jsonrpc":"2.0","id":`...)
 	b = append(b, x.id...)
 	b = append(b, `,"result":{`...)
 	if x.era == eraModern {
-		b = append(b, `"resultType":"complete",`...)
+		b = append(append(append(b, `"resultType":"`...), kind...), `",`...)
 	}
 	x.out = b
 }
@@ -94,6 +96,10 @@ func (x *exchange) endResult(members ...[]byte) {
 	x.write(http.StatusOK, x.s.words.headers.json)
 }
 
+// lingerTimeout is how long a client that was answered early may go on to send
+// its body.
+const lingerTimeout = time.Second
+
 // write sends the answer in x.out.
 func (x *exchange) write(code int, contentType []string) {
 	x.settle()
@@ -114,7 +120,9 @@ func (x *exchange) write(code int, contentType []string) {
 	if !x.consumed && x.r.ContentLength != 0 && x.r.ProtoMajor == 1 {
 		// Else net/http would wait for the rest of the body before it sends the
 		// answer, and a caller without a credential could hold a connection.
+		// After it, net/http waits for the rest all the same.
 		h["Connection"] = x.s.words.headers.closing
+		_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(lingerTimeout))
 	}
 	// Where deadlines are not supported the server's own timeout holds.
 	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(x.s.cfg.WriteTimeout))
@@ -136,6 +144,8 @@ func (x *exchange) answerRefusal(refused *refusal) {
 	}
 	x.decision, x.reason, x.code = refused.decision, refused.reason, how.code
 	switch {
+	case refused.reason == auditv1.Reason_REASON_CANCELLED:
+		x.outcome = outcomeCancelled
 	case refused.kind == kindInternal, refused.kind == kindPeer:
 		x.outcome = outcomeFailed
 	case refused.verdict == auditv1.Verdict_VERDICT_ALLOW:
@@ -148,6 +158,9 @@ func (x *exchange) answerRefusal(refused *refusal) {
 	}
 	if !refused.recorded {
 		x.record(refused)
+	}
+	if refused.kind == kindCancelled && x.hush() {
+		return
 	}
 	if x.written {
 		return // a bug after the answer; all that can be done is to have it on record
@@ -182,9 +195,19 @@ func (x *exchange) writeError(refused *refusal, code, httpStatus int) {
 	b = append(b, `,"error":{"code":`...)
 	b = strconv.AppendInt(b, int64(code), 10)
 	b = append(b, `,"message":`...)
-	b = appendText(b, refused.message+".")
+	message := refused.message + "."
+	if refused.kind == kindForbidden {
+		message = refused.text()
+	}
+	b = appendText(b, message)
 	if refused.decision != "" {
 		b = append(b, `,"data":{`...)
+		if refused.uri != "" {
+			b = append(appendText(append(b, `"uri":`...), refused.uri), ',')
+		}
+		if refused.kind == kindCapability {
+			b = append(append(append(b, `"requiredCapabilities":`...), refused.capabilities...), ',')
+		}
 		if refused.kind == kindVersion {
 			b = append(b, `"supported":`+supported+`,"requested":`...)
 			b = appendText(b, refused.requested)

@@ -38,36 +38,42 @@ func (x *exchange) callTool() *refusal {
 	}
 	// The peers get a copy: this buffer is used again, and one in this process
 	// may still be reading when the call was given up.
-	arguments := []byte("{}")
+	asked := noArguments()
 	if given {
-		arguments = bytes.Clone(m.Raw(m.Arguments))
+		asked.json, asked.shape = bytes.Clone(m.Raw(m.Arguments)), m.Shape()
+		asked.digest = sha256.Sum256(asked.json)
 	}
-	sum := sha256.Sum256(arguments)
-	x.digest, x.shape = sum[:], "{}"
-	if given {
-		x.shape = m.Shape()
-	}
-
-	allow, refused := x.authorize(name, arguments)
+	allow, refused := x.decide(name, asked)
 	if refused != nil {
 		return refused
 	}
+	return x.rounds(func(round *providerv1.Round) (*providerv1.InputRequired, *refusal) {
+		if allow == nil { // each round is decided about anew
+			if allow, refused = x.authorize(authv1.Action_ACTION_TOOLS_CALL, name, asked); refused != nil {
+				return nil, refused
+			}
+		}
+		grant := allow.GetGrant()
+		allow = nil
+		return x.execute(&executorv1.CallRequest{
+			Grant: grant, Tool: name, Arguments: asked.json, ArgumentsShape: asked.shape, Round: round,
+		})
+	})
+}
+
+// decide asks all who have a say in a call.
+func (x *exchange) decide(name string, asked arguments) (*authv1.AuthorizeResponse, *refusal) {
+	defer x.askTogether()()
+	allow, refused := x.authorize(authv1.Action_ACTION_TOOLS_CALL, name, asked)
+	if refused != nil {
+		return nil, refused
+	}
 	if x.era == eraModern {
 		if refused := x.checkMirrored(name); refused != nil {
-			return refused
+			return nil, refused
 		}
 	}
-	if refused := x.checkQuota(allow.GetCost()); refused != nil {
-		return refused
-	}
-	input, refused := x.execute(&executorv1.CallRequest{
-		Grant: allow.GetGrant(), Tool: name, Arguments: arguments, ArgumentsShape: x.shape,
-	})
-	if input != nil {
-		return x.refusedCall(auditv1.Reason_REASON_RESULT_INVALID,
-			"The tool asks for something from the user, which this server does not pass on")
-	}
-	return refused
+	return allow, x.checkQuota(allow.GetCost())
 }
 
 // checkMirrored checks Mcp-Param-* headers, where the tool has some. Without a
@@ -88,77 +94,13 @@ func (x *exchange) checkMirrored(name string) *refusal {
 	return refused
 }
 
-// authorize asks auth for the decision and, on allow, the grant. It fails closed.
-func (x *exchange) authorize(name string, arguments []byte) (*authv1.AuthorizeResponse, *refusal) {
-	req := &authv1.AuthorizeRequest{
-		Credential: x.credential, Origin: x.origin(), Action: authv1.Action_ACTION_TOOLS_CALL,
-		Target: name, ArgumentsSha256: x.digest, ArgumentsShape: x.shape,
-	}
-	ctx, cancel := x.peerContext()
-	defer cancel()
-	resp, err := x.s.auth.Authorize(ctx, req)
-	if err == nil && resp.GetArgumentsNeeded() {
-		req = &authv1.AuthorizeRequest{
-			Credential: req.Credential, Origin: req.Origin, Action: req.Action, Target: req.Target,
-			ArgumentsSha256: req.ArgumentsSha256, ArgumentsShape: req.ArgumentsShape, Arguments: arguments,
-		}
-		resp, err = x.s.auth.Authorize(ctx, req)
-	}
-	if err != nil {
-		return nil, x.peerFailed("auth", err)
-	}
-	if x.s.mutePeers.CompareAndSwap(true, false) {
-		x.s.log.InfoContext(x.ctx, "services answer again")
-	}
-	decision := resp.GetDecision()
-	if decision == nil {
-		return nil, x.badCredential()
-	}
-	x.decision = decision.GetId()
-	if decision.GetReason() != auditv1.Reason_REASON_TOOL_UNKNOWN {
-		x.target = name
-	}
-	if decision.GetVerdict() != auditv1.Verdict_VERDICT_ALLOW {
-		return nil, x.denied(resp)
-	}
-	return resp, nil
-}
-
-// denied answers what auth has refused, and recorded.
-func (x *exchange) denied(resp *authv1.AuthorizeResponse) *refusal {
-	d := resp.GetDecision()
-	refused := &refusal{
-		kind: kindResult, reason: d.GetReason(), message: d.GetMessage(), policy: d.GetPolicy(),
-		decision: d.GetId(), verdict: d.GetVerdict(), recorded: true,
-	}
-	if refused.message == "" {
-		refused.message = "This call is not allowed"
-	}
-	switch d.GetReason() {
-	case auditv1.Reason_REASON_TOOL_UNKNOWN:
-		refused.kind, refused.message, refused.policy = kindTool, unknownTool, ""
-	case auditv1.Reason_REASON_INSUFFICIENT_SCOPE:
-		refused.kind = kindScope
-		refused.challenge = challenge("insufficient_scope", resp.GetScopesNeeded())
-		if d.GetMessage() == "" {
-			refused.message = "The token lacks scopes that this tool needs. Get one that has those in the challenge"
-		}
-	case auditv1.Reason_REASON_UNSPECIFIED:
-		if refused.reason = auditv1.Reason_REASON_POLICY_DENIED; d.GetVerdict() == auditv1.Verdict_VERDICT_APPROVAL {
-			refused.reason = auditv1.Reason_REASON_APPROVAL_REQUIRED
-		}
-	}
-	return refused
-}
-
 // execute calls the tool with the grant, passes on what it says meanwhile, and
 // answers with its result. When the tool needs something from the client first,
 // that is returned instead.
 func (x *exchange) execute(req *executorv1.CallRequest) (*providerv1.InputRequired, *refusal) {
 	ctx, cancel := x.callContext()
 	defer cancel()
-	x.allowStream()
-	req.WantsProgress = x.wantsProgress()
+	req.WantsProgress, req.LogLevel = x.wantsProgress(), x.wantsNotices()
 	stream, err := x.s.executor.Call(ctx, req)
 	if err != nil {
 		return nil, x.callFailed(err)
@@ -172,6 +114,8 @@ func (x *exchange) execute(req *executorv1.CallRequest) (*providerv1.InputRequir
 			return nil, x.callFailed(err)
 		case event.GetProgress() != nil:
 			x.tellProgress(event.GetProgress())
+		case event.GetNotice() != nil:
+			x.tellNotice(event.GetNotice())
 		case event.GetInputRequired() != nil:
 			_, _ = stream.Recv()
 			return event.GetInputRequired(), nil
@@ -187,8 +131,8 @@ func (x *exchange) execute(req *executorv1.CallRequest) (*providerv1.InputRequir
 // callContext bounds a call. A client that is gone has cancelled it, but for the
 // legacy era: there a lost connection does not mean that it is not wanted.
 func (x *exchange) callContext() (context.Context, context.CancelFunc) {
-	base := x.ctx
-	if x.era == eraLegacy {
+	base := x.wanted()
+	if x.era == eraLegacy && x.work == nil {
 		base = context.WithoutCancel(base)
 	}
 	return context.WithTimeout(base, x.s.cfg.CallTimeout)
@@ -198,6 +142,9 @@ func (x *exchange) callContext() (context.Context, context.CancelFunc) {
 func (x *exchange) callFailed(err error) *refusal {
 	if x.era == eraModern && x.ctx.Err() != nil {
 		return x.clientGone()
+	}
+	if x.cancelled() {
+		return x.refuseCancelled(true)
 	}
 	switch {
 	case fault.Is(err, executorv1.Reason_REASON_UNKNOWN):
@@ -231,7 +178,7 @@ func (x *exchange) callFailed(err error) *refusal {
 	return refused
 }
 
-// refusedCall is a refusal that the model should read.
+// refusedCall is a refusal of a tool call that the model should read.
 func (x *exchange) refusedCall(reason auditv1.Reason, message string) *refusal {
 	refused := &refusal{
 		kind: kindResult, reason: reason, message: message, decision: x.decision, verdict: auditv1.Verdict_VERDICT_ALLOW,

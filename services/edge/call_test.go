@@ -13,6 +13,7 @@ import (
 
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
+	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
 )
 
 func TestWhatPeersAreTold(t *testing.T) {
@@ -50,6 +51,7 @@ func TestWhatPeersAreTold(t *testing.T) {
 	wantCall := &executorv1.CallRequest{
 		Grant: []byte("grant for echo"), Tool: "echo", Arguments: []byte(arguments),
 		ArgumentsShape: "{text: string(12), list: array(2)}",
+		Round:          &providerv1.Round{ClientCapabilities: []byte("{}")},
 	}
 	if diff := cmp.Diff(wantCall, w.executor.last(), protocmp.Transform()); diff != "" {
 		t.Errorf("Call (-want +got):\n%s", diff)
@@ -72,7 +74,9 @@ func TestWithoutArgumentsAnEmptyObjectIsCalled(t *testing.T) {
 func TestContext(t *testing.T) {
 	t.Parallel()
 	const trace = `"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"`
-	session := map[string]string{"Mcp-Session-Id": "session-1"}
+	w := newWorld(t)
+	c := w.initialize(t, `{}`)
+	session := map[string]string{"Mcp-Session-Id": c.session}
 	tests := []struct {
 		name       string
 		request    request
@@ -82,13 +86,13 @@ func TestContext(t *testing.T) {
 		{"what the client says comes first", request{meta: `"dev.sallyport/context":"a",` + trace}, "a", "explicit"},
 		{"then the trace", request{meta: trace}, "0af7651916cd43dd8448eb211c80319c", "trace"},
 		{"a malformed trace is none", request{meta: `"traceparent":"00-0af7"`}, "key:anna/tests", "principal"},
-		{"then the legacy session", request{version: "2025-11-25", headers: session}, "session-1", "session"},
+		{"then the legacy session", request{version: "2025-11-25", headers: session}, c.id(t), "session"},
 		{"a trace comes before a session", request{version: "2025-11-25", meta: trace, headers: session}, "0af7651916cd43dd8448eb211c80319c", "trace"},
 		{"the modern era has no session", request{headers: session}, "key:anna/tests", "principal"},
-		{"a session id that is none", request{version: "2025-11-25", headers: map[string]string{"Mcp-Session-Id": "a b"}}, "key:anna/", "principal"},
+		{"the modern era does not look at it", request{headers: map[string]string{"Mcp-Session-Id": "a b"}}, "key:anna/tests", "principal"},
+		{"the legacy era without a session", request{version: "2025-11-25"}, "key:anna/", "principal"},
 		{"a client name of any length", request{client: strings.Repeat("n", 300)}, "sha256:", "principal"},
 	}
-	w := newWorld(t)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			if a := w.send(t, tt.request); a.status != http.StatusOK {

@@ -21,6 +21,8 @@ type catalogue struct {
 	mu      sync.Mutex
 	current *tools
 	asked   time.Time // when the executor last answered
+	// announced is the version that the executor has said there is.
+	announced string
 }
 
 // tools is one version of the catalogue; it is never written to.
@@ -29,6 +31,7 @@ type tools struct {
 	names   []string
 	shown   [][]byte // the JSON of each, in the same order
 	params  map[string][]headerParam
+	reads   map[string]bool // the tools that only read
 }
 
 // headerMaxAge is how old the catalogue may be that says which arguments have to
@@ -44,6 +47,31 @@ func (c *catalogue) Fresh(now time.Time) *tools {
 		return nil
 	}
 	return c.current
+}
+
+// Announce says which version there is now, and returns whether that is news.
+func (c *catalogue) Announce(version string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fresh := c.announced != version
+	c.announced = version
+	return fresh
+}
+
+// Announced returns the version that was announced: from memory, or else from the
+// executor, which may have a newer one by then.
+func (c *catalogue) Announced(ctx context.Context, executor executorv1.ExecutorServiceClient) (*tools, error) {
+	c.mu.Lock()
+	current, announced := c.current, c.announced
+	c.mu.Unlock()
+	if current != nil && current.version == announced {
+		return current, nil
+	}
+	fresh, err := c.Get(ctx, executor)
+	if err != nil {
+		return nil, err
+	}
+	return fresh, nil
 }
 
 // Get asks the executor for the catalogue. If that fails it returns what it has,
@@ -78,7 +106,7 @@ func newTools(resp *executorv1.ListToolsResponse) *tools {
 	slices.SortFunc(sorted, func(a, b *executorv1.Tool) int {
 		return strings.Compare(a.GetDefinition().GetName(), b.GetDefinition().GetName())
 	})
-	t := &tools{version: resp.GetVersion(), params: make(map[string][]headerParam)}
+	t := &tools{version: resp.GetVersion(), params: make(map[string][]headerParam), reads: make(map[string]bool)}
 	for _, tool := range sorted {
 		def := tool.GetDefinition()
 		if !toolName(def.GetName()) || !isObject(def.GetInputSchema()) {
@@ -86,6 +114,7 @@ func newTools(resp *executorv1.ListToolsResponse) *tools {
 		}
 		t.names = append(t.names, def.GetName())
 		t.shown = append(t.shown, appendTool(nil, def))
+		t.reads[def.GetName()] = def.GetOptions().GetRisk() == toolv1.Risk_RISK_READ
 		if params := headerParams(def.GetInputSchema()); len(params) > 0 {
 			t.params[def.GetName()] = params
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/clientaddr"
 )
 
@@ -34,11 +35,15 @@ type Config struct {
 	// MaxConnectionsPerAddress bounds the open connections of one client
 	// address (of one /64 network for IPv6). Trusted proxies have no bound.
 	MaxConnectionsPerAddress int `yaml:"max_connections_per_address"`
+	// HeaderTimeout is how long a client may take to send the headers of a
+	// request, and for the handshake of TLS.
+	HeaderTimeout time.Duration `yaml:"header_timeout"`
 	// BodyTimeout is how long a client may take to send a body.
 	BodyTimeout time.Duration `yaml:"body_timeout"`
 	// WriteTimeout is how long a client may take to receive an answer.
 	WriteTimeout time.Duration `yaml:"write_timeout"`
-	// PeerTimeout is how long auth, quota and the catalogue may take to answer.
+	// PeerTimeout is how long auth, quota and the catalogue may take to answer; all
+	// together where they decide on a call.
 	PeerTimeout time.Duration `yaml:"peer_timeout"`
 	// CallTimeout is how long any tool call may take; tools have their own,
 	// shorter limits.
@@ -48,6 +53,13 @@ type Config struct {
 	StreamAfter time.Duration `yaml:"stream_after"`
 	// KeepAlive is how long an event stream may be silent.
 	KeepAlive time.Duration `yaml:"keep_alive"`
+	// AnswerTimeout is how long a client may take to answer what a tool asks it
+	// (the legacy era).
+	AnswerTimeout time.Duration `yaml:"answer_timeout"`
+	// MaxStreams is how many clients may listen for changes at this process, and
+	// MaxStreamsPerKey how many of one principal.
+	MaxStreams       int `yaml:"max_streams"`
+	MaxStreamsPerKey int `yaml:"max_streams_per_key"`
 	// DrainTimeout is how long requests in flight may take at shutdown.
 	DrainTimeout time.Duration `yaml:"drain_timeout"`
 
@@ -64,6 +76,11 @@ type Config struct {
 	PageSize int `yaml:"page_size"`
 	// ListTTL is how long clients are told they may keep a list of tools.
 	ListTTL time.Duration `yaml:"list_ttl"`
+	// StateKeyFiles hold keys that seal what clients bring back, 32 bytes each;
+	// all edges need the same. The first seals, all open, so that one can be
+	// replaced. None means secrets/edge.key in the state directory, which is made
+	// if it is not there.
+	StateKeyFiles []string `yaml:"state_key_files"`
 	// Instructions are handed to models that connect.
 	Instructions string `yaml:"instructions"`
 }
@@ -75,12 +92,16 @@ func DefaultConfig() Config {
 		AllowedHosts:             []string{"localhost", "127.0.0.1", "[::1]"},
 		MaxBodyBytes:             256 << 10,
 		MaxConnectionsPerAddress: 1024,
+		HeaderTimeout:            5 * time.Second,
 		BodyTimeout:              10 * time.Second,
 		WriteTimeout:             30 * time.Second,
 		PeerTimeout:              2 * time.Second,
 		CallTimeout:              5 * time.Minute,
 		StreamAfter:              time.Second,
 		KeepAlive:                15 * time.Second,
+		AnswerTimeout:            bus.RoundLife,
+		MaxStreams:               10_000,
+		MaxStreamsPerKey:         64,
 		DrainTimeout:             15 * time.Second,
 		AnonymousRecords:         100,
 		AuthCacheSize:            10_000,
@@ -106,6 +127,11 @@ func (c Config) Validate() error {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		bad("tls_cert, tls_key: set both or neither")
 	}
+	for i, file := range c.StateKeyFiles {
+		if file == "" {
+			bad("state_key_files[%d]: empty", i)
+		}
+	}
 	if len(c.AllowedHosts) == 0 {
 		bad("allowed_hosts: name at least one host, or nobody can connect")
 	}
@@ -130,6 +156,8 @@ func (c Config) Validate() error {
 	}
 	between("max_body_bytes", c.MaxBodyBytes, 1<<10, maxBody)
 	between("max_connections_per_address", c.MaxConnectionsPerAddress, 1, 1<<20)
+	between("max_streams", c.MaxStreams, 0, 1_000_000)
+	between("max_streams_per_key", c.MaxStreamsPerKey, 0, 1_000_000)
 	between("anonymous_records", c.AnonymousRecords, 1, 1_000_000)
 	between("auth_cache_size", c.AuthCacheSize, 0, 1_000_000)
 	between("page_size", c.PageSize, 1, 1000)
@@ -139,12 +167,14 @@ func (c Config) Validate() error {
 			bad("%s: %v is not between %v and %v", name, d, low, high)
 		}
 	}
+	within("header_timeout", c.HeaderTimeout, time.Millisecond, time.Minute)
 	within("body_timeout", c.BodyTimeout, time.Millisecond, 10*time.Minute)
 	within("write_timeout", c.WriteTimeout, time.Millisecond, 10*time.Minute)
 	within("peer_timeout", c.PeerTimeout, time.Millisecond, time.Minute)
 	within("call_timeout", c.CallTimeout, time.Millisecond, time.Hour)
 	within("stream_after", c.StreamAfter, time.Millisecond, time.Hour)
 	within("keep_alive", c.KeepAlive, time.Millisecond, 10*time.Minute)
+	within("answer_timeout", c.AnswerTimeout, time.Millisecond, bus.RoundLife)
 	within("drain_timeout", c.DrainTimeout, 0, time.Hour)
 	within("auth_cache_ttl", c.AuthCacheTTL, 0, 5*time.Minute)
 	within("list_ttl", c.ListTTL, 0, 24*time.Hour)

@@ -46,11 +46,9 @@ func (x *exchange) findContext() *refusal {
 			return nil
 		}
 	}
-	if x.era == eraLegacy {
-		if id := headerValue(x.r.Header, "Mcp-Session-Id"); sessionID(id) {
-			x.context, x.source = id, authv1.ContextSource_CONTEXT_SOURCE_SESSION
-			return nil
-		}
+	if x.session != nil {
+		x.context, x.source = x.session.ID, authv1.ContextSource_CONTEXT_SOURCE_SESSION
+		return nil
 	}
 	name, _, _ := strings.Cut(x.client, "/")
 	x.context, x.source = bounded(x.principal.GetId()+"/"+name), authv1.ContextSource_CONTEXT_SOURCE_PRINCIPAL
@@ -71,15 +69,6 @@ func contextID(id string) bool {
 		c := id[i]
 		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 		if !letter && c != '.' && c != '_' && c != ':' && c != '-' {
-			return false
-		}
-	}
-	return id != "" && len(id) <= maxContext
-}
-
-func sessionID(id string) bool {
-	for i := range len(id) {
-		if id[i] < 0x21 || id[i] > 0x7e {
 			return false
 		}
 	}

@@ -1,20 +1,27 @@
 package edge
 
-import "encoding/base64"
+import (
+	"encoding/base64"
+	"unicode/utf8"
+)
 
-// A cursor is the name of the last tool of a page, so it stays good whatever is
-// added to or removed from the catalogue. It needs no seal: whoever makes one up
-// learns nothing beyond the list that he may see.
+// A cursor is the name of the last tool, prompt or template of a page, or the URI
+// of the last resource, so it stays good whatever is added to or removed from the
+// catalogue. It needs no seal: whoever makes one up learns nothing beyond the
+// list that he may see.
 
 func encodeCursor(name string) string { return base64.RawURLEncoding.EncodeToString([]byte(name)) }
 
-// decodeCursor returns the name after which a page starts. The empty cursor is
-// valid and starts at the front.
-func decodeCursor(cursor string) (after string, ok bool) {
+// maxCursorName is the most bytes of a name that there can be: 512 characters.
+const maxCursorName = maxTarget * utf8.UTFMax
+
+// decodeCursor returns the name after which a page starts, if it could be one by
+// the rule for such names. The empty cursor is valid and starts at the front.
+func decodeCursor(cursor string, could func(string) bool) (after string, ok bool) {
 	if cursor == "" {
 		return "", true
 	}
-	if len(cursor) > base64.RawURLEncoding.EncodedLen(maxToolName) {
+	if len(cursor) > base64.RawURLEncoding.EncodedLen(maxCursorName) {
 		return "", false
 	}
 	for i := range len(cursor) {
@@ -23,7 +30,7 @@ func decodeCursor(cursor string) (after string, ok bool) {
 		}
 	}
 	name, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
-	if err != nil || !toolName(string(name)) {
+	if err != nil || !could(string(name)) {
 		return "", false
 	}
 	return string(name), true

@@ -8,9 +8,11 @@
 // executed.
 //
 // The edge faces hostile clients and is built to be worth little to whoever
-// takes it: it holds no keys, no policies, no counters and no tool code, and it
-// cannot call a tool without a grant that only auth can make. When auth or quota
-// do not answer it refuses.
+// takes it: it holds no policies, no counters and no tool code, and it cannot
+// call a tool without a grant that only auth can make. The one key it has seals
+// what clients are given to bring back, such as the state of a request that
+// takes several rounds; it opens nothing else. When auth or quota do not answer
+// the edge refuses.
 package edge
 
 import (
@@ -36,6 +38,8 @@ import (
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/clientaddr"
+	"github.com/sallyport-mcp/sallyport/services/edge/internal/seal"
+	"github.com/sallyport-mcp/sallyport/services/edge/internal/session"
 )
 
 // Recorder takes events for the audit stream.
@@ -55,6 +59,21 @@ type Options struct {
 	// Notices tells when credentials have changed. Without it no authentication
 	// is remembered.
 	Notices Notices
+	// Policies tells when policies have changed. Without it clients do not hear of
+	// lists that are others because of that.
+	Policies Policies
+	// Peers reaches other edges. Without it sessions of the legacy era can be
+	// cancelled and answered only where they call.
+	Peers Peers
+	// Sessions keeps what clients set in legacy sessions. Without it they cannot
+	// subscribe to resources, nor set a level.
+	Sessions Sessions
+	// Rounds remembers which states of multi-round-trip requests were used up.
+	// Without it a second round of what may change something is refused.
+	Rounds Rounds
+	// Keys seal what clients bring back, and sign the ids of legacy sessions. All
+	// edges of a cluster need the same; nil makes one that only this edge has.
+	Keys *seal.Keys
 	// Version is what clients are told of this server.
 	Version string
 	// Listen opens a listener; nil takes TCP addresses only.
@@ -75,14 +94,26 @@ type Service struct {
 	executor executorv1.ExecutorServiceClient
 	audit    Recorder
 	notices  Notices
+	policies Policies
+	peers    Peers
+	settings Sessions
+	rounds   Rounds
+	seals    *seal.Box
+	node     string // this process among edges
 
 	gate      gate
 	addresses *clientaddr.Resolver
 	remember  *authCache
 	tools     catalogue
-	offers    atomic.Pointer[offers] // nil while the executor has not told
+	offers    *offered
 	telemetry *telemetry
 	words     words
+	sessions  *session.Mint
+	running   running
+	asked     asked
+	hub       *hub
+	// policyVersion is of the policies that auth has told of last.
+	policyVersion atomic.Pointer[string]
 
 	exchanges sync.Pool // of *exchange
 	anonymous *rate.Limiter
@@ -92,6 +123,11 @@ type Service struct {
 	serving   atomic.Bool
 	muteAudit atomic.Bool // the recorder said no, and that was logged
 	mutePeers atomic.Bool // a peer did not answer, and that was logged
+	// mutePeerEdges means that the bus failed, and that was logged.
+	mutePeerEdges atomic.Bool
+
+	stopping chan struct{} // closed when the end begins
+	stop     func()
 }
 
 // New returns a service that listens already, so that a port that is taken is
@@ -102,9 +138,10 @@ func New(o Options) (*Service, error) {
 	}
 	s := &Service{
 		cfg: o.Config, log: o.Log, auth: o.Auth, quota: o.Quota, executor: o.Executor,
-		audit: o.Audit, notices: o.Notices,
+		audit: o.Audit, notices: o.Notices, policies: o.Policies, peers: o.Peers, settings: o.Sessions, rounds: o.Rounds,
+		node: newNode(), hub: newHub(o.Config.MaxStreams, o.Config.MaxStreamsPerKey), stopping: make(chan struct{}),
 		gate:  newGate(o.Config.AllowedHosts, o.Config.AllowedOrigins),
-		words: newWords(o.Config, o.Version),
+		words: newWords(o.Config, o.Version), offers: newOffered(),
 
 		anonymous: rate.NewLimiter(rate.Limit(o.Config.AnonymousRecords), 10*o.Config.AnonymousRecords),
 	}
@@ -117,6 +154,7 @@ func New(o Options) (*Service, error) {
 	if o.Meter == nil {
 		o.Meter = metricnoop.NewMeterProvider().Meter("")
 	}
+	s.stop = sync.OnceFunc(func() { close(s.stopping) })
 	var err error
 	if s.telemetry, err = newTelemetry(o.Tracer, o.Meter); err != nil {
 		return nil, err
@@ -125,6 +163,15 @@ func New(o Options) (*Service, error) {
 		return nil, err
 	}
 	if s.remember, err = newAuthCache(o.Config.AuthCacheSize, o.Config.AuthCacheTTL, o.Notices); err != nil {
+		return nil, err
+	}
+	if o.Keys == nil {
+		o.Keys = seal.Random()
+	}
+	if s.seals, err = o.Keys.NewBox(statePurpose); err != nil {
+		return nil, err
+	}
+	if s.sessions, err = session.New(o.Keys.Derive(sessionPurpose), version2511, version2506); err != nil {
 		return nil, err
 	}
 	s.exchanges.New = func() any { return newExchange(s) }
@@ -179,7 +226,13 @@ func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if s.notices != nil {
-		owned.Go(func() { s.notices.Listen(ctx, s.remember.Flush) })
+		owned.Go(func() { s.notices.Listen(ctx, s.credentialsChanged) })
+	}
+	if s.policies != nil {
+		owned.Go(func() { s.policies.Listen(ctx, s.policiesChanged) })
+	}
+	if s.peers != nil {
+		owned.Go(func() { s.peers.Listen(ctx, s.node, PeerHandler{Cancel: s.cancelHere, Answer: s.asked.Answer}) })
 	}
 	owned.Go(func() { s.follow(ctx) })
 
@@ -197,10 +250,12 @@ func (s *Service) Run(ctx context.Context) error {
 	select {
 	case err := <-served:
 		s.serving.Store(false)
+		s.stop()
 		return fmt.Errorf("serve on %s: %w", s.Addr(), err)
 	case <-ctx.Done():
 	}
 	s.serving.Store(false)
+	s.stop() // whoever only listens need not be waited for
 	drain, done := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.DrainTimeout)
 	defer done()
 	if err := s.server.Shutdown(drain); err != nil {
@@ -208,6 +263,20 @@ func (s *Service) Run(ctx context.Context) error {
 		return s.server.Close()
 	}
 	return nil
+}
+
+// credentialsChanged forgets who was known, and has all who listen checked.
+func (s *Service) credentialsChanged() {
+	s.remember.Flush()
+	s.hub.Tell(news{credentials: true})
+}
+
+// policiesChanged tells all who listen, unless it is the policies that are known:
+// auth says them again when one of its processes starts.
+func (s *Service) policiesChanged(version string) {
+	if before := s.policyVersion.Swap(&version); before == nil || *before != version || version == "" {
+		s.hub.Tell(news{policies: true})
+	}
 }
 
 // Close stops at once a service that was never run.

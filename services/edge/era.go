@@ -43,16 +43,20 @@ func (x *exchange) parse() *refusal {
 	default:
 		return refuse(kindNotRequest, "The id has to be an integer or a string, and not null")
 	}
+	response := m.Result.Present() || m.Error.Present()
 	switch {
 	case !m.Is(m.Version, "2.0"):
 		return refuse(kindNotRequest, `The member jsonrpc has to be "2.0"`)
-	case m.Result.Present() || m.Error.Present():
-		return refuse(kindNotRequest, "This server sends no requests, so it takes no responses")
-	case m.Method.Kind != jsonrpc.String:
+	case response && m.Method.Present():
+		return refuse(kindNotRequest, "A message is either a request or a response")
+	case !response && m.Method.Kind != jsonrpc.String:
 		return refuse(kindNotRequest, "The member method has to be a string")
 	}
 	if repeated(x.r.Header) {
 		return refuse(kindHeader, "An Mcp header was sent more than once. Send each once")
+	}
+	if response {
+		return x.parseAnswer()
 	}
 	if refused := x.findEra(); refused != nil {
 		return refused
@@ -177,6 +181,11 @@ func (x *exchange) checkModern() *refusal {
 		return refuse(kindMeta, "params._meta lacks io.modelcontextprotocol/protocolVersion")
 	case m.MetaCapabilities.Kind != jsonrpc.Object:
 		return refuse(kindMeta, "params._meta lacks io.modelcontextprotocol/clientCapabilities, an object that may be empty")
+	case m.MetaCapabilities.End-m.MetaCapabilities.Start > maxCapabilities:
+		return refuse(kindMeta, "_meta[io.modelcontextprotocol/clientCapabilities] is too large")
+	}
+	if refused := x.checkWishes(); refused != nil {
+		return refused
 	}
 	method := headerValue(x.r.Header, "Mcp-Method")
 	switch {
@@ -189,24 +198,34 @@ func (x *exchange) checkModern() *refusal {
 	return x.checkName()
 }
 
-// checkName checks Mcp-Name, for the method that has one.
+// checkName checks Mcp-Name, for the methods that have one.
 func (x *exchange) checkName() *refusal {
 	header, m := headerValue(x.r.Header, "Mcp-Name"), &x.msg
-	if !m.Is(m.Method, "tools/call") || x.id == nil {
+	if x.id == nil {
 		return nil
 	}
-	if m.Name.Kind != jsonrpc.String {
-		return refuse(kindParams, "params.name has to be the name of a tool")
+	said := m.Name
+	switch {
+	case m.Is(m.Method, toolsCall), m.Is(m.Method, "prompts/get"):
+		if said.Kind != jsonrpc.String {
+			return refuse(kindParams, "params.name has to be a name")
+		}
+	case m.Is(m.Method, "resources/read"):
+		if said = m.URI; said.Kind != jsonrpc.String {
+			return refuse(kindParams, "params.uri has to be a URI")
+		}
+	default:
+		return nil
 	}
 	if header == "" {
-		return refuse(kindHeader, "The header Mcp-Name is missing. It has to repeat params.name")
+		return refuse(kindHeader, "The header Mcp-Name is missing. It has to repeat params.name, or params.uri of resources/read")
 	}
 	name, ok := decodeHeader(header)
 	if !ok {
 		return refuse(kindHeader, "The header Mcp-Name cannot be read. Send plain ASCII, or =?base64?...?= of the UTF-8 text")
 	}
-	if !m.Is(m.Name, name) {
-		return refuse(kindHeader, "The header Mcp-Name differs from params.name")
+	if !m.Is(said, name) {
+		return refuse(kindHeader, "The header Mcp-Name differs from what the body says")
 	}
 	return nil
 }

@@ -28,11 +28,18 @@ const (
 	kindMediaType
 	kindTooLarge
 	kindTooSlow
+	kindHeaders
 	kindFlood
 	kindPeer
 	kindInternal
 	kindPath
 	kindResult
+	kindForbidden
+	kindUnavailable
+	kindCapability
+	kindSession
+	kindNotAcceptable
+	kindCancelled
 )
 
 // telling is how a refusal is told. Codes of our own are outside of what JSON-RPC
@@ -78,15 +85,34 @@ func statuses(kind refusalKind) telling {
 		return telling{http.StatusRequestEntityTooLarge, http.StatusRequestEntityTooLarge, -31413, auditv1.Reason_REASON_PAYLOAD_TOO_LARGE}
 	case kindTooSlow:
 		return telling{http.StatusRequestTimeout, http.StatusRequestTimeout, -31408, auditv1.Reason_REASON_MALFORMED_REQUEST}
+	case kindHeaders:
+		return telling{http.StatusRequestHeaderFieldsTooLarge, http.StatusRequestHeaderFieldsTooLarge, -31431, auditv1.Reason_REASON_MALFORMED_REQUEST}
 	case kindFlood:
 		return telling{http.StatusTooManyRequests, http.StatusTooManyRequests, -31029, auditv1.Reason_REASON_QUOTA_EXCEEDED}
 	case kindPeer:
 		return telling{http.StatusServiceUnavailable, http.StatusServiceUnavailable, -31503, auditv1.Reason_REASON_DEPENDENCY_UNAVAILABLE}
 	case kindPath:
 		return telling{http.StatusNotFound, http.StatusNotFound, -31404, auditv1.Reason_REASON_UNSPECIFIED}
+	case kindSession:
+		// The status is what tells a client to begin a new session.
+		return telling{http.StatusNotFound, http.StatusNotFound, -31404, auditv1.Reason_REASON_INVALID_PARAMS}
+	case kindNotAcceptable:
+		return telling{http.StatusNotAcceptable, http.StatusNotAcceptable, -31406, auditv1.Reason_REASON_MALFORMED_REQUEST}
+	case kindCancelled:
+		return telling{http.StatusOK, http.StatusOK, -31499, auditv1.Reason_REASON_CANCELLED}
 	case kindResult:
 		// A refusal the model should read: a tool result, not an error.
 		return telling{http.StatusOK, http.StatusOK, 0, auditv1.Reason_REASON_UNSPECIFIED}
+	case kindForbidden:
+		// As a denied call comes with 200: it is said of what was asked for, and
+		// clients show it whole only so. Other statuses are a broken transport to
+		// many of them.
+		return telling{http.StatusOK, http.StatusOK, -31403, auditv1.Reason_REASON_POLICY_DENIED}
+	case kindUnavailable:
+		// One provider is away, not this server.
+		return telling{http.StatusOK, http.StatusOK, -31503, auditv1.Reason_REASON_TOOL_UNAVAILABLE}
+	case kindCapability:
+		return telling{http.StatusBadRequest, http.StatusOK, -32021, auditv1.Reason_REASON_INVALID_PARAMS}
 	default:
 		return telling{http.StatusInternalServerError, http.StatusOK, -32603, auditv1.Reason_REASON_INTERNAL}
 	}
@@ -111,6 +137,10 @@ type refusal struct {
 	challenge string
 	// requested is the version that was asked for, with kindVersion.
 	requested string
+	// uri is of the resource that is not there, and is told.
+	uri string
+	// capabilities is a JSON object of what the client lacks, with kindCapability.
+	capabilities []byte
 	// complete says that the message tells all there is to tell: what, why, and
 	// what to do. Only the decision is added.
 	complete bool

@@ -12,6 +12,7 @@ import (
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
+	"github.com/sallyport-mcp/sallyport/services/edge/internal/session"
 )
 
 // exchange is one request and its answer, with what has been learned of it so
@@ -32,10 +33,12 @@ type facts struct {
 	w     http.ResponseWriter
 	r     *http.Request
 	ctx   context.Context // the request's, with the span; not for after the answer
+	peers context.Context // bounds several calls to peers together; nil for each by itself
 	start time.Time
 	plain bool // errors are problem+json: the caller is no MCP client
 
 	address    netip.Addr
+	addressed  string // the address as text, once it was needed
 	credential *authv1.Credential
 	cacheKey   authKey
 	principal  *authv1.Principal
@@ -44,7 +47,8 @@ type facts struct {
 	version string
 	id      []byte // raw JSON, nil while not known
 	method  string // one that is served, else ""
-	target  string // the tool, once it is known to exist
+	asked   string // the tool, prompt or URI that was asked for, once it is to be decided about
+	target  string // the same, once it may be known to exist
 	client  string
 	context string
 	source  authv1.ContextSource
@@ -54,6 +58,12 @@ type facts struct {
 	shape    string
 	digest   []byte
 	limits   []*quotav1.LimitState
+
+	session    *session.Session // of the legacy era, if there is one
+	response   bool             // the message answers a request of ours
+	work       context.Context  // of a legacy request in a session: ends when its client cancels it
+	level      int              // from which on notices are wanted
+	levelKnown bool
 
 	stream  *stream // nil while the answer can only be one JSON object
 	span    trace.Span
@@ -106,10 +116,10 @@ func (s *Service) release(x *exchange) {
 
 // addressText is the client's address as peers and records see it.
 func (x *exchange) addressText() string {
-	if !x.address.IsValid() {
-		return ""
+	if x.addressed == "" && x.address.IsValid() {
+		x.addressed = x.address.String()
 	}
-	return x.address.String()
+	return x.addressed
 }
 
 // origin is what auth is told of the request.
@@ -122,5 +132,19 @@ func (x *exchange) origin() *authv1.Origin {
 
 // peerContext bounds a call to a peer other than the executor.
 func (x *exchange) peerContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(x.ctx, x.s.cfg.PeerTimeout)
+	if x.peers != nil {
+		return x.peers, func() {}
+	}
+	return context.WithTimeout(x.wanted(), x.s.cfg.PeerTimeout)
+}
+
+// askTogether makes all that peers are asked until the end one matter with one
+// bound: a context costs as much as some of the checks.
+func (x *exchange) askTogether() (end func()) {
+	ctx, cancel := x.peerContext()
+	x.peers = ctx
+	return func() {
+		x.peers = nil
+		cancel()
+	}
 }

@@ -7,11 +7,6 @@ import (
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 )
 
-// offers is what there is besides tools, as the executor said last.
-type offers struct {
-	resources, prompts, completion bool
-}
-
 // refollow bounds how long to wait before the executor is asked again.
 const refollow = 5 * time.Second
 
@@ -35,18 +30,48 @@ func (s *Service) follow(ctx context.Context) {
 	}
 }
 
-// watch takes what the executor says until it stops saying anything.
+// watch takes what the executor says until it stops saying anything, and passes
+// it on to whoever listens. What was missed before it began again may have been
+// anything.
 func (s *Service) watch(ctx context.Context, heard func()) error {
-	news, err := s.executor.Watch(ctx, &executorv1.WatchRequest{})
+	stream, err := s.executor.Watch(ctx, &executorv1.WatchRequest{})
 	if err != nil {
 		return err
 	}
-	for {
-		w, err := news.Recv()
+	for first := true; ; first = false {
+		w, err := stream.Recv()
 		if err != nil {
 			return err
 		}
 		heard()
-		s.offers.Store(&offers{resources: w.GetHasResources(), prompts: w.GetHasPrompts(), completion: w.GetHasCompletion()})
+		before := s.offers.Swap(&offers{resources: w.GetHasResources(), prompts: w.GetHasPrompts(), completion: w.GetHasCompletion()})
+		if before == nil {
+			before = &offers{}
+		}
+		fresh := s.tools.Announce(w.GetToolsVersion())
+		n := news{
+			tools:     first || fresh,
+			prompts:   first || w.GetPromptsChanged() || before.prompts != w.GetHasPrompts(),
+			resources: first || w.GetResourcesChanged() || before.resources != w.GetHasResources(),
+			anything:  first,
+		}
+		if uris := w.GetUpdatedUris(); len(uris) > 0 {
+			n.updated = make(map[string]bool, len(uris))
+			for _, uri := range uris {
+				n.updated[uri] = true
+			}
+		}
+		if n.tools {
+			s.refreshTools(ctx)
+		}
+		s.hub.Tell(n)
 	}
+}
+
+// refreshTools gets the catalogue once for all who listen. When that fails each
+// of them tries again.
+func (s *Service) refreshTools(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.PeerTimeout)
+	defer cancel()
+	_, _ = s.tools.Announced(ctx, s.executor)
 }

@@ -72,7 +72,7 @@ func FuzzDecodeCursor(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, cursor string) {
-		after, ok := decodeCursor(cursor)
+		after, ok := decodeCursor(cursor, toolName)
 		if !ok || cursor == "" {
 			return
 		}
@@ -92,6 +92,7 @@ func FuzzParseTraceparent(f *testing.F) {
 		"ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 		"01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
 		"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+		"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-06",
 	} {
 		f.Add(seed)
 	}

@@ -3,7 +3,6 @@ package edge
 import (
 	"mime"
 	"net/http"
-	"net/url"
 	"strings"
 )
 
@@ -62,11 +61,9 @@ func (g gate) originAllowed(lines []string, host string) bool {
 	if g.origins[origin] {
 		return true
 	}
-	u, err := url.Parse(origin)
-	if err != nil || u.Path != "" || u.RawQuery != "" || u.User != nil {
-		return false
-	}
-	return (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.Host == strings.ToLower(host)
+	// Browsers write the host as they do in Host: without the scheme's own port.
+	host = strings.ToLower(host)
+	return host != "" && (origin == "http://"+host || origin == "https://"+host)
 }
 
 // jsonBody reports whether the headers announce plain JSON: nothing compressed,

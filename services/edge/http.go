@@ -11,7 +11,9 @@ import (
 
 // Header values that never change; net/http does not write to them.
 type fixedHeaders struct {
-	json, problem, events, nosniff, noStore, unbuffered, closing, allowPost, allowGet []string
+	json, problem, events, nosniff, noStore, unbuffered, closing []string
+
+	allowPost, allowGet, allowStream []string
 }
 
 func newFixedHeaders() fixedHeaders {
@@ -19,6 +21,7 @@ func newFixedHeaders() fixedHeaders {
 		json: []string{"application/json"}, problem: []string{"application/problem+json"}, events: []string{"text/event-stream"},
 		nosniff: []string{"nosniff"}, noStore: []string{"no-store"}, unbuffered: []string{"no"}, closing: []string{"close"},
 		allowPost: []string{http.MethodPost}, allowGet: []string{http.MethodGet + ", " + http.MethodHead},
+		allowStream: []string{http.MethodGet + ", " + http.MethodPost},
 	}
 }
 
@@ -27,6 +30,9 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h["X-Content-Type-Options"] = s.words.headers.nosniff
 	h["Cache-Control"] = s.words.headers.noStore
+	if ambiguous(r) {
+		h["Connection"] = s.words.headers.closing
+	}
 
 	x := s.acquire(w, r)
 	defer s.release(x)
@@ -54,6 +60,17 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// ambiguous reports whether something before us may see another end of this
+// request than we do. Net/http goes by the chunks where there is a length too,
+// ignores them in HTTP/1.0, and tells of neither; RFC 9112, 6.1, wants such a
+// connection closed, since what follows may be smuggled. So the connection ends
+// with every request whose length was not simply announced; and with CONNECT,
+// after which whoever let it through may take the rest for a tunnel.
+func ambiguous(r *http.Request) bool {
+	return r.ProtoMajor == 1 &&
+		(len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) || r.Method == http.MethodConnect)
+}
+
 // recover is what package rpc's Recover is for gRPC: a bug in one request is
 // logged, once and with its stack, and the caller learns nothing of it.
 func (x *exchange) recover() {
@@ -74,9 +91,11 @@ const internalMessage = "Something broke here, and it is not the caller's fault.
 // serveMCP takes a request through all checks in the order that lets the least
 // trusted cost the least.
 func (x *exchange) serveMCP() *refusal {
+	if x.wantsStream() {
+		return x.serveStream()
+	}
 	if x.r.Method != http.MethodPost {
-		x.w.Header()["Allow"] = x.s.words.headers.allowPost
-		return &refusal{kind: kindHTTPMethod, message: "MCP is served by POST only", recorded: true}
+		return x.refuseHTTPMethod()
 	}
 	if refused := x.checkGate(); refused != nil {
 		return refused
@@ -93,11 +112,33 @@ func (x *exchange) serveMCP() *refusal {
 	if refused := x.parse(); refused != nil {
 		return refused
 	}
+	if refused := x.findSession(); refused != nil {
+		return refused
+	}
+	if x.response {
+		return x.takeAnswer()
+	}
 	return x.dispatch()
 }
 
+// maxHeaderLines bounds the lines of headers. Parsed, very short ones take many
+// times the bytes that were sent.
+const maxHeaderLines = 128
+
+func tooManyLines(h http.Header) bool {
+	lines := 0
+	for _, values := range h {
+		lines += len(values)
+	}
+	return lines > maxHeaderLines
+}
+
 func (x *exchange) checkGate() *refusal {
-	if !x.s.gate.hostAllowed(x.r.Host) {
+	if tooManyLines(x.r.Header) {
+		return refuse(kindHeaders, "The request has too many headers. Send fewer")
+	}
+	// Under HTTP/2 a whole URL can stand for the path, with a name of its own.
+	if !x.s.gate.hostAllowed(x.r.Host) || x.r.URL.Host != "" && x.r.URL.Host != x.r.Host {
 		return refuse(kindOrigin, "The Host header names a server this is not. "+
 			"Use an address of this server, or have its operator add the name to roles.edge.allowed_hosts")
 	}
@@ -125,8 +166,12 @@ func (x *exchange) servePing() *refusal {
 	return nil
 }
 
-// firstBuffer holds most requests whole.
-const firstBuffer = 4 << 10
+// firstBuffer holds most requests whole. However long a body is announced, no more
+// than trustedLength is set aside for it before it comes.
+const (
+	firstBuffer   = 4 << 10
+	trustedLength = 16 << 10
+)
 
 // readBody reads the body with a limit that holds whatever was announced.
 func (x *exchange) readBody() *refusal {
@@ -138,7 +183,7 @@ func (x *exchange) readBody() *refusal {
 	// lifts this one when the body has ended.
 	_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(x.s.cfg.BodyTimeout))
 	buf := x.body[:0]
-	if want := max(int(x.r.ContentLength), firstBuffer) + 1; cap(buf) < want {
+	if want := min(max(int(x.r.ContentLength), firstBuffer), trustedLength) + 1; cap(buf) < want {
 		buf = make([]byte, 0, want)
 	}
 	for {

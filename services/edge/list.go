@@ -2,6 +2,7 @@ package edge
 
 import (
 	"slices"
+	"strings"
 
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
@@ -10,13 +11,9 @@ import (
 // listTools answers with the tools that the caller may call, in the order of
 // their names, a page at a time.
 func (x *exchange) listTools() *refusal {
-	m := &x.msg
-	if m.Cursor.Present() && m.Cursor.Kind != jsonrpc.String {
-		return refuse(kindParams, "params.cursor has to be a string")
-	}
-	after, ok := decodeCursor(m.Text(m.Cursor))
-	if !ok {
-		return refuse(kindParams, "params.cursor is not one that this server gave out. Start again without one")
+	after, refused := x.cursor(toolName)
+	if refused != nil {
+		return refused
 	}
 	ctx, cancel := x.peerContext()
 	defer cancel()
@@ -30,28 +27,58 @@ func (x *exchange) listTools() *refusal {
 	if refused != nil {
 		return refused
 	}
+	x.answerPage(page{
+		member: "tools", names: all.names, after: after, allowed: allowed,
+		show: func(b []byte, i int) []byte { return append(b, all.shown[i]...) },
+	})
+	return nil
+}
+
+// cursor returns after which name the page starts that is asked for.
+func (x *exchange) cursor(could func(string) bool) (after string, refused *refusal) {
+	m := &x.msg
+	if m.Cursor.Present() && m.Cursor.Kind != jsonrpc.String {
+		return "", refuse(kindParams, "params.cursor has to be a string")
+	}
+	after, ok := decodeCursor(m.Text(m.Cursor), could)
+	if !ok {
+		return "", refuse(kindParams, "params.cursor is not one that this server gave out. Start again without one")
+	}
+	return after, nil
+}
+
+// page is a part of a list.
+type page struct {
+	member  string                       // of the result
+	names   []string                     // all there are, sorted
+	after   string                       // the last name of the page before
+	allowed map[string]bool              // those that the caller may know of
+	show    func(b []byte, i int) []byte // appends what stands behind a name
+}
+
+// answerPage answers with a page.
+func (x *exchange) answerPage(p page) {
 	x.beginResult()
-	x.out = append(x.out, `"tools":[`...)
-	first, _ := slices.BinarySearch(all.names, after)
+	x.out = append(append(append(x.out, '"'), p.member...), `":[`...)
+	first, _ := slices.BinarySearch(p.names, p.after)
 	count, last := 0, ""
-	for i := first; i < len(all.names); i++ {
-		name := all.names[i]
-		if name == after || !allowed[name] {
+	for i := first; i < len(p.names); i++ {
+		name := p.names[i]
+		if name == p.after || !p.allowed[name] {
 			continue
 		}
 		if count == x.s.cfg.PageSize {
 			x.out = appendText(append(x.out, `],"nextCursor":`...), encodeCursor(last))
 			x.endList(false)
-			return nil
+			return
 		}
 		if count++; count > 1 {
 			x.out = append(x.out, ',')
 		}
-		x.out = append(x.out, all.shown[i]...)
+		x.out = p.show(x.out, i)
 		last = name
 	}
 	x.endList(true)
-	return nil
 }
 
 func (x *exchange) endList(closing bool) {
@@ -78,9 +105,63 @@ func (x *exchange) allowed(names []string) (map[string]bool, *refusal) {
 	if resp.GetPrincipal() == nil {
 		return nil, x.badCredential()
 	}
-	allowed := make(map[string]bool, len(resp.GetAllowed()))
-	for _, name := range resp.GetAllowed() {
-		allowed[name] = true
+	return set(resp.GetAllowed()), nil
+}
+
+// allowedTargets asks auth which resources or prompts the caller may have. It
+// fails closed, too.
+func (x *exchange) allowedTargets(action authv1.Action, targets []string) (map[string]bool, *refusal) {
+	if len(targets) == 0 {
+		return nil, nil
 	}
-	return allowed, nil
+	ctx, cancel := x.peerContext()
+	defer cancel()
+	resp, err := x.s.auth.FilterTargets(ctx, &authv1.FilterTargetsRequest{
+		Credential: x.credential, Origin: x.origin(), Action: action, Targets: targets,
+	})
+	if err != nil {
+		return nil, x.peerFailed("auth", err)
+	}
+	if resp.GetPrincipal() == nil {
+		return nil, x.badCredential()
+	}
+	return set(resp.GetAllowed()), nil
+}
+
+func set(names []string) map[string]bool {
+	all := make(map[string]bool, len(names))
+	for _, name := range names {
+		all[name] = true
+	}
+	return all
+}
+
+// listed is what stands in a list of resources, templates or prompts.
+type listed[T any] struct {
+	name string
+	what T
+}
+
+// sorted returns what can be listed in the order of its names, each once: a page
+// begins after a name.
+func sorted[T any](all []T, name func(T) string, could func(string) bool) ([]string, []T) {
+	kept := make([]listed[T], 0, len(all))
+	for _, what := range all {
+		if n := name(what); could(n) {
+			kept = append(kept, listed[T]{n, what})
+		}
+	}
+	slices.SortStableFunc(kept, func(a, b listed[T]) int { return strings.Compare(a.name, b.name) })
+	kept = slices.CompactFunc(kept, func(a, b listed[T]) bool { return a.name == b.name })
+	names, things := make([]string, len(kept)), make([]T, len(kept))
+	for i, k := range kept {
+		names[i], things[i] = k.name, k.what
+	}
+	return names, things
+}
+
+// rest returns the names that come after a page.
+func rest(names []string, after string) []string {
+	first, _ := slices.BinarySearch(names, after)
+	return names[first:]
 }

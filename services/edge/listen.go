@@ -13,7 +13,6 @@ import (
 )
 
 const (
-	headerTimeout  = 5 * time.Second
 	idleTimeout    = 60 * time.Second
 	maxHeaderBytes = 16 << 10
 	maxStreams     = 100 // per HTTP/2 connection
@@ -26,16 +25,22 @@ func (s *Service) newServer(cert *tls.Certificate) *http.Server {
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(cert != nil)
 	srv := &http.Server{
-		Handler:           s,
-		Protocols:         &protocols,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
+		Handler:   s,
+		Protocols: &protocols,
+		// A stream's write deadline does not end a connection that takes nothing.
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, WriteByteTimeout: s.cfg.WriteTimeout},
+		ReadHeaderTimeout: s.cfg.HeaderTimeout,
+		// The handler sets a tighter one before it reads; this is for bodies that
+		// nobody reads: when it answers without, net/http still waits for the rest.
+		ReadTimeout:    s.cfg.HeaderTimeout + s.cfg.BodyTimeout,
+		IdleTimeout:    idleTimeout,
+		MaxHeaderBytes: maxHeaderBytes,
 		// The handler sets a tighter one before it writes; this is for a handler
 		// that never gets there.
 		WriteTimeout: s.cfg.BodyTimeout + s.cfg.CallTimeout + s.cfg.WriteTimeout,
 		ErrorLog:     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		// OPTIONS * is a request like any other.
+		DisableGeneralOptionsHandler: true,
 	}
 	if cert != nil {
 		srv.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12}
@@ -116,6 +121,15 @@ func network(addr net.Addr) netip.Prefix {
 type cappedConn struct {
 	net.Conn
 	release func()
+}
+
+// CloseWrite lets net/http end its side first, so that a client that still sends
+// can read why it was refused before the connection is reset.
+func (c *cappedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
 }
 
 // Close implements [net.Conn].

@@ -13,14 +13,29 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
 )
 
+// toolsCall is the method that most of this package is about.
+const toolsCall = "tools/call"
+
 // handlerFor returns what serves a method in an era. What is not here is not served: also
 // what the protocol has but this server does not declare.
 func handlerFor(e era, method string) func(*exchange) *refusal {
 	switch method {
-	case "tools/call":
+	case toolsCall:
 		return (*exchange).callTool
 	case "tools/list":
 		return (*exchange).listTools
+	case "resources/list":
+		return (*exchange).listResources
+	case "resources/templates/list":
+		return (*exchange).listTemplates
+	case "resources/read":
+		return (*exchange).readResource
+	case "prompts/list":
+		return (*exchange).listPrompts
+	case "prompts/get":
+		return (*exchange).getPrompt
+	case "completion/complete":
+		return (*exchange).complete
 	case "server/discover":
 		if e == eraModern {
 			return (*exchange).discover
@@ -33,9 +48,27 @@ func handlerFor(e era, method string) func(*exchange) *refusal {
 		if e == eraLegacy {
 			return (*exchange).pong
 		}
+	case "logging/setLevel":
+		if e == eraLegacy {
+			return (*exchange).setLevel
+		}
+	case "resources/subscribe":
+		if e == eraLegacy {
+			return (*exchange).subscribe
+		}
+	case "resources/unsubscribe":
+		if e == eraLegacy {
+			return (*exchange).unsubscribe
+		}
+	case methodListen:
+		if e == eraModern {
+			return (*exchange).listen
+		}
 	}
 	return nil
 }
+
+const unservedMethod = "This method is not served. The capabilities in the answer to server/discover or initialize say what is"
 
 // dispatch serves the method of a message that passed all checks of form.
 func (x *exchange) dispatch() *refusal {
@@ -46,21 +79,33 @@ func (x *exchange) dispatch() *refusal {
 	}
 	handle := handlerFor(x.era, method)
 	if handle == nil {
-		return refuse(kindMethod, "This method is not served. The methods are tools/list and tools/call, and server/discover or initialize")
+		return refuse(kindMethod, unservedMethod)
+	}
+	if optional(method) {
+		now, refused := x.offers()
+		if refused != nil {
+			return refused
+		}
+		if !now.has(method) {
+			return refuse(kindMethod, unservedMethod)
+		}
 	}
 	x.method = method
 	if refused := x.findContext(); refused != nil {
 		return refused
 	}
-	if method != "tools/call" { // a call is checked when it is allowed
+	if method != toolsCall { // a call is checked when it is allowed
 		if refused := x.checkQuota(1); refused != nil {
 			return refused
 		}
 	}
+	if x.session != nil {
+		defer x.cancellable()()
+	}
 	return handle(x)
 }
 
-// notified takes a notification. None asks us to do anything yet.
+// notified takes a notification.
 func (x *exchange) notified(method string) *refusal {
 	if !strings.HasPrefix(method, "notifications/") {
 		return refuse(kindNotRequest, "The message has no id, so it could not be answered. Send an id")
@@ -71,6 +116,9 @@ func (x *exchange) notified(method string) *refusal {
 	}
 	if refused := x.checkQuota(1); refused != nil {
 		return refused
+	}
+	if method == "notifications/cancelled" && x.era == eraLegacy {
+		x.takeCancellation()
 	}
 	x.out = x.out[:0]
 	x.write(http.StatusAccepted, nil)
@@ -141,7 +189,10 @@ func (x *exchange) badCredential() *refusal {
 // limits may be passed without a count is decided in the quota service, rule by
 // rule; when it does not even answer, nobody knows of such a rule.
 func (x *exchange) peerFailed(peer string, err error) *refusal {
-	if x.ctx.Err() != nil {
+	if x.cancelled() {
+		return x.refuseCancelled(false)
+	}
+	if x.wanted().Err() != nil {
 		return x.clientGone()
 	}
 	switch status.Code(err) {
@@ -166,8 +217,13 @@ func (x *exchange) clientGone() *refusal {
 }
 
 func (x *exchange) discover() *refusal {
+	now, refused := x.offers()
+	if refused != nil {
+		return refused
+	}
 	x.beginResult()
-	x.out = append(x.out, x.s.words.discover...)
+	x.out = append(x.out, `"supportedVersions":`+supported+`,`...)
+	x.out = append(now.appendCapabilities(x.out), x.s.words.discover...)
 	x.endResult()
 	return nil
 }
@@ -177,17 +233,22 @@ func (x *exchange) initialize() *refusal {
 	if m.ProtocolVersion.Kind != jsonrpc.String {
 		return refuse(kindParams, "params.protocolVersion has to be a string")
 	}
+	now, refused := x.offers()
+	if refused != nil {
+		return refused
+	}
 	// The newest legacy revision for whatever else is asked for, also for the
 	// modern one: it cannot be negotiated this way.
 	x.version = version2511
 	if m.Is(m.ProtocolVersion, version2506) {
 		x.version = version2506
 	}
+	x.beginSession()
 	x.beginResult()
 	x.out = append(x.out, `"protocolVersion":"`...)
 	x.out = append(x.out, x.version...)
 	x.out = append(x.out, `",`...)
-	x.out = append(x.out, x.s.words.initialize...)
+	x.out = append(now.appendCapabilities(x.out), x.s.words.aboutUs...)
 	x.endResult()
 	return nil
 }

@@ -30,21 +30,31 @@ func BusNotices(b *bus.Bus, log *slog.Logger) Notices {
 
 // Listen implements [Notices].
 func (n *busNotices) Listen(ctx context.Context, changed func()) {
-	for {
+	subscribed(ctx, n.log, "no notices of changed credentials; every request asks auth", func() (func(), error) {
 		stop, err := n.subscribe(ctx, changed)
+		if err != nil {
+			return nil, err
+		}
+		return func() { n.subscribed.Store(false); stop() }, nil
+	})
+}
+
+// subscribed keeps a subscription until ctx is done, and tries again where there
+// cannot be one just now.
+func subscribed(ctx context.Context, log *slog.Logger, without string, subscribe func() (stop func(), err error)) {
+	for ctx.Err() == nil {
+		stop, err := subscribe()
 		if err == nil {
 			<-ctx.Done()
-			n.subscribed.Store(false)
 			stop()
 			return
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		n.log.WarnContext(ctx, "no notices of changed credentials; every request asks auth", "err", err)
+		log.WarnContext(ctx, without, "err", err)
 		select {
 		case <-ctx.Done():
-			return
 		case <-time.After(resubscribe):
 		}
 	}
@@ -72,4 +82,34 @@ func (n *busNotices) subscribe(ctx context.Context, changed func()) (stop func()
 func (n *busNotices) Epoch() (epoch uint64, live bool) {
 	conn := n.bus.Conn()
 	return conn.Stats().Reconnects, n.subscribed.Load() && conn.IsConnected()
+}
+
+// Policies is how the edge hears that policies have changed, so that it can tell
+// clients whose lists may be others now.
+type Policies interface {
+	// Listen calls changed with the version of the policies for each notice until
+	// ctx is done. It keeps trying where it cannot listen just now.
+	Listen(ctx context.Context, changed func(version string))
+}
+
+// busPolicies hears of changed policies on the bus.
+type busPolicies struct {
+	bus *bus.Bus
+	log *slog.Logger
+}
+
+// BusPolicies returns the notices of policies that auth sends over a bus. A nil
+// log discards.
+func BusPolicies(b *bus.Bus, log *slog.Logger) Policies {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return busPolicies{b, log}
+}
+
+// Listen implements [Policies].
+func (p busPolicies) Listen(ctx context.Context, changed func(version string)) {
+	subscribed(ctx, p.log, "no notices of changed policies; clients do not hear of them", func() (func(), error) {
+		return bus.Subscribe(p.bus, bus.SubjectPolicies, func(_ context.Context, n *authv1.PolicyNotice) { changed(n.GetVersion()) })
+	})
 }

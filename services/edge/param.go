@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math/big"
 	"net/textproto"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -41,7 +42,7 @@ func appendHeaderParams(found []headerParam, path []string, properties jsontext.
 		eachMember(schema, func(keyword string, value jsontext.Value) {
 			switch {
 			case keyword == "x-mcp-header" && value.Kind() == jsontext.KindString:
-				if name, err := jsontext.AppendUnquote(nil, value); err == nil && toolName(string(name)) {
+				if name, err := jsontext.AppendUnquote(nil, value); err == nil && fieldToken(string(name)) {
 					found = append(found, headerParam{textproto.CanonicalMIMEHeaderKey("Mcp-Param-" + string(name)), here})
 				}
 			case keyword == "properties":
@@ -50,6 +51,19 @@ func appendHeaderParams(found []headerParam, path []string, properties jsontext.
 		})
 	})
 	return found
+}
+
+// fieldToken reports whether a name can be a part of the name of a header (RFC
+// 9110, 5.6.2).
+func fieldToken(name string) bool {
+	const longest = 128
+	for i := range len(name) {
+		c := name[i] | 0x20 // letters in lower case
+		if (c < 'a' || c > 'z') && !strings.ContainsRune("0123456789!#$%&'*+-.^_`|~", rune(name[i])) {
+			return false
+		}
+	}
+	return name != "" && len(name) <= longest
 }
 
 // eachMember calls yield for each member of a JSON object; for anything else it
@@ -70,6 +84,21 @@ func eachMember(object []byte, yield func(name string, value jsontext.Value)) {
 			return
 		}
 		yield(name, value)
+	}
+}
+
+// eachElement calls yield for each element of a JSON array.
+func eachElement(array []byte, yield func(value jsontext.Value)) {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(array))
+	if t, err := dec.ReadToken(); err != nil || t.Kind() != jsontext.KindBeginArray {
+		return
+	}
+	for dec.PeekKind() != jsontext.KindEndArray {
+		value, err := dec.ReadValue()
+		if err != nil {
+			return
+		}
+		yield(value)
 	}
 }
 

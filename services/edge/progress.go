@@ -7,12 +7,16 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
 )
 
-// wantsProgress reports whether the client has given a token for progress and
-// can be told of it.
-func (x *exchange) wantsProgress() bool {
+// progressToken reports whether the client has given a token for progress that
+// can be repeated with each message.
+func (x *exchange) progressToken() bool {
 	token := x.msg.MetaToken
-	return x.stream != nil && (token.Kind == jsonrpc.String || token.Kind == jsonrpc.Number)
+	return (token.Kind == jsonrpc.String || token.Kind == jsonrpc.Number) && token.End-token.Start <= maxID
 }
+
+// wantsProgress reports whether the client wants to be told of progress, and can
+// be.
+func (x *exchange) wantsProgress() bool { return x.stream != nil && x.progressToken() }
 
 // tellProgress passes on how far the call is. The executor sees to it that
 // progress grows.

@@ -28,7 +28,7 @@ func (x *exchange) checkQuota(cost uint32) *refusal {
 		return nil
 	}
 	kind := kindFlood
-	if x.method == "tools/call" {
+	if x.method == toolsCall {
 		kind = kindResult
 	}
 	return &refusal{
@@ -54,7 +54,7 @@ func (x *exchange) attributes() map[string]string {
 		{"owner", p.GetOwner()},
 		{"tenant", p.GetTenant()},
 		{"role", roleList(p.GetRoles())},
-		{"tool", x.target},
+		{"tool", x.tool()},
 		{"action", x.method},
 		{"context", x.context},
 		{"context_source", contextSourceName(x.source)},
@@ -145,7 +145,8 @@ func limitHeaders(h http.Header, limits []*quotav1.LimitState) {
 	if len(limits) == 0 {
 		return
 	}
-	policy, state := make([]byte, 0, 128), make([]byte, 0, 128)
+	var policyRoom, stateRoom [128]byte
+	policy, state := policyRoom[:0], stateRoom[:0]
 	told := 0
 	for _, l := range limits {
 		// Limits on trial are nobody's business; a name that is no structured

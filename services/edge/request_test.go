@@ -12,14 +12,15 @@ import (
 // request is a request as tests write it; the zero value is a correct modern
 // call of echo.
 type request struct {
-	method  string            // tools/call
-	params  string            // members of params besides _meta
-	meta    string            // more members of _meta
-	version string            // 2026-07-28; a legacy one makes a legacy request
-	token   string            // good
-	client  string            // tests
-	headers map[string]string // more headers
-	body    string            // instead of all that
+	method       string            // tools/call
+	params       string            // members of params besides _meta
+	meta         string            // more members of _meta
+	version      string            // 2026-07-28; a legacy one makes a legacy request
+	token        string            // good
+	client       string            // tests
+	headers      map[string]string // more headers
+	capabilities string            // {}
+	body         string            // instead of all that
 }
 
 // answer is what came back.
@@ -87,7 +88,7 @@ func (q request) http(t testing.TB, url string) *http.Request {
 	if version == "2026-07-28" {
 		members = append(members, `"io.modelcontextprotocol/protocolVersion":"`+version+`"`,
 			`"io.modelcontextprotocol/clientInfo":{"name":"`+or(q.client, "tests")+`","version":"1"}`,
-			`"io.modelcontextprotocol/clientCapabilities":{}`)
+			`"io.modelcontextprotocol/clientCapabilities":`+or(q.capabilities, "{}"))
 	}
 	if q.meta != "" {
 		members = append(members, q.meta)

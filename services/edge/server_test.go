@@ -253,7 +253,7 @@ func TestConfigNamesAllMistakes(t *testing.T) {
 	}
 	for _, name := range []string{
 		"listen", "tls_cert", "allowed_hosts", "allowed_origins", "trusted_proxies", "max_body_bytes", "max_connections_per_address",
-		"anonymous_records", "page_size", "body_timeout", "write_timeout", "peer_timeout", "call_timeout", "auth_cache_ttl",
+		"anonymous_records", "page_size", "header_timeout", "body_timeout", "write_timeout", "peer_timeout", "call_timeout", "auth_cache_ttl",
 	} {
 		if !strings.Contains(err.Error(), name) {
 			t.Errorf("%s is not named in: %v", name, err)

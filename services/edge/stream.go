@@ -163,14 +163,17 @@ func (s *stream) open() {
 	s.w.WriteHeader(http.StatusOK)
 }
 
-// write sends the frame. The deadline covers the silence after it, too: under
-// HTTP/2 it ends the stream when it passes, written to or not.
+// write sends the frame. A client that does not take it in time is dropped, and
+// with it its request. Afterwards the deadline covers the silence: under HTTP/2
+// it ends the stream when it passes, written to or not.
 func (s *stream) write() bool {
-	_ = s.controller.SetWriteDeadline(time.Now().Add(s.keepAlive + s.patience))
+	_ = s.controller.SetWriteDeadline(time.Now().Add(s.patience))
 	if _, err := s.w.Write(s.frame); err != nil {
 		return false
 	}
-	return s.flush()
+	ok := s.flush()
+	_ = s.controller.SetWriteDeadline(time.Now().Add(s.keepAlive + s.patience))
+	return ok
 }
 
 func (s *stream) flush() bool { return s.controller.Flush() == nil }

@@ -24,6 +24,8 @@ const (
 	outcomeTool    outcome = "tool_error" // the tool or its service said no
 	outcomeRefused outcome = "refused"
 	outcomeFailed  outcome = "failed" // our fault
+	// outcomeCancelled means that the client did not want it any more.
+	outcomeCancelled outcome = "cancelled"
 )
 
 // otherTool stands in metrics for every name that is not a tool, so that callers
@@ -36,6 +38,8 @@ type telemetry struct {
 	// suppressed counts refusals of callers without a credential that were not
 	// recorded one by one.
 	suppressed metric.Int64Counter
+	// streams counts the streams that are open for changes.
+	streams metric.Int64UpDownCounter
 	// options holds the attributes of each series, a few dozen, so that they are
 	// not built for every request.
 	options sync.Map // of series to metric.MeasurementOption
@@ -59,7 +63,19 @@ func newTelemetry(tracer trace.Tracer, meter metric.Meter) (*telemetry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the metric of suppressed records: %w", err)
 	}
-	return &telemetry{tracer: tracer, duration: duration, suppressed: suppressed}, nil
+	streams, err := meter.Int64UpDownCounter("sallyport.edge.streams",
+		metric.WithDescription("Open streams on which clients hear of changes."))
+	if err != nil {
+		return nil, fmt.Errorf("make the metric of streams: %w", err)
+	}
+	return &telemetry{tracer: tracer, duration: duration, suppressed: suppressed, streams: streams}, nil
+}
+
+// listening counts a stream until done is called.
+func (t *telemetry) listening(ctx context.Context, method string) (done func()) {
+	attr := metric.WithAttributes(attribute.String("mcp.method.name", method))
+	t.streams.Add(ctx, 1, attr)
+	return func() { t.streams.Add(context.WithoutCancel(ctx), -1, attr) }
 }
 
 func (t *telemetry) option(k series) metric.MeasurementOption {
@@ -144,27 +160,27 @@ func (x *exchange) spanMethod() string {
 
 // finish ends the span and counts the request.
 func (x *exchange) finish() {
-	end := time.Now()
+	took := time.Since(x.start)
 	x.ensureSpan()
 	method := x.spanMethod()
 	if x.span.IsRecording() {
 		x.describe(method)
 	}
-	x.span.End(trace.WithTimestamp(end))
+	x.span.End()
 
 	k := series{method: method, outcome: x.outcome}
-	if method == "tools/call" {
-		if k.tool = x.target; k.tool == "" {
+	if method == toolsCall {
+		if k.tool = x.tool(); k.tool == "" {
 			k.tool = otherTool
 		}
 	}
-	x.s.telemetry.duration.Record(x.ctx, end.Sub(x.start).Seconds(), x.s.telemetry.option(k))
+	x.s.telemetry.duration.Record(x.ctx, took.Seconds(), x.s.telemetry.option(k))
 }
 
 func (x *exchange) describe(method string) {
-	if x.target != "" {
-		x.span.SetName(method + " " + x.target)
-		x.span.SetAttributes(attribute.String("gen_ai.tool.name", x.target),
+	if tool := x.tool(); tool != "" {
+		x.span.SetName(method + " " + tool)
+		x.span.SetAttributes(attribute.String("gen_ai.tool.name", tool),
 			attribute.String("gen_ai.operation.name", "execute_tool"))
 	}
 	x.span.SetAttributes(attribute.String("mcp.method.name", method),
@@ -173,6 +189,7 @@ func (x *exchange) describe(method string) {
 	for name, value := range map[string]string{
 		"mcp.protocol.version": x.version, "jsonrpc.request.id": x.idText(),
 		"sallyport.decision.id": x.decision, "sallyport.key.id": x.principal.GetCredentialId(),
+		"mcp.resource.uri": x.targetOf("resources/read"), "gen_ai.prompt.name": x.targetOf("prompts/get"),
 	} {
 		if value != "" {
 			x.span.SetAttributes(attribute.String(name, value))
@@ -187,12 +204,24 @@ func (x *exchange) describe(method string) {
 	switch x.outcome {
 	case outcomeTool:
 		x.span.SetAttributes(attribute.String("error.type", "tool_error"))
-	case outcomeRefused:
+	case outcomeRefused, outcomeCancelled:
 		x.span.SetAttributes(attribute.String("error.type", reasonName(x.reason)))
 	case outcomeFailed:
 		x.span.SetAttributes(attribute.String("error.type", reasonName(x.reason)))
 		x.span.SetStatus(otelcodes.Error, "")
 	}
+}
+
+// tool is the tool that is called, once it is known to exist.
+func (x *exchange) tool() string { return x.targetOf(toolsCall) }
+
+// targetOf is what a request of this method is about, once it is known to exist,
+// and "" for other methods.
+func (x *exchange) targetOf(method string) string {
+	if x.method != method {
+		return ""
+	}
+	return x.target
 }
 
 // idText is the request's id as text, for the span.

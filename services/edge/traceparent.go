@@ -34,7 +34,7 @@ func parseTraceparent(s string) (trace.SpanContext, bool) {
 	switch {
 	case version[0] == 0xff:
 		return trace.SpanContext{}, false
-	case version[0] == 0 && len(s) != length:
+	case version[0] == 0 && (len(s) != length || flags[0] > knownFlags):
 		return trace.SpanContext{}, false
 	case len(s) > length && s[length] != '-':
 		return trace.SpanContext{}, false // a later version may add to the end
@@ -44,6 +44,10 @@ func parseTraceparent(s string) (trace.SpanContext, bool) {
 	sc := trace.NewSpanContext(cfg)
 	return sc, sc.IsValid()
 }
+
+// knownFlags are those that version 0 defines, sampled and random. It wants all
+// others to be zero.
+const knownFlags = 3
 
 func lowerHex(s string) bool {
 	for i := range len(s) {

@@ -25,22 +25,31 @@ var update = flag.Bool("update", false, "write the answers that are got into tes
 // TestWire replays testdata/*.txtar. Each file tells in its comment what it is
 // about, and has pairs of sections: a request as a client writes it (without
 // Host and Content-Length unless they matter), and the answer it has to get.
+// "{STATE}" in a request is the requestState of the last answer that had one.
 func TestWire(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no wire tests: %v", err)
 	}
-	w := newWorld(t)
+	w := newWorld(t).watched(t)
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
 			archive, err := txtar.ParseFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
+			state, session := "", "" // what was given out last, for {STATE} and {session}
 			for i := 0; i+1 < len(archive.Files); i += 2 {
 				request, answer := archive.Files[i], &archive.Files[i+1]
-				got := replay(t, w.edge.Addr(), string(request.Data))
+				got := replay(t, w.edge.Addr(), strings.NewReplacer("{STATE}", state, "{session}", session).Replace(string(request.Data)))
+				if m := requestState.FindStringSubmatch(got); m != nil {
+					state = m[1]
+					got = strings.ReplaceAll(got, state, "{STATE}")
+				}
+				if minted := sessionID.FindString(got); minted != "" {
+					session, got = minted, strings.ReplaceAll(got, minted, "{session}")
+				}
 				if *update {
 					answer.Data = []byte(got)
 					continue
@@ -97,7 +106,11 @@ func replay(t *testing.T, addr, request string) string {
 	return readable(resp, data)
 }
 
-var decisionID = regexp.MustCompile(`d_[0-9A-HJKMNP-TV-Z]{26}`)
+var (
+	requestState = regexp.MustCompile(`"requestState":"([A-Za-z0-9_-]+)"`)
+	decisionID   = regexp.MustCompile(`d_[0-9A-HJKMNP-TV-Z]{26}`)
+	sessionID    = regexp.MustCompile(`s1\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{22}`)
+)
 
 func readable(resp *http.Response, body []byte) string {
 	var b strings.Builder

@@ -36,6 +36,8 @@ type world struct {
 	executor *fakeExecutor
 	audit    *fakeAudit
 	notices  *fakeNotices
+	policies *fakePolicies
+	rounds   *fakeRounds
 	url      string
 	end      func() error
 }
@@ -43,7 +45,10 @@ type world struct {
 // newWorld runs an edge on a port of its own until the test ends.
 func newWorld(t testing.TB, change ...func(*edge.Options)) *world {
 	t.Helper()
-	w := &world{auth: &fakeAuth{}, quota: &fakeQuota{}, executor: &fakeExecutor{news: make(chan *executorv1.WatchResponse)}, audit: &fakeAudit{}, notices: &fakeNotices{}}
+	w := &world{
+		auth: &fakeAuth{}, quota: &fakeQuota{}, executor: &fakeExecutor{news: make(chan *executorv1.WatchResponse)},
+		audit: &fakeAudit{}, notices: &fakeNotices{}, policies: &fakePolicies{}, rounds: &fakeRounds{},
+	}
 	cfg := edge.DefaultConfig()
 	cfg.Listen = "127.0.0.1:0"
 	cfg.Instructions = "Be kind."
@@ -54,7 +59,8 @@ func newWorld(t testing.TB, change ...func(*edge.Options)) *world {
 		Auth:     authv1.NewAuthServiceClient(rpctest.Serve(t, func(r grpc.ServiceRegistrar) { authv1.RegisterAuthServiceServer(r, w.auth) })),
 		Quota:    quotav1.NewQuotaServiceClient(rpctest.Serve(t, func(r grpc.ServiceRegistrar) { quotav1.RegisterQuotaServiceServer(r, w.quota) })),
 		Executor: executorv1.NewExecutorServiceClient(rpctest.Serve(t, func(r grpc.ServiceRegistrar) { executorv1.RegisterExecutorServiceServer(r, w.executor) })),
-		Audit:    w.audit, Notices: w.notices, Version: "1.2.3",
+		Audit:    w.audit, Notices: w.notices, Policies: w.policies, Rounds: w.rounds, Sessions: &fakeSessions{}, Keys: testKeys(t, 7),
+		Version: "1.2.3",
 	}
 	for _, c := range change {
 		c(&o)
@@ -128,6 +134,8 @@ type fakeAuth struct {
 	authenticated atomic.Int64
 	mu            sync.Mutex
 	authorized    []*authv1.AuthorizeRequest
+	revoked       bool            // no credential is good any more
+	hidden        map[string]bool // tools and resources that nobody may know of
 }
 
 func anna() *authv1.Principal {
@@ -138,9 +146,14 @@ var errDown = fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "pol
 
 func (a *fakeAuth) Authenticate(_ context.Context, req *authv1.AuthenticateRequest) (*authv1.AuthenticateResponse, error) {
 	a.authenticated.Add(1)
+	if a.isRevoked() {
+		return &authv1.AuthenticateResponse{}, nil
+	}
 	switch req.GetCredential().GetToken() {
 	case "good", "good-until-called", "good-but-authorize-down":
 		return &authv1.AuthenticateResponse{Principal: anna(), ValidFor: durationpb.New(time.Minute)}, nil
+	case "bobs":
+		return &authv1.AuthenticateResponse{Principal: bob(), ValidFor: durationpb.New(time.Minute)}, nil
 	case "auth-down":
 		return nil, errDown
 	case "auth-broken":
@@ -159,8 +172,15 @@ func (a *fakeAuth) Authorize(_ context.Context, req *authv1.AuthorizeRequest) (*
 	case "good-but-authorize-down":
 		return nil, errDown
 	}
+	if req.GetAction() == authv1.Action_ACTION_SUBSCRIBE {
+		return a.subscribe(req), nil
+	}
 	d := &authv1.Decision{Id: "d_01K00000000000000000000000", Verdict: auditv1.Verdict_VERDICT_DENY}
 	resp := &authv1.AuthorizeResponse{Decision: d, Principal: anna(), Cost: 1}
+	if req.GetAction() != authv1.Action_ACTION_TOOLS_CALL {
+		decideOther(req, resp)
+		return resp, nil
+	}
 	switch target := req.GetTarget(); target {
 	case "delete_customer_account":
 		d.Reason, d.Policy, d.Message = auditv1.Reason_REASON_POLICY_DENIED, "destructive-for-admins", "destructive tools are for admins"
@@ -198,7 +218,7 @@ func (a *fakeAuth) FilterTools(_ context.Context, req *authv1.FilterToolsRequest
 	}
 	resp := &authv1.FilterToolsResponse{Principal: anna()}
 	for _, name := range req.GetTools() {
-		if name != "delete_customer_account" {
+		if name != "delete_customer_account" && !a.isHidden(name) {
 			resp.Allowed = append(resp.Allowed, name)
 		}
 	}
@@ -265,9 +285,12 @@ func (q *fakeQuota) Check(_ context.Context, req *quotav1.CheckRequest) (*quotav
 type fakeExecutor struct {
 	executorv1.UnimplementedExecutorServiceServer
 	down    atomic.Bool
+	only    atomic.Pointer[*executorv1.Tool] // if set, all that is listed
 	listed  atomic.Int64
 	news    chan *executorv1.WatchResponse
 	mu      sync.Mutex
+	version string             // of the catalogue, "v1" if empty
+	more    []*executorv1.Tool // than those of catalogue
 	called  []*executorv1.CallRequest
 	begun   chan struct{} // if set, "waits" tells here that it has begun
 	release chan struct{} // if closed, "waits" does not wait any longer
@@ -312,8 +335,10 @@ func catalogue() []*executorv1.Tool {
 func toolNames() []string {
 	names := []string{
 		"out_of_steps", "looping", "crowded", "bad_arguments", "slow", "says_no", "no_result", "executor_down", "executor_broken",
+		"asks_form", "asks_again", "asks_all", "asks_page", "asks_forever", "asks_nonsense", "asks_nothing", "needs_roots", "notes",
 		"bad_grant", "not_recorded", "provider_gone", "gone_meanwhile", "asks_user", "rich", "sly", "waits", "chatty",
 	}
+	names = append(names, talkingTools()...)
 	for _, t := range catalogue() {
 		names = append(names, t.GetDefinition().GetName())
 	}
@@ -325,20 +350,32 @@ func (e *fakeExecutor) ListTools(_ context.Context, req *executorv1.ListToolsReq
 	if e.down.Load() {
 		return nil, fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "no catalogue at 10.0.0.8")
 	}
-	if req.GetKnownVersion() == "v1" {
-		return &executorv1.ListToolsResponse{Version: "v1"}, nil
+	if only := e.only.Load(); only != nil {
+		return &executorv1.ListToolsResponse{Version: "v0", Tools: []*executorv1.Tool{*only}}, nil
 	}
-	return &executorv1.ListToolsResponse{Version: "v1", Tools: catalogue()}, nil
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	version := or(e.version, "v1")
+	if req.GetKnownVersion() == version {
+		return &executorv1.ListToolsResponse{Version: version}, nil
+	}
+	return &executorv1.ListToolsResponse{Version: version, Tools: append(catalogue(), e.more...)}, nil
 }
 
 // Watch tells once what there is besides tools, and then whatever the test says.
 func (e *fakeExecutor) Watch(_ *executorv1.WatchRequest, stream grpc.ServerStreamingServer[executorv1.WatchResponse]) error {
-	if err := stream.Send(&executorv1.WatchResponse{ToolsVersion: "v1", HasResources: true, HasPrompts: true, HasCompletion: true}); err != nil {
+	e.mu.Lock()
+	version := or(e.version, "v1")
+	e.mu.Unlock()
+	if err := stream.Send(&executorv1.WatchResponse{ToolsVersion: version, HasResources: true, HasPrompts: true, HasCompletion: true}); err != nil {
 		return err
 	}
 	for {
 		select {
 		case news := <-e.news:
+			if news == nil {
+				return errDown
+			}
 			if err := stream.Send(news); err != nil {
 				return err
 			}
@@ -361,6 +398,12 @@ func (e *fakeExecutor) Call(req *executorv1.CallRequest, stream grpc.ServerStrea
 	refuse := func(r *executorv1.Refusal) error { return send(&executorv1.Result{Refusal: r}) }
 	text := func(s string) []*providerv1.Content {
 		return []*providerv1.Content{{Kind: &providerv1.Content_Text{Text: s}}}
+	}
+	if asks := e.asking(req.GetTool()); asks != nil {
+		return asks(req.GetRound(), stream)
+	}
+	if talk := talking(req); talk != nil {
+		return talk(e, req, stream)
 	}
 	switch req.GetTool() {
 	case "bad_arguments":

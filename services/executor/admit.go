@@ -30,13 +30,14 @@ var actions = map[authv1.Action]string{
 	authv1.Action_ACTION_COMPLETE:       "completion/complete",
 }
 
-// admit checks a grant for something other than a call. It fails closed.
-func (s *Service) admit(ctx context.Context, raw []byte, action authv1.Action, target string) error {
+// admit checks a grant for something other than a call, and returns what is in
+// it. It fails closed.
+func (s *Service) admit(ctx context.Context, raw []byte, action authv1.Action, target string) (*authv1.Grant, error) {
 	g, err := s.open(raw, action, target)
 	if err != nil {
-		return s.denyGrant(ctx, g, action, target, err)
+		return nil, s.denyGrant(ctx, g, action, target, err)
 	}
-	return nil
+	return g, nil
 }
 
 // open checks that a grant is genuine, not expired, and for this target.
@@ -62,7 +63,7 @@ func (s *Service) openCall(req *executorv1.CallRequest, sum []byte) (*authv1.Gra
 
 // use checks that a grant was given for the tool as it is now, and uses it up
 // if the tool is destructive.
-func (s *Service) use(g *authv1.Grant, t *tool.Tool) error {
+func (s *Service) use(g *authv1.Grant, t *tool.Face) error {
 	if d := g.GetToolDigest(); len(d) > 0 && !bytes.Equal(d, t.Digest) {
 		return grant.ErrDigest
 	}

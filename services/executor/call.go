@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -19,6 +20,8 @@ import (
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/catalogue"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/provider"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/tool"
 )
 
 // call is one call on its way.
@@ -28,12 +31,16 @@ type call struct {
 	grant     *authv1.Grant
 	entry     *catalogue.Entry
 	arguments *auditv1.Arguments
-	send      func(*executorv1.CallResponse) error
+	stream    grpc.ServerStreamingServer[executorv1.CallResponse]
+	passed    bool // something was passed on
+	sticky    bool // only one replica can go on with it
+	backend   tool.Call
 }
 
-// ending is how a call ended: with a result, a refusal, or an error.
+// ending is how a call ended: with an answer, a refusal, or an error.
 type ending struct {
-	json     []byte
+	answer   tool.Answer
+	message  proto.Message // a provider's answer to something other than a call
 	refusal  *executorv1.Refusal
 	err      error
 	status   auditv1.Status
@@ -54,27 +61,32 @@ func (s *Service) Call(req *executorv1.CallRequest, stream grpc.ServerStreamingS
 		return s.denyGrant(ctx, g, authv1.Action_ACTION_TOOLS_CALL, req.GetTool(), err)
 	}
 	c := &call{
-		service: s, request: req, grant: g, entry: snap.Find(req.GetTool()), send: stream.Send,
+		service: s, request: req, grant: g, entry: snap.Find(req.GetTool()), stream: stream,
 		arguments: &auditv1.Arguments{Sha256: sum[:], Shape: req.GetArgumentsShape()},
 	}
 	if c.entry == nil {
 		c.record(ctx, ending{status: auditv1.Status_STATUS_FAILED, reason: auditv1.Reason_REASON_TOOL_UNKNOWN})
 		return unknown("tool")
 	}
-	if err := s.use(g, c.entry.Tool); err != nil {
-		return s.denyGrant(ctx, g, authv1.Action_ACTION_TOOLS_CALL, req.GetTool(), err)
+	var end ending
+	if c.entry.Withheld {
+		end = refuse(withheld(req.GetTool())) // which uses up no grant
+	} else {
+		if err := s.use(g, &c.entry.Face); err != nil {
+			return s.denyGrant(ctx, g, authv1.Action_ACTION_TOOLS_CALL, req.GetTool(), err)
+		}
+		end = c.run(ctx)
 	}
-	end := c.run(ctx)
 	c.record(ctx, end)
 	if end.err != nil {
 		return end.err
 	}
-	return stream.Send(&executorv1.CallResponse{Event: &executorv1.CallResponse_Result{Result: end.result()}})
+	return stream.Send(end.response())
 }
 
 // run takes the call from its arguments to its end.
 func (c *call) run(ctx context.Context) ending {
-	s, t := c.service, c.entry.Tool
+	s, t := c.service, c.entry
 	msg, wrong, err := t.Decode(c.request.GetArguments())
 	if err != nil {
 		return ending{err: err, status: auditv1.Status_STATUS_FAILED, reason: auditv1.Reason_REASON_INTERNAL}
@@ -82,12 +94,13 @@ func (c *call) run(ctx context.Context) ending {
 	if len(wrong) > 0 {
 		return refuse(invalidArguments(t.Name(), wrong))
 	}
-	lease, err := c.entry.Pool.Take()
-	if errors.Is(err, catalogue.ErrBusy) {
-		return refuse(busy(t.Name()))
+	c.backend = tool.Call{
+		Request: c.request, Principal: c.grant.GetPrincipal(), Limit: s.cfg.MaxResultBytes, To: c,
+		Key: cmp.Or(c.request.GetIdempotencyKey(), c.grant.GetDecisionId()),
 	}
-	if err != nil {
-		return refuse(unavailable(t.Name()))
+	lease, refusal := c.lease()
+	if refusal != nil {
+		return refuse(refusal)
 	}
 	defer lease.Release()
 	if err := c.intend(ctx); err != nil {
@@ -107,6 +120,46 @@ func (c *call) run(ctx context.Context) ending {
 	calling, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	return c.invoke(ctx, calling, lease, msg)
+}
+
+// lease takes a replica: any, or the one that has asked the client what it now
+// answers.
+func (c *call) lease() (*catalogue.Lease, *executorv1.Refusal) {
+	name, round := c.entry.Name(), c.request.GetRound()
+	if !c.entry.Provider {
+		if len(round.GetState()) > 0 { // another service had the name when it was given
+			return nil, gone(name)
+		}
+		round = nil
+	}
+	lease, own, err := take(c.entry.Pool, round)
+	c.backend.Round, c.sticky = own, len(round.GetState()) > 0
+	switch {
+	case err == nil:
+		return lease, nil
+	case errors.Is(err, catalogue.ErrBusy):
+		return nil, busy(name)
+	case errors.Is(err, catalogue.ErrGone):
+		return nil, gone(name)
+	}
+	return nil, unavailable(name)
+}
+
+// take takes a replica for a round, and returns the round as the replica knows
+// it.
+func take(pool *catalogue.Pool, round *providerv1.Round) (*catalogue.Lease, *providerv1.Round, error) {
+	if len(round.GetState()) == 0 {
+		lease, err := pool.Take()
+		return lease, round, err
+	}
+	replica, state, err := provider.UnwrapState(round.GetState())
+	if err != nil {
+		return nil, nil, catalogue.ErrGone
+	}
+	lease, err := pool.TakeFrom(replica)
+	return lease, &providerv1.Round{
+		InputResponses: round.GetInputResponses(), State: state, ClientCapabilities: round.GetClientCapabilities(),
+	}, err
 }
 
 // intend records that the tool is about to be called. It fails closed: what
@@ -138,7 +191,7 @@ func (c *call) intend(ctx context.Context) error {
 // invoke calls the tool, twice at most. ctx is the caller's, calling has the
 // tool's deadline.
 func (c *call) invoke(ctx, calling context.Context, lease *catalogue.Lease, msg proto.Message) ending {
-	s, t := c.service, c.entry.Tool
+	s, t := c.service, c.entry
 	calling, span := s.tracer.Start(calling, "execute_tool "+t.Name(), trace.WithSpanKind(trace.SpanKindInternal))
 	defer span.End()
 	if span.IsRecording() {
@@ -149,20 +202,26 @@ func (c *call) invoke(ctx, calling context.Context, lease *catalogue.Lease, msg 
 		)
 	}
 	start := time.Now()
-	out, err := t.Invoke(calling, lease.Conn(), msg, s.cfg.MaxResultBytes, c.progress)
+	answer, err := t.Invoke(calling, lease.Conn(), msg, &c.backend)
 	if unreachable(err) {
 		lease.Failed()
 		// Whether the first replica has acted is not always known, so only
 		// what may be done twice is tried at another.
-		if t.Idempotent() && calling.Err() == nil && lease.Other() {
-			out, err = t.Invoke(calling, lease.Conn(), msg, s.cfg.MaxResultBytes, c.progress)
+		if t.Idempotent() && !c.sticky && !c.passed && calling.Err() == nil && lease.Other() {
+			answer, err = t.Invoke(calling, lease.Conn(), msg, &c.backend)
 			if unreachable(err) {
 				lease.Failed()
 			}
 		}
 	}
-	end := ending{json: out, status: auditv1.Status_STATUS_OK}
-	if err != nil {
+	end := ending{answer: answer, status: auditv1.Status_STATUS_OK}
+	switch {
+	case err == nil && answer.Result.GetIsError():
+		end.status, end.reason = auditv1.Status_STATUS_FAILED, auditv1.Reason_REASON_TOOL_ERROR
+		span.SetStatus(otelcodes.Error, reasonName(end.reason))
+	case err == nil:
+		wrap(answer.Question, lease)
+	default:
 		end = c.failed(ctx, err)
 		span.SetStatus(otelcodes.Error, reasonName(end.reason))
 		s.log.WarnContext(ctx, "tool call failed", "tool", t.Name(), "service", t.Service,
@@ -172,22 +231,32 @@ func (c *call) invoke(ctx, calling context.Context, lease *catalogue.Lease, msg 
 	return end
 }
 
-// progress passes on that a tool which streams is getting on.
-func (c *call) progress(n int) error {
-	if !c.request.GetWantsProgress() {
-		return nil
-	}
-	return c.send(&executorv1.CallResponse{Event: &executorv1.CallResponse_Progress{
-		Progress: &providerv1.Progress{Progress: float64(n)},
-	}})
+// Send implements [tool.Caller].
+func (c *call) Send(m *executorv1.CallResponse) error {
+	c.passed = true
+	return c.stream.Send(m)
 }
 
-// result is what the caller gets if there is no error.
-func (e ending) result() *executorv1.Result {
-	if e.refusal != nil {
-		return &executorv1.Result{Result: &providerv1.ToolResult{IsError: true}, Refusal: e.refusal}
+// wrap writes into a question's state who has asked it.
+func wrap(q *providerv1.InputRequired, lease *catalogue.Lease) {
+	if state := q.GetState(); len(state) > 0 {
+		q.State = provider.WrapState(lease.Replica(), state)
 	}
-	return &executorv1.Result{Result: &providerv1.ToolResult{Content: textContent(string(e.json)), Structured: e.json}}
+}
+
+// response is what the caller gets if there is no error.
+func (e ending) response() *executorv1.CallResponse {
+	if q := e.answer.Question; q != nil {
+		return &executorv1.CallResponse{Event: &executorv1.CallResponse_InputRequired{InputRequired: q}}
+	}
+	result := &executorv1.Result{Result: e.answer.Result}
+	switch {
+	case e.refusal != nil:
+		result.Result, result.Refusal = &providerv1.ToolResult{IsError: true}, e.refusal
+	case result.Result == nil:
+		result.Result = &providerv1.ToolResult{Content: textContent(string(e.answer.JSON)), Structured: e.answer.JSON}
+	}
+	return &executorv1.CallResponse{Event: &executorv1.CallResponse_Result{Result: result}}
 }
 
 func textContent(s string) []*providerv1.Content {

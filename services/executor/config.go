@@ -3,15 +3,27 @@ package executor
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"time"
+
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/approval"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/joining"
 )
 
 // Config is the section "executor" of the roles in the configuration file.
 type Config struct {
-	// Services are servers that do not announce themselves. They are asked by
-	// gRPC server reflection, so their tools have no descriptions.
+	// Services are servers that do not announce themselves. Those that are no
+	// providers are asked by gRPC server reflection, so their tools have no
+	// descriptions.
 	Services []ServiceConfig `yaml:"services"`
+	// Joining says by which names the tools and prompts of services are known, and
+	// what their tools are to be taken for, by service.
+	Joining map[string]joining.Config `yaml:"joining"`
+	// Hold says which definitions of providers' tools are held back until somebody
+	// has approved them, by service.
+	Hold approval.Config `yaml:"hold"`
 	// ReflectionInterval is how often such servers are asked again.
 	ReflectionInterval time.Duration `yaml:"reflection_interval"`
 	// GrantKeyFiles hold the keys that auth signs grants with, 32 bytes each.
@@ -38,11 +50,14 @@ type ServiceConfig struct {
 	Name string `yaml:"name"`
 	// Address is a gRPC target.
 	Address string `yaml:"address"`
+	// Provider says that it implements sallyport.provider.v1.ProviderService.
+	Provider bool `yaml:"provider"`
 }
 
 // DefaultConfig returns the values that hold where the file is silent.
 func DefaultConfig() Config {
 	return Config{
+		Hold:               approval.DefaultConfig(),
 		ReflectionInterval: 30 * time.Second,
 		DefaultTimeout:     10 * time.Second,
 		AuditTimeout:       2 * time.Second,
@@ -64,6 +79,17 @@ func (c Config) Validate() error {
 		if s.Address == "" {
 			errs = append(errs, fmt.Errorf("services[%d].address: missing", i))
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Joining)) {
+		if !serviceName.MatchString(name) {
+			errs = append(errs, fmt.Errorf("joining: the service %q must match %s", name, serviceName))
+		}
+		if err := c.Joining[name].Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("joining.%s: %w", name, err))
+		}
+	}
+	if err := c.Hold.Validate(); err != nil {
+		errs = append(errs, err)
 	}
 	for i, f := range c.GrantKeyFiles {
 		if f == "" {

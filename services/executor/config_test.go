@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/sallyport-mcp/sallyport/services/executor"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/approval"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/joining"
 )
 
 func TestConfig(t *testing.T) {
@@ -12,13 +14,16 @@ func TestConfig(t *testing.T) {
 	if err := executor.DefaultConfig().Validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}
-	bad := executor.Config{Services: []executor.ServiceConfig{{Name: "Bad Name"}}, GrantKeyFiles: []string{""}}
+	bad := executor.Config{
+		Joining: map[string]joining.Config{"Bad": {}, "ev": {Prefix: "no good"}}, Hold: approval.Config{"ev": "some"},
+		Services: []executor.ServiceConfig{{Name: "Bad Name"}}, GrantKeyFiles: []string{""},
+	}
 	err := bad.Validate()
 	if err == nil {
 		t.Fatal("Validate accepts everything")
 	}
 	for _, want := range []string{
-		"services[0].name", "services[0].address", "grant_key_files[0]", "reflection_interval", "default_timeout",
+		"services[0].name", `joining: the service "Bad"`, "joining.ev: prefix", "hold", "services[0].address", "grant_key_files[0]", "reflection_interval", "default_timeout",
 		"audit_timeout", "max_result_bytes", "max_in_flight", "max_used_grants",
 	} {
 		if !strings.Contains(err.Error(), want) {

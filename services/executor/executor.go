@@ -1,9 +1,11 @@
-// Package executor calls tools. It knows which there are, checks that auth has
-// granted a call and that its arguments are what the tool wants, records the
-// intent before and the outcome after, and answers with a result or with a
-// refusal that a model can act on.
+// Package executor calls tools, reads resources and renders prompts. It knows
+// which there are, checks that auth has granted a call and that its arguments are
+// what the tool wants, records the intent before and the outcome after, and
+// answers with a result, with a question to the client, or with a refusal that a
+// model can act on. Whether a tool is an RPC of a tool service or comes from a
+// provider makes no difference to whoever calls it.
 //
-// Nothing reaches a tool service but through here, and nothing gets through
+// Nothing reaches a tool service or a provider but through here, and nothing gets through
 // here without a grant that auth has signed for exactly this call. The executor
 // decides nothing about policy and knows nothing of credentials.
 package executor
@@ -54,6 +56,9 @@ type Options struct {
 	// Bus is where tool services announce themselves. Nil means that there are
 	// none and Run does nothing.
 	Bus *bus.Bus
+	// Hold says which tools of providers must not be used. Nil means that there
+	// are none.
+	Hold catalogue.Hold
 	// Log, Meter and Tracer may be nil.
 	Log    *slog.Logger
 	Meter  metric.Meter
@@ -103,18 +108,27 @@ func New(o Options) (*Service, error) {
 	for i, c := range o.Config.Services {
 		static[i] = catalogue.Static(c)
 	}
-	s.catalogue = catalogue.New(catalogue.Options{
+	s.catalogue, err = catalogue.New(catalogue.Options{
 		Dial: func(service, address string) (catalogue.Conn, error) {
 			return o.Dial(service, address)
 		},
 		Static:      static,
+		Joining:     o.Config.Joining,
+		Hold:        o.Hold,
 		Refresh:     o.Config.ReflectionInterval,
 		MaxInFlight: o.Config.MaxInFlight,
 		Log:         o.Log,
 		Refused:     m.refused,
 	})
+	if err != nil {
+		return nil, err
+	}
 	return s, nil
 }
+
+// Offered returns the tools of all providers as these offer them, withheld ones
+// too.
+func (s *Service) Offered() []catalogue.Offer { return s.catalogue.Offered() }
 
 // Run keeps the catalogue until ctx is done.
 func (s *Service) Run(ctx context.Context) error {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,6 +28,7 @@ import (
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	"github.com/sallyport-mcp/sallyport/pkg/rpc/rpctest"
 	"github.com/sallyport-mcp/sallyport/services/executor"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/catalogue"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/tooltest"
 )
 
@@ -40,6 +42,8 @@ type system struct {
 	audit   *recorder
 	client  executorv1.ExecutorServiceClient
 	watch   grpc.ServerStreamingClient[executorv1.WatchResponse]
+	log     bytes.Buffer // under mu
+	lines   sync.Cond    // on mu, for each line
 
 	mu    sync.Mutex
 	conns map[string]grpc.ClientConnInterface // by address
@@ -48,7 +52,14 @@ type system struct {
 // start starts an executor. The bus must be told of services with announce.
 func start(t testing.TB, configure ...func(*executor.Config)) *system {
 	t.Helper()
+	return startHeld(t, nil, configure...)
+}
+
+// startHeld is start with tools that are held.
+func startHeld(t testing.TB, hold catalogue.Hold, configure ...func(*executor.Config)) *system {
+	t.Helper()
 	s := &system{t: t, bus: bustest.New(t), audit: &recorder{}, conns: make(map[string]grpc.ClientConnInterface)}
+	s.lines.L = &s.mu
 	cfg := executor.DefaultConfig()
 	cfg.GrantKeyFiles = []string{filepath.Join(t.TempDir(), "grant.key")}
 	if err := os.WriteFile(cfg.GrantKeyFiles[0], key, 0o600); err != nil {
@@ -58,8 +69,8 @@ func start(t testing.TB, configure ...func(*executor.Config)) *system {
 		c(&cfg)
 	}
 	svc, err := executor.New(executor.Options{
-		Config: cfg, Audit: s.audit, Bus: s.bus, Dial: s.dial,
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Config: cfg, Audit: s.audit, Bus: s.bus, Dial: s.dial, Hold: hold,
+		Log: slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), s), nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -85,6 +96,30 @@ func start(t testing.TB, configure ...func(*executor.Config)) *system {
 		t.Errorf("Ready: %v", err)
 	}
 	return s
+}
+
+// Write keeps what is logged.
+func (s *system) Write(line []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.lines.Broadcast()
+	return s.log.Write(line)
+}
+
+// untilLogged waits for a text in the log.
+func (s *system) untilLogged(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !strings.Contains(s.log.String(), text) {
+		s.lines.Wait()
+	}
+}
+
+// logged returns how often a text was logged.
+func (s *system) logged(text string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Count(s.log.String(), text)
 }
 
 type conn struct{ grpc.ClientConnInterface }

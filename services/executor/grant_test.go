@@ -112,7 +112,7 @@ func TestGrants(t *testing.T) {
 	})
 }
 
-// There are no resources, prompts or completions yet, and that is the answer,
+// Where there are no resources, prompts or completions, that is the answer,
 // to those who may ask.
 func TestNothingElse(t *testing.T) {
 	t.Parallel()

@@ -1,7 +1,9 @@
 package executor
 
 import (
+	"cmp"
 	"context"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -9,6 +11,9 @@ import (
 	"github.com/sallyport-mcp/sallyport/pkg/fault"
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
+	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/catalogue"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/provider"
 )
 
 // Register adds the service to a server.
@@ -34,71 +39,139 @@ func (s *Service) ListTools(_ context.Context, req *executorv1.ListToolsRequest)
 	return resp, nil
 }
 
-// Watch implements [executorv1.ExecutorServiceServer]. Where the tools are not
-// loaded yet the first message waits for them.
-func (s *Service) Watch(_ *executorv1.WatchRequest, stream grpc.ServerStreamingServer[executorv1.WatchResponse]) error {
-	for told := ""; ; {
-		snap := s.catalogue.Current() // before the question below, not to miss the news
-		if s.catalogue.Loaded() == nil && snap.View != told {
-			if err := stream.Send(&executorv1.WatchResponse{ToolsVersion: snap.View}); err != nil {
-				return err
-			}
-			told = snap.View
-		}
-		select {
-		case <-snap.Superseded():
-		case <-stream.Context().Done():
-			return stream.Context().Err()
-		}
-	}
-}
-
-// No provider of resources, prompts or completion can join yet, so the lists
-// are empty and everything asked for by name is unknown. A grant is wanted all
-// the same: who may ask is not for the answer to decide.
-
 // ListResources implements [executorv1.ExecutorServiceServer].
 func (s *Service) ListResources(ctx context.Context, req *executorv1.ListResourcesRequest) (*executorv1.ListResourcesResponse, error) {
-	if err := s.admit(ctx, req.GetGrant(), authv1.Action_ACTION_RESOURCES_LIST, ""); err != nil {
+	if _, err := s.admit(ctx, req.GetGrant(), authv1.Action_ACTION_RESOURCES_LIST, ""); err != nil {
 		return nil, err
 	}
-	return &executorv1.ListResourcesResponse{}, nil
-}
-
-// ReadResource implements [executorv1.ExecutorServiceServer].
-func (s *Service) ReadResource(ctx context.Context, req *executorv1.ReadResourceRequest) (*executorv1.ReadResourceResponse, error) {
-	if err := s.admit(ctx, req.GetGrant(), authv1.Action_ACTION_RESOURCES_READ, req.GetUri()); err != nil {
+	snap, err := s.snapshot()
+	if err != nil {
 		return nil, err
 	}
-	return nil, unknown("resource")
+	return &executorv1.ListResourcesResponse{Resources: snap.Resources, Templates: snap.Templates}, nil
 }
 
 // ListPrompts implements [executorv1.ExecutorServiceServer].
 func (s *Service) ListPrompts(ctx context.Context, req *executorv1.ListPromptsRequest) (*executorv1.ListPromptsResponse, error) {
-	if err := s.admit(ctx, req.GetGrant(), authv1.Action_ACTION_PROMPTS_LIST, ""); err != nil {
+	if _, err := s.admit(ctx, req.GetGrant(), authv1.Action_ACTION_PROMPTS_LIST, ""); err != nil {
 		return nil, err
 	}
-	return &executorv1.ListPromptsResponse{}, nil
+	snap, err := s.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	return &executorv1.ListPromptsResponse{Prompts: snap.Prompts}, nil
+}
+
+// ReadResource implements [executorv1.ExecutorServiceServer].
+func (s *Service) ReadResource(ctx context.Context, req *executorv1.ReadResourceRequest) (*executorv1.ReadResourceResponse, error) {
+	a := asking{action: authv1.Action_ACTION_RESOURCES_READ, target: req.GetUri(), grant: req.GetGrant(), round: req.GetRound(), what: "resource"}
+	out := &executorv1.ReadResourceResponse{}
+	err := s.ask(ctx, a, func(snap *catalogue.Snapshot) (*catalogue.Source, error) {
+		return snap.Resource(req.GetUri()), nil
+	}, func(ctx context.Context, to provider.Client, who *authv1.Principal, round *providerv1.Round) (answer, error) {
+		resp, err := to.Read(ctx, &providerv1.ReadResourceRequest{Uri: req.GetUri(), Principal: who, Round: round})
+		out.Response = resp
+		return resp, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // GetPrompt implements [executorv1.ExecutorServiceServer].
 func (s *Service) GetPrompt(ctx context.Context, req *executorv1.GetPromptRequest) (*executorv1.GetPromptResponse, error) {
-	if err := s.admit(ctx, req.GetGrant(), authv1.Action_ACTION_PROMPTS_GET, req.GetName()); err != nil {
+	a := asking{action: authv1.Action_ACTION_PROMPTS_GET, target: req.GetName(), grant: req.GetGrant(), round: req.GetRound(), what: "prompt"}
+	out := &executorv1.GetPromptResponse{}
+	var prompt *catalogue.Prompt
+	err := s.ask(ctx, a, func(snap *catalogue.Snapshot) (*catalogue.Source, error) {
+		if prompt = snap.Prompt(req.GetName()); prompt == nil {
+			return nil, nil
+		}
+		if missing := prompt.Missing(req.GetArguments()); len(missing) > 0 {
+			return nil, badArguments("the prompt needs the arguments " + printable(strings.Join(missing, ", ")))
+		}
+		return prompt.Source, nil
+	}, func(ctx context.Context, to provider.Client, who *authv1.Principal, round *providerv1.Round) (answer, error) {
+		resp, err := to.Prompt(ctx, &providerv1.GetPromptRequest{
+			Name: prompt.Remote, Arguments: req.GetArguments(), Principal: who, Round: round,
+		})
+		out.Response = resp
+		return resp, err
+	})
+	if err != nil {
 		return nil, err
 	}
-	return nil, unknown("prompt")
+	return out, nil
 }
 
-// Complete implements [executorv1.ExecutorServiceServer].
+// Complete implements [executorv1.ExecutorServiceServer]. A provider that has no
+// completion has no suggestions.
 func (s *Service) Complete(ctx context.Context, req *executorv1.CompleteRequest) (*executorv1.CompleteResponse, error) {
-	target := req.GetRequest().GetPrompt()
-	if target == "" {
-		target = req.GetRequest().GetUriTemplate()
+	asked := req.GetRequest()
+	remote := &providerv1.CompleteRequest{
+		Prompt: asked.GetPrompt(), UriTemplate: asked.GetUriTemplate(), Argument: asked.GetArgument(), Value: asked.GetValue(), Context: asked.GetContext(),
 	}
-	if err := s.admit(ctx, req.GetGrant(), authv1.Action_ACTION_COMPLETE, target); err != nil {
+	a := asking{
+		action: authv1.Action_ACTION_COMPLETE, target: cmp.Or(asked.GetPrompt(), asked.GetUriTemplate()), grant: req.GetGrant(),
+		what: "prompt or resource template", quiet: true,
+	}
+	out := &executorv1.CompleteResponse{Response: &providerv1.CompleteResponse{}}
+	completes := true
+	err := s.ask(ctx, a, func(snap *catalogue.Snapshot) (source *catalogue.Source, err error) {
+		source, remote.Prompt, err = completion(snap, asked)
+		completes = source == nil || source.Completion
+		return source, err
+	}, func(ctx context.Context, to provider.Client, who *authv1.Principal, _ *providerv1.Round) (answer, error) {
+		if !completes {
+			return nil, nil
+		}
+		remote.Principal = who
+		resp, err := to.Complete(ctx, remote)
+		out.Response = resp
+		return nil, err
+	})
+	if err != nil {
 		return nil, err
 	}
-	return nil, unknown("prompt or resource template")
+	return out, nil
+}
+
+// completion finds who can complete an argument, and the name of the prompt
+// there.
+func completion(snap *catalogue.Snapshot, asked *providerv1.CompleteRequest) (*catalogue.Source, string, error) {
+	const text = "there is no such argument to complete"
+	if (asked.GetPrompt() == "") == (asked.GetUriTemplate() == "") {
+		return nil, "", badArguments("either a prompt or a resource template has to be named")
+	}
+	// Auth tells templates from prompts by the brace, so that what was decided
+	// about is what is done.
+	if brace := strings.Contains(asked.GetPrompt()+asked.GetUriTemplate(), "{"); brace != (asked.GetUriTemplate() != "") {
+		return nil, "", nil
+	}
+	if asked.GetPrompt() != "" {
+		p := snap.Prompt(asked.GetPrompt())
+		switch {
+		case p == nil:
+			return nil, "", nil
+		case !p.Argument(asked.GetArgument()):
+			return nil, "", badArguments(text)
+		}
+		return p.Source, p.Remote, nil
+	}
+	t := snap.Template(asked.GetUriTemplate())
+	switch {
+	case t == nil:
+		return nil, "", nil
+	case !t.Variable(asked.GetArgument()):
+		return nil, "", badArguments(text)
+	}
+	return t.Source, "", nil
+}
+
+func badArguments(text string) error {
+	return fault.New(codes.InvalidArgument, executorv1.Reason_REASON_ARGUMENTS, "%s", text)
 }
 
 func unknown(what string) error {

@@ -10,6 +10,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
@@ -25,27 +26,48 @@ func (c *call) event() *auditv1.Event {
 	}
 }
 
-// record says how the call ended. It is too late to refuse anything, so a
-// failure is only logged.
+// record says how the call ended.
 func (c *call) record(ctx context.Context, end ending) {
-	outcome := &auditv1.Outcome{Status: end.status, Reason: end.reason}
-	if end.duration > 0 {
-		outcome.Duration = durationpb.New(end.duration)
-	}
-	if len(end.json) > 0 {
-		sum := sha256.Sum256(end.json)
-		outcome.ResultBytes, outcome.ResultSha256 = uint64(len(end.json)), sum[:]
-	}
-	e := c.event()
-	e.What = &auditv1.Event_Outcome{Outcome: outcome}
-	if err := c.service.audit.Record(context.WithoutCancel(ctx), e); err != nil {
-		c.service.log.ErrorContext(ctx, "an outcome could not be recorded",
-			"decision", c.grant.GetDecisionId(), "tool", c.request.GetTool(), "status", end.status.String(), "err", err)
-	}
+	c.service.outcome(ctx, c.event(), end)
 	// Only names from the catalogue: a caller must not be able to make series.
 	if c.entry != nil {
 		c.service.metrics.ended(context.WithoutCancel(ctx), c.entry.Name(), end)
 	}
+}
+
+// outcome completes and records an event. It is too late to refuse anything, so
+// a failure is only logged.
+func (s *Service) outcome(ctx context.Context, e *auditv1.Event, end ending) {
+	outcome := &auditv1.Outcome{Status: end.status, Reason: end.reason}
+	if end.duration > 0 {
+		outcome.Duration = durationpb.New(end.duration)
+	}
+	if out := end.result(); len(out) > 0 {
+		sum := sha256.Sum256(out)
+		outcome.ResultBytes, outcome.ResultSha256 = uint64(len(out)), sum[:]
+	}
+	e.What = &auditv1.Event_Outcome{Outcome: outcome}
+	if err := s.audit.Record(context.WithoutCancel(ctx), e); err != nil {
+		s.log.ErrorContext(ctx, "an outcome could not be recorded",
+			"decision", e.GetDecisionId(), "target", e.GetTarget(), "status", end.status.String(), "err", err)
+	}
+}
+
+// result is what the record's hash of a result is over: the JSON of an RPC's,
+// and the message of a provider's.
+func (e ending) result() []byte {
+	m := e.message
+	if e.answer.Result != nil {
+		m = e.answer.Result
+	}
+	if m == nil {
+		return e.answer.JSON
+	}
+	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		return nil // it came over the wire and was checked
+	}
+	return raw
 }
 
 // metrics are the service's own measurements.

@@ -15,6 +15,7 @@ import (
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	faultv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/fault/v1"
+	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/tool"
 )
 
@@ -79,6 +80,24 @@ func unavailable(name string) *executorv1.Refusal {
 	}
 }
 
+// gone tells that nobody can go on with a call that has asked the client.
+func gone(name string) *executorv1.Refusal {
+	return &executorv1.Refusal{
+		Reason:  auditv1.Reason_REASON_TOOL_UNAVAILABLE,
+		Message: goneText + fmt.Sprintf(" %s did not go on; call it again from the start.", name),
+	}
+}
+
+const goneText = "The service that asked is gone."
+
+func withheld(name string) *executorv1.Refusal {
+	return &executorv1.Refusal{
+		Reason: auditv1.Reason_REASON_TOOL_WITHHELD,
+		Message: fmt.Sprintf("%s was not called: it is not as it was when it was approved, or it is new, and an operator has to approve it first. "+
+			"Trying again will not help until then.", name),
+	}
+}
+
 // unreachable reports whether a replica did not answer at all, as opposed to
 // saying that it cannot.
 func unreachable(err error) bool {
@@ -132,6 +151,12 @@ func (c *call) failed(ctx context.Context, err error) ending {
 			Message: fmt.Sprintf("%s was called, but its result is not what it promises and is not passed on. Trying again will not help.", name),
 		}
 		return end.because()
+	case fault.Is(err, providerv1.Reason_REASON_UPSTREAM):
+		// Only a provider that says when to come back knows that nothing was done.
+		end.refusal = unavailable(name)
+		if lost = f.RetryAfter == 0 && !c.entry.ReadOnly(); f.RetryAfter > 0 {
+			end.refusal.RetryAfter = durationpb.New(f.RetryAfter)
+		}
 	case told && !fault.Is(err, faultv1.Reason_REASON_PEER_UNKNOWN) && !fault.Is(err, faultv1.Reason_REASON_NOT_READY):
 		end.refusal = c.said(f)
 		return end.because()

@@ -26,7 +26,7 @@ func bootstrapCommand() *cobra.Command {
   ca.crt, ca.key                   an authority, for development only
   <role>.crt, <role>.key           identities for mTLS
   nats.password, nats-auth.conf    the login at NATS, for us and for the server
-  grant.key, pepper                keys of auth and executor
+  grant.key, pepper, edge.key      keys of auth and executor, of auth, and of edges
 
 and with --database, in that folder, passwords and DSNs for the demo tools.
 Production has its own authority and secret store; the files are of the same shape.`,
@@ -92,7 +92,7 @@ func bootstrap(dir string) error {
 	if err := os.WriteFile(filepath.Join(dir, "nats-auth.conf"), []byte(auth), 0o600); err != nil {
 		return err
 	}
-	for _, name := range []string{"grant.key", "pepper"} {
+	for _, name := range []string{"grant.key", "pepper", "edge.key"} {
 		if err := secretBytes(filepath.Join(dir, name)); err != nil {
 			return err
 		}

@@ -18,16 +18,17 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/quota"
 	"github.com/sallyport-mcp/sallyport/services/tools/customers"
 	"github.com/sallyport-mcp/sallyport/services/tools/logs"
+	"github.com/sallyport-mcp/sallyport/services/tools/mcpbridge"
 	"github.com/sallyport-mcp/sallyport/services/tools/sqlquery"
 )
 
 // sections returns the section of each role that has one, with its defaults.
 func sections() map[string]app.Validator {
 	e, a, q, x, u := edge.DefaultConfig(), auth.DefaultConfig(), quota.DefaultConfig(), executor.DefaultConfig(), audit.DefaultConfig()
-	s, c, l := sqlquery.DefaultConfig(), customers.DefaultConfig(), logs.DefaultConfig()
+	s, c, l, b := sqlquery.DefaultConfig(), customers.DefaultConfig(), logs.DefaultConfig(), mcpbridge.DefaultConfig()
 	return map[string]app.Validator{
 		"edge": &e, "auth": &a, "quota": &q, "executor": &x, "audit": &u,
-		"sqlquery": &s, "customers": &c, "logs": &l,
+		"sqlquery": &s, "customers": &c, "logs": &l, "mcpbridge": &b,
 	}
 }
 

@@ -188,7 +188,7 @@ func runTogether(ctx context.Context, cfg app.Config, stderr io.Writer, shown fu
 		if err := together(ctx, cfg, info, shown); err != nil {
 			cancel(err)
 		}
-	}}, roles()...)
+	}}, startedRoles(cfg)...)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}

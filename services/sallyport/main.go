@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -22,6 +23,7 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/tools/basics"
 	"github.com/sallyport-mcp/sallyport/services/tools/customers"
 	"github.com/sallyport-mcp/sallyport/services/tools/logs"
+	"github.com/sallyport-mcp/sallyport/services/tools/mcpbridge"
 	"github.com/sallyport-mcp/sallyport/services/tools/sqlquery"
 )
 
@@ -29,8 +31,17 @@ import (
 func roles() []app.Role {
 	return []app.Role{
 		edge.Role, auth.Role, quota.Role, executor.Role, audit.Role,
-		basics.Role, sqlquery.Role, customers.Role, logs.Role,
+		basics.Role, sqlquery.Role, customers.Role, logs.Role, mcpbridge.Role,
 	}
+}
+
+// startedRoles are those that a development set-up starts: all, but the bridge
+// only where the configuration has upstream servers for it.
+func startedRoles(cfg app.Config) []app.Role {
+	return slices.DeleteFunc(roles(), func(r app.Role) bool {
+		_, configured := cfg.Roles[r.Name]
+		return r.Name == mcpbridge.Role.Name && !configured
+	})
 }
 
 func main() {

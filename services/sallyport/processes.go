@@ -72,7 +72,7 @@ func (s *system) start(ctx context.Context, counts map[string]int) (err error) {
 	// Every role gets a port before any process starts, so that one file tells
 	// all of them where the others are.
 	var others []replica
-	for _, r := range roles() {
+	for _, r := range startedRoles(s.cfg) {
 		if r.Name == edge.Role.Name {
 			continue
 		}

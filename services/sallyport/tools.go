@@ -11,6 +11,7 @@ import (
 func toolCommand(o *operator) *cobra.Command {
 	cmd := &cobra.Command{Use: "tool", Short: "Look at the catalogue of tools", Args: cobra.ArbitraryArgs, RunE: group}
 	cmd.AddCommand(toolListCommand(o))
+	cmd.AddCommand(approvalCommands(o)...)
 	return cmd
 }
 

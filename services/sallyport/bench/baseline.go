@@ -18,19 +18,28 @@ import (
 const (
 	serveBare = "bare"
 	serveSDK  = "sdk"
+	serveEdge = "edge"
 )
 
-// serve is one of the servers that Sallyport is compared with. It prints its
-// address as JSON and serves until in ends.
-func serve(name string, in io.Reader, out io.Writer) error {
+// addresses are where one of our own servers listens.
+type addresses struct {
+	MCP   string `json:"mcp"`
+	Admin string `json:"admin"` // of /metrics
+}
+
+// serve is one of the servers that Sallyport is compared with, or a part of it. It
+// prints its addresses as JSON and serves until in ends.
+func serve(ctx context.Context, name string, in io.Reader, out io.Writer) error {
 	var handler http.Handler
 	switch name {
 	case serveBare:
 		handler = bare()
 	case serveSDK:
 		handler = sdk()
+	case serveEdge:
+		return edgeAlone(ctx, in, out)
 	default:
-		return fmt.Errorf("-serve %q: want %s or %s", name, serveBare, serveSDK)
+		return fmt.Errorf("-serve %q: want %s, %s or %s", name, serveBare, serveSDK, serveEdge)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/mcp", handler)
@@ -45,7 +54,7 @@ func serve(name string, in io.Reader, out io.Writer) error {
 		_, err := io.Copy(io.Discard, in)
 		ended <- errors.Join(err, srv.Close())
 	}()
-	if err := json.NewEncoder(out).Encode(lis.Addr().String()); err != nil {
+	if err := json.NewEncoder(out).Encode(addresses{lis.Addr().String(), lis.Addr().String()}); err != nil {
 		return err
 	}
 	if err := srv.Serve(lis); !errors.Is(err, http.ErrServerClosed) {

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -68,19 +69,25 @@ func TestDrive(t *testing.T) {
 
 func TestServe(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{serveBare, serveSDK} {
+	for _, name := range []string{serveBare, serveSDK, serveEdge} {
 		t.Run(name+" tells where it is, counts its memory, and ends with its input", func(t *testing.T) {
 			t.Parallel()
 			stdin, stop := io.Pipe()
 			stdout, said := io.Pipe()
 			ended := make(chan error, 1)
-			go func() { ended <- serve(name, stdin, said) }()
+			go func() { ended <- serve(t.Context(), name, stdin, said) }()
 			line, err := bufio.NewReader(stdout).ReadString('\n')
 			if err != nil {
 				t.Fatal(err)
 			}
-			address := strings.Trim(line, "\"\n")
-			s := server{processes: []process{{name, os.Getpid(), "http://" + address}}}
+			var at addresses
+			if err := json.Unmarshal([]byte(line), &at); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := drive(t.Context(), load{at.MCP, toolCall(eraModern, at.MCP, benchKey), 2, 20, 30 * time.Second}); err != nil {
+				t.Errorf("it does not serve the load: %v", err)
+			}
+			s := server{processes: []process{{name, os.Getpid(), "http://" + at.Admin}}}
 			got, err := s.spent(t.Context())
 			if err != nil {
 				t.Fatal(err)
@@ -91,7 +98,7 @@ func TestServe(t *testing.T) {
 			if err := errors.Join(stop.Close(), <-ended); err != nil {
 				t.Errorf("serve: %v", err)
 			}
-			if conn, err := net.Dial("tcp", address); err == nil {
+			if conn, err := net.Dial("tcp", at.MCP); err == nil {
 				_ = conn.Close()
 				t.Error("it still listens")
 			}

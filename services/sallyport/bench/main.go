@@ -1,6 +1,7 @@
 // Command bench measures what one tools/call costs: of a bare net/http handler, of
-// the official Go SDK's server without any security, and of Sallyport in one
-// process and as separate processes, all with the same closed-loop load in one
+// the edge alone with stubs for the services behind it, of the official Go SDK's
+// server without any security, and of Sallyport in one process and as separate
+// processes, all with the same closed-loop load in one
 // run.
 //
 // The load comes from this process, over kept-alive HTTP/1.1 connections, by a
@@ -58,13 +59,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs.DurationVar(&o.limit, "limit", 5*time.Second, "measure no cell for longer than this")
 	fs.StringVar(&o.era, "era", eraModern, "protocol of the requests: modern (2026-07-28) or legacy (2025-11-25)")
 	fs.StringVar(&o.only, "only", "", "measure only servers with this `text` in their name")
-	fs.StringVar(&o.profile, "profile", "", "write CPU profiles of Sallyport at 16 clients to this `file`, or with -only processes to one beside it for each process, print their top and measure nothing")
+	fs.StringVar(&o.profile, "profile", "", "write CPU profiles of Sallyport at 16 clients to this `file`, or with -only processes to one beside it for each process, or with -only edge of the edge alone, print their top and measure nothing")
 	fs.StringVar(&o.serve, "serve", "", "be the server with this name; used by the program itself")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
 	if o.serve != "" {
-		return serve(o.serve, os.Stdin, stdout)
+		return serve(ctx, o.serve, os.Stdin, stdout)
 	}
 	if o.rounds < 1 || o.limit < time.Second || o.era != eraModern && o.era != eraLegacy {
 		return errors.New("-rounds must be 1 or more, -limit 1s or more, -era modern or legacy")
@@ -80,11 +81,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if o.profile != "" {
-		var args []string
-		if strings.Contains("processes", o.only) && o.only != "" {
-			args = append(args, "--processes")
+		start := sallyport(program, filepath.Join(dir, "profile"))
+		switch {
+		case o.only == "":
+		case strings.Contains("processes", o.only):
+			start = sallyport(program, filepath.Join(dir, "profile"), "--processes")
+		case strings.Contains(edgeName, o.only):
+			start = own(serveEdge)
 		}
-		return profile(ctx, o, sallyport(program, filepath.Join(dir, "profile"), args...), stdout)
+		return profile(ctx, o, start, stdout)
 	}
 	return measureAll(ctx, o, contestants(program, dir), stdout, stderr)
 }
@@ -95,9 +100,13 @@ type contestant struct {
 	start func(context.Context) (*server, error)
 }
 
+// edgeName is what the edge alone is called in the table.
+const edgeName = "the edge alone, services stubbed"
+
 func contestants(program, dir string) []contestant {
 	return []contestant{
 		{"net/http, fixed answer", own(serveBare)},
+		{edgeName, own(serveEdge)},
 		{"go-sdk, no security", own(serveSDK)},
 		{"sallyport, one process", sallyport(program, filepath.Join(dir, "one"))},
 		{"sallyport, processes", sallyport(program, filepath.Join(dir, "many"), "--processes")},

@@ -103,13 +103,15 @@ func own(name string) func(context.Context) (*server, error) {
 			return errors.Join(stdin.Close(), cmd.Wait())
 		}}
 		line, err := bufio.NewReader(stdout).ReadBytes('\n')
+		var at addresses
 		if err == nil {
-			err = json.Unmarshal(line, &s.address)
+			err = json.Unmarshal(line, &at)
 		}
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("read where it listens: %w", err), s.stop())
 		}
-		s.processes = []process{{name, cmd.Process.Pid, "http://" + s.address}}
+		s.address, s.key = at.MCP, benchKey
+		s.processes = []process{{name, cmd.Process.Pid, "http://" + at.Admin}}
 		return s, nil
 	}
 }

@@ -22,7 +22,7 @@ await drive(async ({ era }, url, headers) => {
     args.push("--header", `${name}:${value}`);
   }
   const how = { command: process.execPath, args, env: { ...process.env, HOME: home }, stderr: "ignore" };
-  const name = { name: "e2e-remote", version: "1.0.0" };
+  const name = { name: `e2e-remote-${era}`, version: "1.0.0" };
   if (era === "legacy") {
     const client = new ClientV1(name, { capabilities: { elicitation: {} } });
     client.setRequestHandler(ElicitRequestSchema, () => answer);

@@ -7,7 +7,7 @@ import { answer, drive } from "./client.mjs";
 await drive(async ({ era }, url, headers) => {
   const mode = era === "legacy" || era === "auto" ? era : { pin: era };
   const client = new Client(
-    { name: "e2e-v2", version: "1.0.0" },
+    { name: `e2e-v2-${era}`, version: "1.0.0" },
     { capabilities: { elicitation: { form: {} } }, versionNegotiation: { mode } },
   );
   client.setRequestHandler("elicitation/create", () => answer);

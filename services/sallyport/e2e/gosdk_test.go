@@ -24,7 +24,7 @@ func (g goSDK) do(ctx context.Context, in instruction) (outcome, error) {
 func (g goSDK) perform(ctx context.Context, in instruction) (outcome, error) {
 	out := outcome{}
 	told := make(chan float64, 16)
-	client := mcp.NewClient(&mcp.Implementation{Name: "e2e-go", Version: "1.0.0"}, &mcp.ClientOptions{
+	client := mcp.NewClient(&mcp.Implementation{Name: "e2e-go-" + in.Era, Version: "1.0.0"}, &mcp.ClientOptions{
 		ElicitationHandler: func(context.Context, *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
 			return &mcp.ElicitResult{Action: "accept", Content: map[string]any{"name": "Ada Lovelace", "integer": 7}}, nil
 		},
@@ -72,6 +72,7 @@ func (g goSDK) perform(ctx context.Context, in instruction) (outcome, error) {
 	}
 	answer, err := session.CallTool(calling, params)
 	if err != nil {
+		_, _ = session.ListTools(ctx, nil) // whatever tells the server is sent before
 		return outcome{}, err
 	}
 	b, err := json.Marshal(answer)
@@ -79,6 +80,7 @@ func (g goSDK) perform(ctx context.Context, in instruction) (outcome, error) {
 		return outcome{}, err
 	}
 	if in.Op == opProgress {
+		_ = session.Close() // waits for its handlers
 		out.Progress = drain(told)
 	}
 	return out, json.Unmarshal(b, &out.Result)

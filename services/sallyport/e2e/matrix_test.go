@@ -52,8 +52,8 @@ func clients() []client {
 		{"v2-pinned", modern, modern, v2},
 		{"inspector-legacy", legacy, "", func(t *testing.T) driver { return newInspector(t, "legacy") }},
 		{"inspector-modern", modern, "", func(t *testing.T) driver { return newInspector(t, "modern") }},
-		{"go-modern", modern, "", func(*testing.T) driver { return goSDK{} }},
-		{"go-legacy", legacy, "", func(*testing.T) driver { return goSDK{revision: legacy} }},
+		{"go-modern", modern, modern, func(*testing.T) driver { return goSDK{} }},
+		{"go-legacy", legacy, legacy, func(*testing.T) driver { return goSDK{revision: legacy} }},
 		{"remote-legacy", legacy, "legacy", remote},
 		{"remote-modern", modern, modern, remote},
 	}
@@ -163,8 +163,11 @@ func (r run) compare(t *testing.T, s scenario, got outcome) {
 			t.Errorf("tools (-want +got):\n%s", diff)
 		}
 	}
-	if s.op != opCall {
+	if s.op != opCall && s.op != opProgress {
 		return
+	}
+	if s.op == opProgress {
+		compareProgress(t, w.progress, got.Progress)
 	}
 	if got.Result == nil {
 		t.Fatalf("got %s, want a result", describe(got))

@@ -40,7 +40,7 @@ type outcome struct {
 	Result   *result  `json:"result"`
 	// Progress is what the client was told of, for [opProgress].
 	Progress []float64 `json:"progress"`
-	Failure  *failure `json:"failure"`
+	Failure  *failure  `json:"failure"`
 }
 
 type result struct {

@@ -40,6 +40,7 @@ type want struct {
 	// time to wait, which are checked by what they must look like.
 	decision map[string]any
 	wait     bool // the decision says when to try again
+	progress []float64
 }
 
 func admin(k launch.Keys) string   { return k.Admin }

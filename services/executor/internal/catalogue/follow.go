@@ -28,7 +28,14 @@ func (c *Catalogue) Run(ctx context.Context, b *bus.Bus) error {
 		return err
 	}
 	for _, s := range c.opts.Static {
-		c.tasks.Go(func() { c.ask(ctx, "static."+s.Name+"."+s.Address, s.Name, s.Address) })
+		follow := c.ask
+		if s.Provider {
+			follow = c.supply
+		}
+		c.tasks.Go(func() { follow(ctx, "static."+s.Name+"."+s.Address, s.Name, s.Address) })
+	}
+	if c.opts.Hold != nil {
+		c.tasks.Go(func() { c.heed(ctx) })
 	}
 	c.tasks.Go(func() { c.publish(ctx, b) })
 	f := &follower{catalogue: c, check: check, held: make(map[string]bus.Entry), known: make(map[string]announced)}
@@ -109,11 +116,15 @@ func (f *follower) take(ctx context.Context, e bus.Entry) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	f.known[e.Key] = announced{print: print, service: a.GetService(), cancel: cancel}
-	if len(a.GetDescriptors().GetFile()) > 0 {
-		f.catalogue.join(ctx, e.Key, a.GetService(), a.GetAddress(), a.GetDescriptors())
+	follow := f.catalogue.ask
+	switch {
+	case a.GetProvider():
+		follow = f.catalogue.supply
+	case len(a.GetDescriptors().GetFile()) > 0:
+		f.catalogue.joinFiles(ctx, e.Key, a.GetService(), a.GetAddress(), a.GetDescriptors())
 		return
 	}
-	f.catalogue.tasks.Go(func() { f.catalogue.ask(ctx, e.Key, a.GetService(), a.GetAddress()) })
+	f.catalogue.tasks.Go(func() { follow(ctx, e.Key, a.GetService(), a.GetAddress()) })
 }
 
 func (f *follower) drop(key string) {
@@ -190,47 +201,6 @@ func (c *Catalogue) askOnce(ctx context.Context, key, name, address string) erro
 	if err != nil {
 		return err
 	}
-	c.join(ctx, key, name, address, files)
+	c.joinFiles(ctx, key, name, address, files)
 	return nil
-}
-
-// publish puts the catalogue on the bus whenever it has changed, for auth.
-func (c *Catalogue) publish(ctx context.Context, b *bus.Bus) {
-	const soon = 100 * time.Millisecond
-	wait, published := soon, ""
-	for ctx.Err() == nil {
-		s := c.Current()
-		if c.Loaded() == nil && s.Version != published {
-			if err := put(ctx, b, s); err != nil {
-				if wait == soon {
-					c.log.Warn("catalogue cannot be published", "err", err)
-				}
-				wait = min(2*wait, 5*time.Second)
-				pause(ctx, wait)
-				continue
-			}
-			published, wait = s.Version, soon
-		}
-		select {
-		case <-s.Superseded():
-		case <-ctx.Done():
-		}
-	}
-}
-
-func put(ctx context.Context, b *bus.Bus, s *Snapshot) error {
-	msg := &executorv1.Catalogue{Version: s.Version}
-	for _, e := range s.Tools {
-		msg.Entries = append(msg.Entries, &executorv1.Catalogue_Entry{
-			Name: e.Name(), Service: e.Service, Digest: e.Digest, Options: e.Definition.GetOptions(),
-		})
-	}
-	raw, err := proto.Marshal(msg)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	_, err = b.Put(ctx, bus.Catalogue, "current", raw)
-	return err
 }

@@ -12,12 +12,15 @@ import (
 	"google.golang.org/grpc/codes"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/provider"
 )
 
 // Why no replica was given out.
 var (
 	ErrBusy = errors.New("too many calls in flight")
 	ErrDown = errors.New("no replica can be reached")
+	ErrGone = errors.New("the replica is gone")
 )
 
 // Pool is the replicas that can be called.
@@ -46,7 +49,7 @@ func (b *bulkhead) exit() { b.n.Add(-1) }
 // Available reports whether a replica is thought to be up.
 func (p *Pool) Available() bool {
 	for _, r := range *p.replicas.Load() {
-		if !r.down.Load() {
+		if r.up() {
 			return true
 		}
 	}
@@ -66,6 +69,20 @@ func (p *Pool) Take() (*Lease, error) {
 	return nil, ErrDown
 }
 
+// TakeFrom gives out one certain replica, up or not.
+func (p *Pool) TakeFrom(id provider.ReplicaID) (*Lease, error) {
+	if !p.inFlight.enter() {
+		return nil, ErrBusy
+	}
+	for _, r := range *p.replicas.Load() {
+		if r.id == id && r.acquire() {
+			return &Lease{pool: p, replica: r}, nil
+		}
+	}
+	p.inFlight.exit()
+	return nil, ErrGone
+}
+
 // pick returns a replica other than not that has been acquired, or nil.
 func (p *Pool) pick(not *replica) *replica {
 	all := *p.replicas.Load()
@@ -73,7 +90,7 @@ func (p *Pool) pick(not *replica) *replica {
 	for _, whichever := range []bool{false, true} {
 		for i := range all {
 			r := all[(start+i)%len(all)]
-			if r != not && (whichever || !r.down.Load()) && r.acquire() {
+			if r != not && (whichever || r.up()) && r.acquire() {
 				return r
 			}
 		}
@@ -89,6 +106,9 @@ type Lease struct {
 
 // Conn returns the connection to the replica.
 func (l *Lease) Conn() grpc.ClientConnInterface { return l.replica.conn }
+
+// Replica returns the id of the replica.
+func (l *Lease) Replica() provider.ReplicaID { return l.replica.id }
 
 // Other moves on to another replica, because this one cannot be reached. It
 // reports false if there is none.
@@ -114,8 +134,10 @@ func (l *Lease) Release() {
 
 // replica is one process that can be called.
 type replica struct {
+	id        provider.ReplicaID
 	conn      Conn
-	down      atomic.Bool
+	down      atomic.Bool     // it did not answer
+	lost      atomic.Bool     // nobody knows what it has
 	ctx       context.Context // ends when the replica is retired
 	cancel    context.CancelFunc
 	catalogue *Catalogue
@@ -125,11 +147,14 @@ type replica struct {
 	retired bool
 }
 
-func (c *Catalogue) newReplica(ctx context.Context, conn Conn) *replica {
-	r := &replica{conn: conn, catalogue: c}
+func (c *Catalogue) newReplica(ctx context.Context, conn Conn, key string) *replica {
+	r := &replica{id: provider.NewReplicaID(key), conn: conn, catalogue: c}
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	return r
 }
+
+// up reports whether the replica is thought to answer.
+func (r *replica) up() bool { return !r.down.Load() && !r.lost.Load() }
 
 func (r *replica) acquire() bool {
 	r.mu.Lock()

@@ -54,7 +54,7 @@ func TestDecode(t *testing.T) {
 			if err != nil || len(wrong) > 0 {
 				t.Fatalf("Decode: %v %v", wrong, err)
 			}
-			want := m.New().Interface()
+			want := m.ProtoReflect().New().Interface()
 			if err := protojson.Unmarshal([]byte(order(tt.want)), want); err != nil {
 				t.Fatal(err)
 			}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/sallyport-mcp/sallyport/pkg/fault"
+	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
 	toolv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/transcode"
 )
@@ -25,35 +26,32 @@ var ErrInvalid = errors.New("the result breaks the tool's own rules")
 // ErrNotSent is joined to an error of a call that never left the process.
 var ErrNotSent = errors.New("not sent")
 
-// Invoke calls the tool over conn and returns the result as a JSON object of at
-// most limit bytes. Progress is called for each message that a stream sends
-// before its result.
-//
-// An error is the tool's own, as gRPC gave it, or one of this package.
-func (t *Tool) Invoke(ctx context.Context, conn grpc.ClientConnInterface, req proto.Message, limit int, progress func(n int) error) ([]byte, error) {
-	resp, err := t.receive(ctx, conn, req, limit, progress)
+// Invoke implements [Backend]: it calls the tool and returns the result as a
+// JSON object. Each message that a stream sends before its result is progress.
+func (t *Tool) Invoke(ctx context.Context, conn grpc.ClientConnInterface, req proto.Message, c *Call) (Answer, error) {
+	resp, err := t.receive(ctx, conn, req, c)
 	if err != nil {
-		return nil, err
+		return Answer{}, err
 	}
 	broken, err := t.checkOut.Check(resp)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+		return Answer{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	if len(broken) > 0 {
-		return nil, fmt.Errorf("%w: %s %s", ErrInvalid, broken[0].GetPointer(), broken[0].GetMessage())
+		return Answer{}, fmt.Errorf("%w: %s %s", ErrInvalid, broken[0].GetPointer(), broken[0].GetMessage())
 	}
-	out, err := t.out.Encode(resp, limit)
+	out, err := t.out.Encode(resp, c.Limit)
 	if err != nil && !errors.Is(err, ErrTooLarge) {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+		err = fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	return out, err
+	return Answer{JSON: out}, err
 }
 
-func (t *Tool) receive(ctx context.Context, conn grpc.ClientConnInterface, req proto.Message, limit int, progress func(int) error) (*dynamicpb.Message, error) {
+func (t *Tool) receive(ctx context.Context, conn grpc.ClientConnInterface, req proto.Message, c *Call) (*dynamicpb.Message, error) {
 	// JSON may be shorter than the message it is made of, but not by much.
-	size := grpc.MaxCallRecvMsgSize(4 * limit)
+	size := grpc.MaxCallRecvMsgSize(4 * c.Limit)
 	if t.stream != toolv1.Stream_STREAM_UNSPECIFIED {
-		return t.collect(ctx, conn, req, limit, progress, size)
+		return t.collect(ctx, conn, req, c, size)
 	}
 	resp := t.out.New()
 	var to peer.Peer
@@ -68,7 +66,7 @@ func (t *Tool) receive(ctx context.Context, conn grpc.ClientConnInterface, req p
 
 // collect reads a stream: the result is its last message, or all of them
 // merged.
-func (t *Tool) collect(ctx context.Context, conn grpc.ClientConnInterface, req proto.Message, limit int, progress func(int) error, opts ...grpc.CallOption) (*dynamicpb.Message, error) {
+func (t *Tool) collect(ctx context.Context, conn grpc.ClientConnInterface, req proto.Message, c *Call, opts ...grpc.CallOption) (*dynamicpb.Message, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the stream, however this ends
 	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, t.method, opts...)
@@ -96,13 +94,13 @@ func (t *Tool) collect(ctx context.Context, conn grpc.ClientConnInterface, req p
 		case t.stream == toolv1.Stream_STREAM_PARTS:
 			proto.Merge(result, m)
 		default:
-			if err := progress(n); err != nil {
+			if err := c.Progress(&providerv1.Progress{Progress: float64(n)}); err != nil {
 				return nil, err
 			}
 			result = m
 		}
 		if t.stream == toolv1.Stream_STREAM_PARTS {
-			if size += proto.Size(m); size > 4*limit {
+			if size += proto.Size(m); size > 4*c.Limit {
 				return nil, ErrTooLarge
 			}
 		}

@@ -49,10 +49,11 @@ func TestResultsKeepTheirSchema(t *testing.T) {
 			continue
 		}
 		good++
-		result, err := cook.Invoke(t.Context(), parrot{}, req, 1<<20, nil)
+		answer, err := cook.Invoke(t.Context(), parrot{}, req, &tool.Call{Limit: 1 << 20})
 		if err != nil {
 			t.Fatalf("Invoke with %s: %v", arguments, err)
 		}
+		result := answer.JSON
 		var v any
 		if err := json.Unmarshal(result, &v); err != nil {
 			t.Fatal(err)
@@ -83,7 +84,7 @@ func TestInvokeTellsWhatWasNotSent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := echo.Invoke(t.Context(), refusing{}, req, 1<<20, nil); !errors.Is(err, tool.ErrNotSent) {
+	if _, err := echo.Invoke(t.Context(), refusing{}, req, &tool.Call{Limit: 1 << 20}); !errors.Is(err, tool.ErrNotSent) {
 		t.Errorf("Invoke: %v, want %v", err, tool.ErrNotSent)
 	}
 }

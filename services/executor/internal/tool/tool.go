@@ -7,19 +7,14 @@
 package tool
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash"
 	"regexp"
 	"strings"
-	"time"
 	"unicode"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/dynamicpb"
 
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
@@ -33,11 +28,9 @@ import (
 // names is stricter than MCP: one alphabet, so that no two names look alike.
 var names = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 
-// Tool is a tool that can be called. Nothing in it changes.
+// Tool is an RPC that can be called as a tool. Nothing in it changes.
 type Tool struct {
-	Definition *providerv1.ToolDefinition
-	Service    string // that offers it, as announced: "customers"
-	Digest     []byte // over all that a model or a policy can see
+	Face
 
 	method   string // "/package.Service/Method"
 	stream   toolv1.Stream
@@ -46,38 +39,12 @@ type Tool struct {
 	checkOut *rules.Checker
 }
 
-// Name returns the name that models call.
-func (t *Tool) Name() string { return t.Definition.GetName() }
-
-// Destructive reports whether the tool must be taken to do what cannot be
-// undone. One that says nothing of its risk is.
-func (t *Tool) Destructive() bool {
-	switch t.Definition.GetOptions().GetRisk() {
-	case toolv1.Risk_RISK_READ, toolv1.Risk_RISK_WRITE:
-		return false
-	}
-	return true
-}
-
-// Idempotent reports whether a call may be made twice.
-func (t *Tool) Idempotent() bool { return t.Definition.GetOptions().GetIdempotent() }
-
-// ReadOnly reports whether the tool changes nothing.
-func (t *Tool) ReadOnly() bool {
-	return t.Definition.GetOptions().GetRisk() == toolv1.Risk_RISK_READ
-}
-
-// Timeout returns the tool's own limit, or 0.
-func (t *Tool) Timeout() time.Duration { return t.Definition.GetOptions().GetTimeout().AsDuration() }
-
-// HasTag reports whether the tool bears a tag.
-func (t *Tool) HasTag(tag string) bool {
-	for _, have := range t.Definition.GetOptions().GetTags() {
-		if have == tag {
-			return true
-		}
-	}
-	return false
+// WithFace returns the same tool under another face: a name or options that the
+// operator has given it.
+func (t *Tool) WithFace(f Face) *Tool {
+	other := *t
+	other.Face = f
+	return &other
 }
 
 // Build makes the tools of all services in a set. A method that cannot be made
@@ -138,9 +105,8 @@ func build(service string, m protoreflect.MethodDescriptor, options *toolv1.Tool
 		}
 	}
 	t = &Tool{
-		Service: service,
-		method:  fmt.Sprintf("/%s/%s", m.Parent().FullName(), m.Name()),
-		stream:  options.GetStream(),
+		method: fmt.Sprintf("/%s/%s", m.Parent().FullName(), m.Name()),
+		stream: options.GetStream(),
 	}
 	if t.checkIn, err = rules.NewChecker(m.Input()); err != nil {
 		return nil, fmt.Errorf("request: %w", err)
@@ -163,43 +129,19 @@ func build(service string, m protoreflect.MethodDescriptor, options *toolv1.Tool
 		return nil, fmt.Errorf("output schema: %w", err)
 	}
 	comment := m.ParentFile().SourceLocations().ByDescriptor(m).LeadingComments
-	t.Definition = &providerv1.ToolDefinition{
+	definition := &providerv1.ToolDefinition{
 		Name: options.GetName(), Title: options.GetTitle(), Description: schema.Prose(comment),
 		InputSchema: input, OutputSchema: output, Options: options,
 	}
-	broken, err := check.Check(t.Definition)
+	broken, err := check.Check(definition)
 	if err != nil {
 		return nil, err
 	}
 	if len(broken) > 0 {
 		return nil, fmt.Errorf("definition: %s %s", broken[0].GetPointer(), broken[0].GetMessage())
 	}
-	t.Digest, err = digest(service, t.Definition)
+	t.Face, err = NewFace(service, definition)
 	return t, err
-}
-
-// digest hashes what a model or a policy can see of a tool.
-func digest(service string, d *providerv1.ToolDefinition) ([]byte, error) {
-	options, err := proto.MarshalOptions{Deterministic: true}.Marshal(d.GetOptions())
-	if err != nil {
-		return nil, fmt.Errorf("digest: %w", err)
-	}
-	h := sha256.New()
-	for _, part := range [][]byte{
-		[]byte(service), []byte(d.GetName()), []byte(d.GetTitle()), []byte(d.GetDescription()),
-		d.GetInputSchema(), d.GetOutputSchema(), options,
-	} {
-		write(h, part)
-	}
-	return h.Sum(nil), nil
-}
-
-// write adds a part with its length, so that parts cannot run into each other.
-func write(h hash.Hash, part []byte) {
-	var size [8]byte
-	binary.BigEndian.PutUint64(size[:], uint64(len(part)))
-	h.Write(size[:])
-	h.Write(part)
 }
 
 // Snake writes a method's name as a tool's: RunSqlQuery is run_sql_query,
@@ -217,9 +159,8 @@ func Snake(name string) string {
 	return b.String()
 }
 
-// Decode makes a request of a call's arguments. If they are not what the tool
-// wants, the violations say why.
-func (t *Tool) Decode(arguments []byte) (*dynamicpb.Message, []*executorv1.Violation, error) {
+// Decode implements [Backend]. The request is a *dynamicpb.Message.
+func (t *Tool) Decode(arguments []byte) (proto.Message, []*executorv1.Violation, error) {
 	req, wrong := t.in.Decode(arguments)
 	if len(wrong) > 0 {
 		return nil, wrong, nil

@@ -135,7 +135,9 @@ func (x *ListDefinitionsRequest) GetTool() string {
 	return ""
 }
 
-// ListDefinitionsResponse is all of them.
+// ListDefinitionsResponse is all of them. Past 8 MiB the definitions themselves
+// are left out; ask for one tool to see them. An approval that cannot be read
+// shows as CHANGED without one.
 type ListDefinitionsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Definitions   []*Definition          `protobuf:"bytes,1,rep,name=definitions,proto3" json:"definitions,omitempty"`
@@ -468,7 +470,7 @@ const file_sallyport_executor_v1_approval_proto_rawDesc = "" +
 	"definition\x18\x01 \x01(\v2%.sallyport.provider.v1.ToolDefinitionB\x06\xbaH\x03\xc8\x01\x01R\n" +
 	"definition\x12\x1f\n" +
 	"\x06digest\x18\x02 \x01(\fB\a\xbaH\x04z\x02h R\x06digest\x12\x18\n" +
-	"\x02by\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x02by\x126\n" +
+	"\x02by\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x8c\x01R\x02by\x126\n" +
 	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x04time\"l\n" +
 	"\x0eApproveRequest\x12\x1d\n" +
 	"\x04tool\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x04tool\x12\x1f\n" +

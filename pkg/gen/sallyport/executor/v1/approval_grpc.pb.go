@@ -41,6 +41,10 @@ type ApprovalServiceClient interface {
 	//	NOT_FOUND            REASON_UNKNOWN  no service offers such a tool
 	//	FAILED_PRECONDITION  REASON_CHANGED  what is offered is no longer what the
 	//	                     caller has looked at; look again
+	//	UNAVAILABLE          REASON_AUDIT_UNAVAILABLE  it could not be recorded;
+	//	                     nothing was approved
+	//	UNAVAILABLE          sallyport.fault.v1 REASON_NOT_READY  the bucket does
+	//	                     not answer
 	Approve(ctx context.Context, in *ApproveRequest, opts ...grpc.CallOption) (*ApproveResponse, error)
 }
 
@@ -90,6 +94,10 @@ type ApprovalServiceServer interface {
 	//	NOT_FOUND            REASON_UNKNOWN  no service offers such a tool
 	//	FAILED_PRECONDITION  REASON_CHANGED  what is offered is no longer what the
 	//	                     caller has looked at; look again
+	//	UNAVAILABLE          REASON_AUDIT_UNAVAILABLE  it could not be recorded;
+	//	                     nothing was approved
+	//	UNAVAILABLE          sallyport.fault.v1 REASON_NOT_READY  the bucket does
+	//	                     not answer
 	Approve(context.Context, *ApproveRequest) (*ApproveResponse, error)
 	mustEmbedUnimplementedApprovalServiceServer()
 }

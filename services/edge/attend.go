@@ -1,0 +1,214 @@
+package edge
+
+import (
+	"context"
+	"crypto/sha256"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
+)
+
+const (
+	// pace bounds how often a listener's news is looked at, since auth is asked
+	// each time; listeners are spread over it at random.
+	pace = 250 * time.Millisecond
+	// recheck is how often it is looked whether a listener's credential is still
+	// good, besides on every notice. When auth has not said so three times in a
+	// row, it is not.
+	recheck = time.Minute
+)
+
+// listener is a client that hears of changes on the stream of an exchange, until
+// it goes, its credential does, or the server does.
+type listener struct {
+	x   *exchange
+	sub *subscriber
+	// meta is a member that each message has, or nothing.
+	meta []byte
+	// subscriptions are the resources whose changes are wanted now.
+	subscriptions func() ([]string, error)
+
+	shown     [sha256.Size]byte // the list of tools as it was last seen
+	looked    time.Time         // when news was last looked at
+	confirmed time.Time         // when auth last said that the credential is good
+}
+
+// ending is why a stream ended.
+type ending int
+
+const (
+	endedByClient ending = iota
+	endedByServer
+)
+
+// begin remembers how things are. It has to be done before the client knows that
+// it hears of every change from now on. Where it cannot be found out, whatever is
+// found later counts as a change.
+func (l *listener) begin() {
+	l.confirmed = time.Now()
+	_, _ = l.toolsChanged()
+}
+
+// attend tells what there is to tell until the stream ends.
+func (l *listener) attend(expires <-chan time.Time) ending {
+	x := l.x
+	again := time.NewTicker(recheck)
+	defer again.Stop()
+	for {
+		select {
+		case <-l.sub.wake:
+			if end, over := l.pause(expires); over {
+				return end
+			}
+		case <-again.C:
+			l.sub.keep(news{credentials: true})
+		case <-x.ctx.Done():
+			return endedByClient
+		case <-x.s.stopping:
+			return endedByServer
+		case <-expires:
+			return endedByServer
+		}
+		l.looked = time.Now()
+		if end, over := l.tell(l.sub.take()); over {
+			return end
+		}
+	}
+}
+
+// pause lets news gather, so that a listener costs auth no more than one question
+// of each kind at a time, and all of them do not ask at once.
+func (l *listener) pause(expires <-chan time.Time) (ending, bool) {
+	wait := time.NewTimer(max(0, pace-time.Since(l.looked)) + rand.N(pace))
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		return 0, false
+	case <-l.x.ctx.Done():
+		return endedByClient, true
+	case <-l.x.s.stopping:
+		return endedByServer, true
+	case <-expires:
+		return endedByServer, true
+	}
+}
+
+// tell passes on news, as far as this caller may know of it. What cannot be
+// judged just now is kept for the next time.
+func (l *listener) tell(n news) (ending, bool) {
+	if n.credentials {
+		changed, good := l.stillGood()
+		if !good {
+			return endedByServer, true
+		}
+		n.policies = n.policies || changed
+	}
+	i := l.sub.interest
+	sent := true
+	if (n.tools || n.policies) && i.tools {
+		switch changed, err := l.toolsChanged(); {
+		case err != nil:
+			l.sub.keep(news{tools: true})
+		case changed:
+			sent = sent && l.notify("notifications/tools/list_changed", nil)
+		}
+	}
+	if (n.prompts || n.policies) && i.prompts {
+		sent = sent && l.notify("notifications/prompts/list_changed", nil)
+	}
+	if (n.resources || n.policies) && i.resources {
+		sent = sent && l.notify("notifications/resources/list_changed", nil)
+	}
+	if n.anything || len(n.updated) > 0 {
+		uris, err := l.updated(n)
+		if err != nil {
+			l.sub.keep(news{updated: n.updated, anything: n.anything})
+		}
+		for _, uri := range uris {
+			sent = sent && l.notify("notifications/resources/updated", appendText([]byte(`"uri":`), uri))
+		}
+	}
+	return endedByClient, !sent // it does not read
+}
+
+func (l *listener) notify(method string, params []byte) bool {
+	if len(l.meta) > 0 && len(params) > 0 {
+		params = append(params, ',')
+	}
+	return l.x.notify(method, append(params, l.meta...))
+}
+
+// updated returns which of the resources in the news the caller wants to hear of
+// and may read.
+func (l *listener) updated(n news) ([]string, error) {
+	wanted, err := l.subscriptions()
+	if err != nil {
+		return nil, err
+	}
+	if !n.anything {
+		wanted = slices.DeleteFunc(slices.Clone(wanted), func(uri string) bool { return !n.updated[uri] })
+	}
+	if len(wanted) == 0 {
+		return nil, nil
+	}
+	return l.x.mayRead(wanted)
+}
+
+// toolsChanged reports whether the list of tools, as the caller sees it, is
+// another than when it was last asked.
+func (l *listener) toolsChanged() (bool, error) {
+	if !l.sub.interest.tools {
+		return false, nil
+	}
+	x := l.x
+	ctx, cancel := x.peerContext()
+	defer cancel()
+	all, err := x.s.tools.Announced(ctx, x.s.executor)
+	if err != nil {
+		return false, err
+	}
+	resp, err := x.s.auth.FilterTools(ctx, &authv1.FilterToolsRequest{
+		Credential: x.credential, Origin: x.origin(), Tools: all.names,
+	})
+	if err != nil {
+		return false, err
+	}
+	digest, at := sha256.New(), 0
+	for _, name := range resp.GetAllowed() { // in the order in which they were asked for
+		for at < len(all.names) && all.names[at] < name {
+			at++
+		}
+		if at < len(all.names) && all.names[at] == name {
+			_, _ = digest.Write(all.shown[at])
+		}
+	}
+	before := l.shown
+	digest.Sum(l.shown[:0])
+	return l.shown != before, nil
+}
+
+// stillGood asks auth whether the credential is good for the same principal, and
+// whether there is anything new about him.
+func (l *listener) stillGood() (changed, good bool) {
+	x := l.x
+	ctx, cancel := context.WithTimeout(x.ctx, x.s.cfg.PeerTimeout)
+	defer cancel()
+	resp, err := x.s.auth.Authenticate(ctx, &authv1.AuthenticateRequest{
+		Credential: x.credential, Origin: &authv1.Origin{Address: x.addressText()},
+	})
+	if err != nil {
+		return false, time.Since(l.confirmed) < 3*recheck
+	}
+	p := resp.GetPrincipal()
+	if p.GetId() != x.principal.GetId() || p == nil {
+		return false, false
+	}
+	l.confirmed = time.Now()
+	changed = !proto.Equal(p, x.principal)
+	x.principal = p
+	return changed, true
+}

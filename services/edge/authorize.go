@@ -1,0 +1,89 @@
+package edge
+
+import (
+	"crypto/sha256"
+
+	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
+	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
+)
+
+// arguments are what a request is for: one JSON value, which is hashed, decided
+// about and passed on as it is.
+type arguments struct {
+	json   []byte
+	shape  string
+	digest [sha256.Size]byte
+}
+
+// noArguments stands for arguments where there are none.
+func noArguments() arguments {
+	const none = "{}"
+	return arguments{json: []byte(none), shape: none, digest: sha256.Sum256([]byte(none))}
+}
+
+// authorize asks auth for the decision and, on allow, the grant. It fails closed.
+func (x *exchange) authorize(action authv1.Action, target string, asked arguments) (*authv1.AuthorizeResponse, *refusal) {
+	x.asked, x.digest, x.shape = target, asked.digest[:], asked.shape
+	req := &authv1.AuthorizeRequest{
+		Credential: x.credential, Origin: x.origin(), Action: action,
+		Target: target, ArgumentsSha256: x.digest, ArgumentsShape: x.shape,
+	}
+	ctx, cancel := x.peerContext()
+	defer cancel()
+	resp, err := x.s.auth.Authorize(ctx, req)
+	if err == nil && resp.GetArgumentsNeeded() {
+		req = &authv1.AuthorizeRequest{
+			Credential: req.Credential, Origin: req.Origin, Action: req.Action, Target: req.Target,
+			ArgumentsSha256: req.ArgumentsSha256, ArgumentsShape: req.ArgumentsShape, Arguments: asked.json,
+		}
+		resp, err = x.s.auth.Authorize(ctx, req)
+	}
+	if err != nil {
+		return nil, x.peerFailed("auth", err)
+	}
+	if x.s.mutePeers.CompareAndSwap(true, false) {
+		x.s.log.InfoContext(x.ctx, "services answer again")
+	}
+	decision := resp.GetDecision()
+	if decision == nil {
+		return nil, x.badCredential()
+	}
+	x.decision = decision.GetId()
+	if decision.GetReason() != auditv1.Reason_REASON_TOOL_UNKNOWN {
+		x.target = target
+	}
+	if decision.GetVerdict() != auditv1.Verdict_VERDICT_ALLOW {
+		return nil, x.denied(resp)
+	}
+	return resp, nil
+}
+
+// denied answers what auth has refused, and recorded.
+func (x *exchange) denied(resp *authv1.AuthorizeResponse) *refusal {
+	d := resp.GetDecision()
+	refused := &refusal{
+		kind: kindResult, reason: d.GetReason(), message: d.GetMessage(), policy: d.GetPolicy(),
+		decision: d.GetId(), verdict: d.GetVerdict(), recorded: true,
+	}
+	if x.method != toolsCall {
+		refused.kind = kindForbidden
+	}
+	if refused.message == "" {
+		refused.message = "This is not allowed"
+	}
+	switch d.GetReason() {
+	case auditv1.Reason_REASON_TOOL_UNKNOWN:
+		refused.kind, refused.message, refused.policy = kindTool, unknownTool, ""
+	case auditv1.Reason_REASON_INSUFFICIENT_SCOPE:
+		refused.kind = kindScope
+		refused.challenge = challenge("insufficient_scope", resp.GetScopesNeeded())
+		if d.GetMessage() == "" {
+			refused.message = "The token lacks scopes that this needs. Get one that has those in the challenge"
+		}
+	case auditv1.Reason_REASON_UNSPECIFIED:
+		if refused.reason = auditv1.Reason_REASON_POLICY_DENIED; d.GetVerdict() == auditv1.Verdict_VERDICT_APPROVAL {
+			refused.reason = auditv1.Reason_REASON_APPROVAL_REQUIRED
+		}
+	}
+	return refused
+}

@@ -1,0 +1,91 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sallyport-mcp/sallyport/pkg/fault"
+	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/tool"
+)
+
+// maxEvents bounds the messages of one call. Far fewer are passed on.
+const maxEvents = 100000
+
+// Invoke implements [tool.Backend].
+func (t *Tool) Invoke(ctx context.Context, conn grpc.ClientConnInterface, req proto.Message, c *tool.Call) (tool.Answer, error) {
+	checked := req.(*providerv1.CallToolRequest)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the stream, however this ends
+	stream, err := providerv1.NewProviderServiceClient(conn).CallTool(ctx, &providerv1.CallToolRequest{
+		Name: checked.GetName(), Arguments: checked.GetArguments(), Principal: c.Principal, IdempotencyKey: c.Key,
+		WantsProgress: c.Request.GetWantsProgress(), LogLevel: c.Request.GetLogLevel(), Round: c.Round,
+	}, grpc.MaxCallRecvMsgSize(4*c.Limit+1<<16))
+	if err != nil {
+		return tool.Answer{}, errors.Join(tool.ErrNotSent, fault.Receive(err))
+	}
+	passing := newPass(c)
+	var answer tool.Answer
+	for n := 0; ; n++ {
+		resp, err := stream.Recv()
+		answered := answer.Result != nil || answer.Question != nil
+		switch {
+		case errors.Is(err, io.EOF) && answered:
+			return answer, nil
+		case errors.Is(err, io.EOF):
+			return tool.Answer{}, fmt.Errorf("%w: the stream ended without a result", tool.ErrInvalid)
+		case err != nil && answered && ctx.Err() == nil:
+			return tool.Answer{}, fmt.Errorf("%w: an error after the result: %w", tool.ErrInvalid, hidden{err})
+		case err != nil:
+			return tool.Answer{}, fault.Receive(err)
+		case answered:
+			return tool.Answer{}, fmt.Errorf("%w: a message after the result", tool.ErrInvalid)
+		case n == maxEvents:
+			return tool.Answer{}, fmt.Errorf("%w: more than %d messages", tool.ErrInvalid, maxEvents)
+		}
+		if answer, err = t.event(resp, passing, c.Limit); err != nil {
+			return tool.Answer{}, err
+		}
+	}
+}
+
+// hidden keeps an error's text for the log, and from being taken for what the
+// provider says of the call.
+type hidden struct{ cause error }
+
+// Error implements error.
+func (h hidden) Error() string { return h.cause.Error() }
+
+// event checks one message of a call, and passes it on if it is not its end.
+func (t *Tool) event(resp *providerv1.CallToolResponse, passing *pass, limit int) (tool.Answer, error) {
+	if r := resp.GetResult(); r != nil {
+		if err := sized(r, limit); err != nil {
+			return tool.Answer{}, err
+		}
+	}
+	if err := broken(t.check, resp); err != nil {
+		return tool.Answer{}, fmt.Errorf("%w: %w", tool.ErrInvalid, err)
+	}
+	switch e := resp.GetEvent().(type) {
+	case *providerv1.CallToolResponse_Progress:
+		return tool.Answer{}, passing.progress(e.Progress)
+	case *providerv1.CallToolResponse_Notice:
+		return tool.Answer{}, passing.notice(e.Notice)
+	case *providerv1.CallToolResponse_InputRequired:
+		if err := question(e.InputRequired, limit); err != nil {
+			return tool.Answer{}, fmt.Errorf("%w: %w", tool.ErrInvalid, err)
+		}
+		return tool.Answer{Question: e.InputRequired}, nil
+	case *providerv1.CallToolResponse_Result:
+		if err := t.result(e.Result); err != nil {
+			return tool.Answer{}, fmt.Errorf("%w: %w", tool.ErrInvalid, err)
+		}
+		return tool.Answer{Result: e.Result}, nil
+	}
+	return tool.Answer{}, fmt.Errorf("%w: a message of a kind that is not known", tool.ErrInvalid)
+}

@@ -1,0 +1,91 @@
+package tool
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"hash"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
+	toolv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
+)
+
+// Face is what models and policies see of a tool, wherever it is. Nothing in it
+// changes.
+type Face struct {
+	Definition *providerv1.ToolDefinition
+	Service    string // that offers it, as announced: "customers"
+	Digest     []byte // over all that a model or a policy can see
+}
+
+// NewFace returns the face of a tool of a service. The definition must not be
+// changed any more.
+func NewFace(service string, d *providerv1.ToolDefinition) (Face, error) {
+	sum, err := digest(service, d)
+	return Face{Definition: d, Service: service, Digest: sum}, err
+}
+
+// Name returns the name that models call.
+func (f *Face) Name() string { return f.Definition.GetName() }
+
+// Destructive reports whether the tool must be taken to do what cannot be
+// undone. One that says nothing of its risk is.
+func (f *Face) Destructive() bool {
+	switch f.Definition.GetOptions().GetRisk() {
+	case toolv1.Risk_RISK_READ, toolv1.Risk_RISK_WRITE:
+		return false
+	}
+	return true
+}
+
+// Idempotent reports whether a call may be made twice.
+func (f *Face) Idempotent() bool { return f.Definition.GetOptions().GetIdempotent() }
+
+// ReadOnly reports whether the tool changes nothing.
+func (f *Face) ReadOnly() bool {
+	return f.Definition.GetOptions().GetRisk() == toolv1.Risk_RISK_READ
+}
+
+// Timeout returns the tool's own limit, or 0.
+func (f *Face) Timeout() time.Duration { return f.Definition.GetOptions().GetTimeout().AsDuration() }
+
+// HasTag reports whether the tool bears a tag.
+func (f *Face) HasTag(tag string) bool {
+	return slices.Contains(f.Definition.GetOptions().GetTags(), tag)
+}
+
+// digest hashes what a model or a policy can see of a tool.
+func digest(service string, d *providerv1.ToolDefinition) ([]byte, error) {
+	deterministic := proto.MarshalOptions{Deterministic: true}
+	options, err := deterministic.Marshal(d.GetOptions())
+	if err != nil {
+		return nil, fmt.Errorf("digest: %w", err)
+	}
+	h := sha256.New()
+	for _, part := range [][]byte{
+		[]byte(service), []byte(d.GetName()), []byte(d.GetTitle()), []byte(d.GetDescription()),
+		d.GetInputSchema(), d.GetOutputSchema(), options, d.GetMeta(),
+	} {
+		write(h, part)
+	}
+	for _, icon := range d.GetIcons() {
+		raw, err := deterministic.Marshal(icon)
+		if err != nil {
+			return nil, fmt.Errorf("digest: %w", err)
+		}
+		write(h, raw)
+	}
+	return h.Sum(nil), nil
+}
+
+// write adds a part with its length, so that parts cannot run into each other.
+func write(h hash.Hash, part []byte) {
+	var size [8]byte
+	binary.BigEndian.PutUint64(size[:], uint64(len(part)))
+	h.Write(size[:])
+	h.Write(part)
+}
