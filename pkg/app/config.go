@@ -37,7 +37,8 @@ type Config struct {
 	// Advertise holds what a tool service announces where that is not the
 	// address it listens on.
 	Advertise map[string]string `yaml:"advertise"`
-	// Peers holds the gRPC target of each role that is played elsewhere.
+	// Peers holds the gRPC target of each role that is played elsewhere, or the
+	// addresses of its replicas with commas between them.
 	Peers map[string]string `yaml:"peers"`
 	// Drain is how long calls in flight may take to end when the process stops.
 	Drain time.Duration `yaml:"drain"`

@@ -98,8 +98,10 @@ func (b *Bus) Update(ctx context.Context, spec Bucket, key string, value []byte,
 		return 0, err
 	}
 	rev, err := kv.Update(ctx, key, value, revision)
+	// A bucket with replicas has an error code of its own for it.
 	var api *jetstream.APIError
-	if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+	if errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
+		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant) {
 		return 0, ErrConflict
 	}
 	if err != nil {

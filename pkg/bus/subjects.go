@@ -17,6 +17,12 @@ const (
 	// SubjectAnswers and the name of a node is where this edge takes
 	// edgev1.ClientAnswer as requests.
 	SubjectAnswers = "sallyport.edge.answers."
+	// SubjectQuotaAsks, SubjectQuotaCopies and SubjectQuotaChecks, and the id of a
+	// quota node, is where it takes quotav1.ClusterRequest of other quota nodes as
+	// requests.
+	SubjectQuotaAsks   = "sallyport.quota.asks."
+	SubjectQuotaCopies = "sallyport.quota.copies."
+	SubjectQuotaChecks = "sallyport.quota.checks."
 )
 
 // The audit stream: an auditv1.Batch in each message.
@@ -34,6 +40,10 @@ const SessionLife = 24 * time.Hour
 
 // RoundLife is how long a client may take to answer what it was asked.
 const RoundLife = 15 * time.Minute
+
+// MemberLife is how long the entry of a quota node outlives its last renewal. It
+// is for tidiness alone: leases end much sooner, and by the clocks of the nodes.
+const MemberLife = time.Minute
 
 // Bucket is a JetStream key-value bucket.
 type Bucket struct {
@@ -57,4 +67,9 @@ var (
 	// Rounds holds the ids of states of multi-round-trip requests that were used
 	// up, for as long as they would be taken.
 	Rounds = Bucket{Name: "rounds", Description: "request states that were used up", TTL: RoundLife}
+	// Quota holds the quotav1.ClusterView under "view" and the quotav1.ClusterSeed
+	// under "seed".
+	Quota = Bucket{Name: "quota", Description: "which quota node counts what"}
+	// QuotaMembers holds quotav1.ClusterMember by the id of a quota node.
+	QuotaMembers = Bucket{Name: "quota-members", Description: "leases of quota nodes", TTL: MemberLife}
 )

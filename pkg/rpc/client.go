@@ -2,11 +2,14 @@ package rpc
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 
 	"github.com/sallyport-mcp/sallyport/pkg/fault"
 )
@@ -41,9 +44,11 @@ const policy = `{
   "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1}
 }`
 
-// Dial returns a lazy connection to target with the standard interceptors.
-// Faults that the peer raised come back as faults. opts must hold the transport
-// credentials, see [TLS.Client]; a nil observer observes nothing.
+// Dial returns a lazy connection to target with the standard interceptors. A
+// target is one of gRPC's, or several addresses with commas between them, each of
+// which gets its share of the calls while it can be reached. Faults that the peer
+// raised come back as faults. opts must hold the transport credentials, see
+// [TLS.Client]; a nil observer observes nothing.
 func Dial(target string, observe *Observer, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	base := []grpc.DialOption{
 		grpc.WithChainUnaryInterceptor(Deadline, Receive, observe.unaryClient),
@@ -56,7 +61,22 @@ func Dial(target string, observe *Observer, opts ...grpc.DialOption) (*grpc.Clie
 			MinConnectTimeout: 2 * time.Second,
 		}),
 	}
+	if strings.Contains(target, ",") {
+		list := manual.NewBuilderWithScheme("list")
+		list.InitialState(addresses(target))
+		base, target = append(base, grpc.WithResolvers(list)), "list:///peers"
+	}
 	return grpc.NewClient(target, append(base, opts...)...)
+}
+
+// addresses reads a list with commas.
+func addresses(list string) (s resolver.State) {
+	for a := range strings.SplitSeq(list, ",") {
+		if a = strings.TrimSpace(a); a != "" {
+			s.Endpoints = append(s.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: a}}})
+		}
+	}
+	return s
 }
 
 // Deadline gives a call that has no deadline the default one.

@@ -18,6 +18,7 @@ const noRule = -1
 func (s *Service) answer(ok bool, bounds []bound, asks []limiter.Ask) (*quotav1.CheckResponse, int) {
 	res := &quotav1.CheckResponse{Allowed: ok, Limits: limitStates(bounds, asks)}
 	if ok {
+		res.Degraded = s.cluster != nil && len(res.GetLimits()) < len(asks)
 		return res, noRule
 	}
 	worst := -1
@@ -37,7 +38,8 @@ func (s *Service) answer(ok bool, bounds []bound, asks []limiter.Ask) (*quotav1.
 }
 
 // limitStates makes all states in few allocations: answers are most of what a
-// check costs.
+// check costs. A limit that was not asked, because another had refused already,
+// has none.
 func limitStates(bounds []bound, asks []limiter.Ask) []*quotav1.LimitState {
 	if len(asks) == 0 {
 		return nil
@@ -48,7 +50,11 @@ func limitStates(bounds []bound, asks []limiter.Ask) []*quotav1.LimitState {
 	}
 	states := make([]state, len(asks))
 	list := make([]*quotav1.LimitState, len(asks))
+	known := 0
 	for i := range asks {
+		if asks[i].State.Unknown {
+			continue
+		}
 		b, from, to := &bounds[asks[i].Limit], &asks[i].State, &states[i]
 		to.reset.Seconds = int64(from.Reset / time.Second)
 		to.reset.Nanos = int32(from.Reset % time.Second)
@@ -59,7 +65,8 @@ func limitStates(bounds []bound, asks []limiter.Ask) []*quotav1.LimitState {
 		to.limit.ResetAfter = &to.reset
 		to.limit.Shadow = b.shadow
 		to.limit.Exceeded = from.Exceeded
-		list[i] = &to.limit
+		list[known] = &to.limit
+		known++
 	}
-	return list
+	return list[:known]
 }

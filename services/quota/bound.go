@@ -2,6 +2,9 @@ package quota
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -54,6 +57,7 @@ func (b *builder) rates(name string, s section, limits Strings, burst uint32) []
 		}
 		numbers = append(numbers, uint32(len(b.plan.rates)))
 		b.rateSpecs = append(b.rateSpecs, spec)
+		b.rateIDs = append(b.rateIDs, b.limitID(s.rule, spec))
 		b.plan.rates = append(b.plan.rates, bound{
 			name:   title,
 			rule:   len(b.rules),
@@ -65,6 +69,19 @@ func (b *builder) rates(name string, s section, limits Strings, burst uint32) []
 		})
 	}
 	return numbers
+}
+
+// limitID names a limit, alike on every node that has the same rule: nodes whose
+// rules differ must not take one limit for another.
+func (b *builder) limitID(r Rule, spec any) uint64 {
+	nth := 0
+	for _, other := range slices.Concat(b.plan.rates, b.plan.permits) {
+		if other.rule == len(b.rules) {
+			nth++
+		}
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %d %q %T %+v", r.ID, nth, r.Key, spec, spec))
+	return binary.LittleEndian.Uint64(sum[:])
 }
 
 // concurrency adds the bound on permits, if there is one.
@@ -83,7 +100,9 @@ func (b *builder) concurrency(s section) []uint32 {
 	if len(s.rule.Limit) > 0 {
 		title += "/permits"
 	}
-	b.permitSpecs = append(b.permitSpecs, limiter.PermitSpec{Max: c.Max, TTL: cmp.Or(c.TTL, defaultTTL), Shadow: s.rule.Shadow})
+	spec := limiter.PermitSpec{Max: c.Max, TTL: cmp.Or(c.TTL, defaultTTL), Shadow: s.rule.Shadow}
+	b.permitSpecs = append(b.permitSpecs, spec)
+	b.permitIDs = append(b.permitIDs, b.limitID(s.rule, spec))
 	b.plan.permits = append(b.plan.permits, bound{
 		name:   title,
 		rule:   len(b.rules),

@@ -1,6 +1,11 @@
 package quota
 
-import "time"
+import (
+	"errors"
+	"time"
+
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/cluster"
+)
 
 // Config is the "quota" section of the configuration file.
 type Config struct {
@@ -17,6 +22,9 @@ type Config struct {
 	// When it is used up the oldest is forgotten before its minute is over; its
 	// repetition is then charged again, but never passes for free.
 	MaxReplays int `yaml:"max_replays"`
+	// Cluster makes several nodes count as one. Each then has copies in memory of
+	// about as many counters as it has of its own.
+	Cluster cluster.Config `yaml:"cluster"`
 }
 
 // Rule limits whoever it matches. Those it cannot tell apart share its counts.
@@ -130,11 +138,12 @@ func DefaultConfig() Config {
 		}},
 		MaxKeys:    1_000_000,
 		MaxReplays: 16_384,
+		Cluster:    cluster.DefaultConfig(),
 	}
 }
 
 // Validate reports every mistake at once.
 func (c Config) Validate() error {
 	_, err := compile(c)
-	return err
+	return errors.Join(err, c.Cluster.Validate())
 }

@@ -31,6 +31,9 @@ func costOf(cost *uint32) (n uint32, probe bool) {
 
 // Check implements [quotav1.QuotaServiceServer].
 func (s *Service) Check(ctx context.Context, req *quotav1.CheckRequest) (*quotav1.CheckResponse, error) {
+	if s.cluster != nil {
+		return s.checkTogether(ctx, req)
+	}
 	cost, probe := costOf(req.Cost)
 	sub := s.subject(req.GetSubject())
 	var buf [usual]limiter.Ask
@@ -47,7 +50,11 @@ func (s *Service) check(ctx context.Context, req *quotav1.CheckRequest, asks []l
 		return s.decide(ctx, asks, probe)
 	}
 	asks = append([]limiter.Ask(nil), asks...) // the closure would take all callers' asks to the heap
-	return s.replays.answer(s.now(), s.replayKey(req, cost), func() (*quotav1.CheckResponse, error) {
+	key, err := s.replayKey(req, cost)
+	if err != nil {
+		return nil, err
+	}
+	return s.replays.answer(s.now(), key, func() (*quotav1.CheckResponse, error) {
 		return s.decide(ctx, asks, false)
 	})
 }
@@ -57,12 +64,17 @@ func (s *Service) decide(ctx context.Context, asks []limiter.Ask, probe bool) (*
 	if err != nil {
 		return nil, err
 	}
+	return s.decided(ctx, ok, asks, probe), nil
+}
+
+// decided counts a decision and makes its answer.
+func (s *Service) decided(ctx context.Context, ok bool, asks []limiter.Ask, probe bool) *quotav1.CheckResponse {
 	res, rule := s.answer(ok, s.plan.rates, asks)
 	s.metrics.checked(ctx, rule)
 	if ok && !probe {
 		s.metrics.shadowed(ctx, s.plan.rates, asks)
 	}
-	return res, nil
+	return res
 }
 
 // CheckBatch implements [quotav1.QuotaServiceServer]. A malformed attribute
@@ -82,6 +94,9 @@ func (s *Service) CheckBatch(ctx context.Context, req *quotav1.CheckBatchRequest
 		ends[i] = len(asks)
 	}
 	res := &quotav1.CheckBatchResponse{Results: make([]*quotav1.CheckResponse, len(checks))}
+	if s.cluster != nil {
+		return res, s.batchTogether(ctx, checks, asks, ends, res.Results)
+	}
 	from := 0
 	for i, c := range checks {
 		cost, probe := costOf(c.Cost)
@@ -95,14 +110,23 @@ func (s *Service) CheckBatch(ctx context.Context, req *quotav1.CheckBatchRequest
 }
 
 // Peek implements [quotav1.QuotaServiceServer]. It is not counted as a check.
-func (s *Service) Peek(_ context.Context, req *quotav1.PeekRequest) (*quotav1.PeekResponse, error) {
+func (s *Service) Peek(ctx context.Context, req *quotav1.PeekRequest) (*quotav1.PeekResponse, error) {
 	cost, _ := costOf(req.Cost)
 	sub := s.subject(req.GetSubject())
 	asks, err := sub.appendAsks(nil, rates, cost)
 	if err != nil {
 		return nil, err
 	}
-	res, _ := s.answer(s.limiter.Peek(s.now(), asks), s.plan.rates, asks)
+	var ok bool
+	if s.cluster != nil {
+		ok, err = s.spendTogether(ctx, asks, true)
+	} else {
+		ok, err = s.spend(asks, true)
+	}
+	if err != nil {
+		return nil, err
+	}
+	res, _ := s.answer(ok, s.plan.rates, asks)
 	return &quotav1.PeekResponse{Check: res}, nil
 }
 
@@ -119,7 +143,7 @@ func (s *Service) Acquire(ctx context.Context, req *quotav1.AcquireRequest) (*qu
 	if req.GetTtl() != nil {
 		ttl = req.GetTtl().AsDuration()
 	}
-	id, ok, err := s.acquire(asks, ttl)
+	id, ok, err := s.acquire(ctx, asks, ttl)
 	if err != nil {
 		return nil, err
 	}
@@ -132,16 +156,22 @@ func (s *Service) Acquire(ctx context.Context, req *quotav1.AcquireRequest) (*qu
 }
 
 // Release implements [quotav1.QuotaServiceServer].
-func (s *Service) Release(_ context.Context, req *quotav1.ReleaseRequest) (*quotav1.ReleaseResponse, error) {
+func (s *Service) Release(ctx context.Context, req *quotav1.ReleaseRequest) (*quotav1.ReleaseResponse, error) {
+	if s.cluster != nil {
+		if err := s.cluster.Release(ctx, req.GetPermitId()); err != nil {
+			return nil, failure(err)
+		}
+		return &quotav1.ReleaseResponse{}, nil
+	}
 	s.permits.Release(req.GetPermitId())
 	return &quotav1.ReleaseResponse{}, nil
 }
 
 // Usage implements [quotav1.QuotaServiceServer]. A limit is shown as exceeded if
 // a cost of 1 would not pass.
-func (s *Service) Usage(_ context.Context, req *quotav1.UsageRequest) (*quotav1.UsageResponse, error) {
+func (s *Service) Usage(ctx context.Context, req *quotav1.UsageRequest) (*quotav1.UsageResponse, error) {
 	sub := s.subject(req.GetSubject())
-	limits, err := s.usage(&sub)
+	limits, err := s.usage(ctx, &sub)
 	if err != nil {
 		return nil, err
 	}

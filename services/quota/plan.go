@@ -32,6 +32,8 @@ type plan struct {
 
 	rateSpecs   []limiter.Spec
 	permitSpecs []limiter.PermitSpec
+	rateIDs     []uint64 // names of limits for other nodes, by number
+	permitIDs   []uint64
 }
 
 // bound is one limit as answers show it.

@@ -5,20 +5,20 @@
 // check spends from all of these limits or from none. The package knows nothing
 // of users and tools but these attributes: whoever may call it is believed.
 //
-// Counts live in the memory of one node and start anew with it. The way from a
-// check to a decision has one narrow place, where rules and attributes have
-// become a list of [limiter.Ask]: a limit's number, a 128-bit key and a cost.
-// That is where several nodes will share counts: the key picks the node that
-// owns it, asks of other owners travel there, and the owner decides with the
-// limiter that it uses for its own. Two things change with that: the seeds of
-// the keys become common to all nodes, and an idempotency key has to wait for a
-// decision that is on its way.
+// Counts live in memory. The way from a check to a decision has one narrow place,
+// where rules and attributes have become a list of [limiter.Ask]: a limit's
+// number, a 128-bit key and a cost. A node that counts alone gives the list to its
+// limiter, and the counts start anew with it. A member of a cluster gives it to
+// package cluster: the key picks the node that owns it, asks of other owners
+// travel there, and the owner decides with the limiter that it uses for its own.
+// The counts then live as long as one node does.
 //
 // Reserve, Commit and Refund need a ledger that outlives the process. They are
 // not implemented.
 package quota
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -31,6 +31,7 @@ import (
 
 	"github.com/sallyport-mcp/sallyport/pkg/fault"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/cluster"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
 )
 
@@ -44,11 +45,13 @@ type Service struct {
 	permits *limiter.Permits
 	replays *replays
 	metrics metrics
-	start   time.Time // origin of the limiter's time, by the monotonic clock
+	start   time.Time     // origin of the limiter's time, by the monotonic clock
+	origin  time.Duration // what the limiter's time was then
+	cluster *cluster.Node // nil for a node that counts alone
 }
 
-// New returns a service for the rules of cfg. A nil meter measures nothing and a
-// nil log discards.
+// New returns a service for the rules of cfg that counts alone. A nil meter
+// measures nothing and a nil log discards.
 func New(cfg Config, meter metric.Meter, log *slog.Logger) (*Service, error) {
 	plan, err := compile(cfg)
 	if err != nil {
@@ -75,51 +78,56 @@ func New(cfg Config, meter metric.Meter, log *slog.Logger) (*Service, error) {
 }
 
 // now is the time as limits count it.
-func (s *Service) now() time.Duration { return time.Since(s.start) }
+func (s *Service) now() time.Duration { return s.origin + time.Since(s.start) }
 
 // subject returns a reader of a subject's attributes.
 func (s *Service) subject(sub *quotav1.Subject) subject {
-	return subject{plan: s.plan, hash: s.hash, attrs: sub.GetAttributes()}
+	return subject{plan: s.plan, hash: &s.hash, attrs: sub.GetAttributes()}
 }
 
-// spend decides about asks. A cost of zero takes nothing, and asks about one.
+// spend decides about asks of a node that counts alone. A cost of zero takes
+// nothing, and asks about one.
 func (s *Service) spend(asks []limiter.Ask, probe bool) (bool, error) {
 	if probe {
 		return s.limiter.Peek(s.now(), asks), nil
 	}
 	ok, err := s.limiter.Take(s.now(), asks)
-	if errors.Is(err, limiter.ErrFull) {
-		err = full()
-	}
-	return ok, err
+	return ok, failure(err)
 }
 
 // acquire takes a permit, and returns its id: empty if none was needed.
-func (s *Service) acquire(asks []limiter.Ask, ttl time.Duration) (id string, ok bool, err error) {
+func (s *Service) acquire(ctx context.Context, asks []limiter.Ask, ttl time.Duration) (id string, ok bool, err error) {
 	if len(asks) == 0 {
 		return "", true, nil
 	}
+	if s.cluster != nil {
+		id, ok, err = s.cluster.Acquire(ctx, ttl, asks)
+		return id, ok, failure(err)
+	}
 	id = "p_" + rand.Text()
 	ok, err = s.permits.Acquire(s.now(), ttl, id, asks)
-	switch {
-	case errors.Is(err, limiter.ErrFull):
-		return "", false, full()
-	case !ok:
-		return "", false, nil
+	if !ok {
+		id = ""
 	}
-	return id, true, nil
+	return id, ok, failure(err)
 }
 
-// full fails closed: there is no room to count a caller who is new. The limits
-// of all others hold.
-func full() error {
-	return fault.New(codes.ResourceExhausted, quotav1.Reason_REASON_TABLE_FULL,
-		"memory for counters is used up; new callers are refused").After(time.Second)
+// failure makes a fault of why nothing could be decided. Both fail closed.
+func failure(err error) error {
+	switch {
+	case errors.Is(err, limiter.ErrFull): // the limits of callers that are known hold
+		return fault.New(codes.ResourceExhausted, quotav1.Reason_REASON_TABLE_FULL,
+			"memory for counters is used up; new callers are refused").After(time.Second)
+	case errors.Is(err, cluster.ErrUnreachable):
+		return fault.New(codes.Unavailable, quotav1.Reason_REASON_PEERS_LOST,
+			"no word from the quota node that owns the count").After(time.Second)
+	}
+	return err
 }
 
 // usage tells the state of all limits of a subject, in the order of the
 // configuration.
-func (s *Service) usage(sub *subject) ([]*quotav1.LimitState, error) {
+func (s *Service) usage(ctx context.Context, sub *subject) ([]*quotav1.LimitState, error) {
 	asks, err := sub.appendAsks(nil, rates, 1)
 	if err != nil {
 		return nil, err
@@ -128,8 +136,12 @@ func (s *Service) usage(sub *subject) ([]*quotav1.LimitState, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.limiter.Peek(s.now(), asks)
-	s.permits.Peek(s.now(), held)
+	if s.cluster == nil {
+		s.limiter.Peek(s.now(), asks)
+		s.permits.Peek(s.now(), held)
+	} else if err := s.peekTogether(ctx, asks, held); err != nil {
+		return nil, err
+	}
 	type ordered struct {
 		order int
 		state *quotav1.LimitState
@@ -139,8 +151,9 @@ func (s *Service) usage(sub *subject) ([]*quotav1.LimitState, error) {
 		bounds []bound
 		asks   []limiter.Ask
 	}{{s.plan.rates, asks}, {s.plan.permits, held}} {
-		for i, state := range limitStates(part.bounds, part.asks) {
-			all = append(all, ordered{part.bounds[part.asks[i].Limit].order, state})
+		known := slices.DeleteFunc(part.asks, func(a limiter.Ask) bool { return a.State.Unknown })
+		for i, state := range limitStates(part.bounds, known) {
+			all = append(all, ordered{part.bounds[known[i].Limit].order, state})
 		}
 	}
 	slices.SortFunc(all, func(a, b ordered) int { return a.order - b.order })
@@ -153,14 +166,20 @@ func (s *Service) usage(sub *subject) ([]*quotav1.LimitState, error) {
 
 // replayKey names a check for its repetitions. Subject and cost are part of it:
 // an idempotency key that was met before does not make another check free.
-func (s *Service) replayKey(req *quotav1.CheckRequest, cost uint32) limiter.Key {
+func (s *Service) replayKey(req *quotav1.CheckRequest, cost uint32) (limiter.Key, error) {
 	text := binary.AppendUvarint(nil, uint64(cost))
-	k := s.hash.key(append(text, req.GetIdempotencyKey()...))
+	k, err := s.hash.key(append(text, req.GetIdempotencyKey()...))
+	if err != nil {
+		return k, failure(err)
+	}
 	for name, value := range req.GetSubject().GetAttributes() {
 		text = binary.AppendUvarint(text[:0], uint64(len(name)))
 		text = append(append(text, name...), value...)
-		h := s.hash.key(text)
+		h, err := s.hash.key(text)
+		if err != nil {
+			return k, failure(err)
+		}
 		k.Hi, k.Lo = k.Hi+h.Hi, k.Lo+h.Lo // in any order: a map has none
 	}
-	return k
+	return k, nil
 }

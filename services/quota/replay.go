@@ -22,9 +22,15 @@ type replays struct {
 type replayShard struct {
 	mu      sync.Mutex
 	most    int
-	answers map[limiter.Key]*quotav1.CheckResponse
+	answers map[limiter.Key]*replay
 	queue   []replayed // oldest first, from head
 	head    int
+}
+
+// replay is one answer, or the lock to wait for it.
+type replay struct {
+	mu     sync.Mutex
+	answer *quotav1.CheckResponse // nil if nothing could be decided
 }
 
 type replayed struct {
@@ -36,30 +42,40 @@ func newReplays(most int) *replays {
 	r := new(replays)
 	for i := range r.shards {
 		r.shards[i].most = most / replayShards
-		r.shards[i].answers = make(map[limiter.Key]*quotav1.CheckResponse)
+		r.shards[i].answers = make(map[limiter.Key]*replay)
 	}
 	return r
 }
 
 // answer returns the answer that was given to key within the last minute, or
-// else the one that decide gives. Of simultaneous repetitions only one decides;
-// decide must not take long.
+// else the one that decide gives. Of simultaneous repetitions only one decides,
+// and the others wait.
 func (r *replays) answer(now time.Duration, key limiter.Key, decide func() (*quotav1.CheckResponse, error)) (*quotav1.CheckResponse, error) {
 	s := &r.shards[key.Hi%replayShards]
+	p := s.replay(now, key)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.answer != nil {
+		return p.answer, nil
+	}
+	a, err := decide()
+	p.answer = a // on an error the next one decides
+	return a, err
+}
+
+// replay returns the one of a key, which it makes if need be.
+func (s *replayShard) replay(now time.Duration, key limiter.Key) *replay {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forget(now, s.most)
-	if a, ok := s.answers[key]; ok {
-		return a, nil
+	p, ok := s.answers[key]
+	if !ok {
+		s.forget(now, s.most-1)
+		p = new(replay)
+		s.answers[key] = p
+		s.queue = append(s.queue, replayed{key, now})
 	}
-	a, err := decide()
-	if err != nil {
-		return nil, err
-	}
-	s.forget(now, s.most-1)
-	s.answers[key] = a
-	s.queue = append(s.queue, replayed{key, now})
-	return a, nil
+	return p
 }
 
 // forget drops what is over, and the oldest if there are more than most.

@@ -2,6 +2,7 @@ package quota
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/sallyport-mcp/sallyport/pkg/app"
@@ -17,7 +18,15 @@ var Role = app.Role{
 		if err := env.Config(&cfg); err != nil {
 			return nil, err
 		}
-		return New(cfg, env.Meter, env.Log)
+		if !cfg.Cluster.Enabled {
+			return New(cfg, env.Meter, env.Log)
+		}
+		s, err := NewMember(cfg, env.Meter, env.Log, OnBus(env.Node, env.Bus))
+		if err != nil {
+			return nil, err
+		}
+		env.Ready("cluster", s.Ready)
+		return s, nil
 	},
 }
 
@@ -27,6 +36,11 @@ const sweepEvery = time.Second
 // Run implements [app.Service]. It gives back the memory of counters, permits
 // and answers that no longer matter, a part at a time, until ctx is done.
 func (s *Service) Run(ctx context.Context) error {
+	if s.cluster != nil {
+		var member sync.WaitGroup
+		member.Go(func() { s.cluster.Run(ctx) })
+		defer member.Wait()
+	}
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for part := 0; ; part++ {

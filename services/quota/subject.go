@@ -7,25 +7,33 @@ import (
 
 	"github.com/sallyport-mcp/sallyport/pkg/fault"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/cluster"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
 )
 
-// hasher turns bytes into 128 bits with two secret seeds of this process, so
-// that nobody outside can choose values that meet in one count or crowd one part
-// of the table.
-type hasher struct{ hi, lo maphash.Seed }
+// hasher turns bytes into 128 bits with two secret seeds of this process, or with
+// the seed of the cluster, so that nobody outside can choose values that meet in
+// one count or crowd one part of the table.
+type hasher struct {
+	hi, lo  maphash.Seed
+	cluster *cluster.Node
+}
 
-func newHasher() hasher { return hasher{maphash.MakeSeed(), maphash.MakeSeed()} }
+func newHasher() hasher { return hasher{hi: maphash.MakeSeed(), lo: maphash.MakeSeed()} }
 
-func (h hasher) key(b []byte) limiter.Key {
-	return limiter.Key{Hi: maphash.Bytes(h.hi, b), Lo: maphash.Bytes(h.lo, b)}
+// key fails if the node does not know the seed of its cluster yet.
+func (h *hasher) key(b []byte) (limiter.Key, error) {
+	if h.cluster != nil {
+		return h.cluster.Key(b)
+	}
+	return limiter.Key{Hi: maphash.Bytes(h.hi, b), Lo: maphash.Bytes(h.lo, b)}, nil
 }
 
 // subject reads each attribute, and hashes each key, once per check. It is meant
 // to stay on the stack.
 type subject struct {
 	plan   *plan
-	hash   hasher
+	hash   *hasher
 	attrs  map[string]string
 	loaded uint64 // values that are there, a bit each
 	values [maxAttributes]string
@@ -65,7 +73,10 @@ func (s *subject) key(number int) (limiter.Key, error) {
 				"attribute %q is %v", f.Attribute, err)
 		}
 	}
-	k := s.hash.key(text)
+	k, err := s.hash.key(text)
+	if err != nil {
+		return limiter.Key{}, failure(err)
+	}
 	if number < len(s.hashes) {
 		s.hashes[number] = k
 		s.hashed |= 1 << number

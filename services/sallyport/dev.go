@@ -19,6 +19,8 @@ import (
 	"github.com/sallyport-mcp/sallyport/pkg/app"
 	"github.com/sallyport-mcp/sallyport/pkg/bus/embed"
 	"github.com/sallyport-mcp/sallyport/pkg/devca"
+	"github.com/sallyport-mcp/sallyport/services/edge"
+	"github.com/sallyport-mcp/sallyport/services/quota"
 	"github.com/sallyport-mcp/sallyport/services/sallyport/internal/instance"
 )
 
@@ -44,7 +46,7 @@ func devCommand(o *operator) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			edges, err := replicas(d.replicas, d.processes)
+			counts, err := replicas(d.replicas, d.processes)
 			if err != nil {
 				return err
 			}
@@ -72,7 +74,7 @@ func devCommand(o *operator) *cobra.Command {
 				return nil
 			}
 			if d.processes {
-				err = runProcesses(cmd.Context(), cfg, edges, cmd.ErrOrStderr(), shown)
+				err = runProcesses(cmd.Context(), cfg, counts, cmd.ErrOrStderr(), shown)
 			} else {
 				err = runTogether(cmd.Context(), cfg, cmd.ErrOrStderr(), shown)
 			}
@@ -85,36 +87,36 @@ func devCommand(o *operator) *cobra.Command {
 	cmd.Flags().StringVar(&d.listen, "listen", "", "`host:port` of the MCP endpoint, port 0 for any (default the configuration's, or 127.0.0.1:8080)")
 	cmd.Flags().BoolVar(&d.json, "json", false, "print one line of JSON when ready, and nothing else")
 	cmd.Flags().BoolVar(&d.processes, "processes", false, "run every service as a process of its own, with mTLS between them")
-	cmd.Flags().StringVar(&d.replicas, "replicas", "", "how `many` of which process: edge=2")
+	cmd.Flags().StringVar(&d.replicas, "replicas", "", "how `many` of which process: edge=2,quota=3")
 	return cmd
 }
 
-// replicas reads --replicas. Only edges can be many as yet; asking for more is
-// refused rather than ignored.
-func replicas(s string, processes bool) (edges int, err error) {
-	edges = 1
+// replicas reads --replicas. Not every process can be many as yet; asking for more
+// is refused rather than ignored.
+func replicas(s string, processes bool) (counts map[string]int, err error) {
+	counts = make(map[string]int)
 	if s == "" {
-		return edges, nil
+		return counts, nil
 	}
 	if !processes {
-		return 0, usage("--replicas goes with --processes")
+		return nil, usage("--replicas goes with --processes")
 	}
 	for part := range strings.SplitSeq(s, ",") {
 		name, count, ok := strings.Cut(part, "=")
 		n, err := strconv.Atoi(count)
 		if !ok || err != nil || n < 1 || n > 16 {
-			return 0, usage("--replicas: %q is not name=count with a count from 1 to 16", part)
+			return nil, usage("--replicas: %q is not name=count with a count from 1 to 16", part)
 		}
 		switch {
-		case name == "edge":
-			edges = n
+		case name == edge.Role.Name, name == quota.Role.Name:
 		case name != "nats" && !slices.Contains(roleNames(), name):
-			return 0, usage("--replicas: there is no process %q", name)
+			return nil, usage("--replicas: there is no process %q", name)
 		case n > 1:
-			return 0, usage("--replicas: %s cannot be more than one yet; only edge can", name)
+			return nil, usage("--replicas: %s cannot be more than one yet; edge and quota can", name)
 		}
+		counts[name] = n
 	}
-	return edges, nil
+	return counts, nil
 }
 
 // devConfig returns the configuration of a development set-up: what the file

@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport-mcp/sallyport/pkg/app"
 	"github.com/sallyport-mcp/sallyport/pkg/rpc"
 	"github.com/sallyport-mcp/sallyport/services/edge"
+	"github.com/sallyport-mcp/sallyport/services/quota"
 	"github.com/sallyport-mcp/sallyport/services/sallyport/internal/instance"
 	"github.com/sallyport-mcp/sallyport/services/sallyport/internal/supervise"
 )
@@ -33,7 +34,7 @@ type system struct {
 }
 
 // runProcesses runs every role as a process of its own until ctx is done.
-func runProcesses(ctx context.Context, cfg app.Config, edges int, stderr io.Writer, shown func(instance.Instance) error) error {
+func runProcesses(ctx context.Context, cfg app.Config, counts map[string]int, stderr io.Writer, shown func(instance.Instance) error) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -46,7 +47,7 @@ func runProcesses(ctx context.Context, cfg app.Config, edges int, stderr io.Writ
 		return err
 	}
 	defer s.stop()
-	if err := s.start(ctx, edges); err != nil {
+	if err := s.start(ctx, counts); err != nil {
 		return err
 	}
 	keys, err := s.demoKeys(ctx)
@@ -60,7 +61,7 @@ func runProcesses(ctx context.Context, cfg app.Config, edges int, stderr io.Writ
 	return nil
 }
 
-func (s *system) start(ctx context.Context, edges int) (err error) {
+func (s *system) start(ctx context.Context, counts map[string]int) (err error) {
 	wanted := s.cfg.Listen
 	s.cfg.Listen, s.cfg.Peers = nil, make(map[string]string)
 	if s.cfg.Bus.Embedded {
@@ -70,16 +71,26 @@ func (s *system) start(ctx context.Context, edges int) (err error) {
 	}
 	// Every role gets a port before any process starts, so that one file tells
 	// all of them where the others are.
-	ports := make(map[string]string)
-	started := startedRoles(s.cfg)
-	for _, r := range started {
+	var others []replica
+	for _, r := range startedRoles(s.cfg) {
 		if r.Name == edge.Role.Name {
 			continue
 		}
-		if ports[r.Name], err = freePort(wanted[r.Name]); err != nil {
-			return err
+		n := max(counts[r.Name], 1)
+		var addresses []string
+		for i := range n {
+			wish := wanted[r.Name]
+			if i > 0 { // the first has the address that was asked for
+				wish = ""
+			}
+			address, err := freePort(wish)
+			if err != nil {
+				return err
+			}
+			addresses = append(addresses, address)
+			others = append(others, newReplica(r.Name, i, n, address))
 		}
-		s.cfg.Peers[r.Name] = ports[r.Name]
+		s.cfg.Peers[r.Name] = strings.Join(addresses, ",")
 	}
 	if err := saveConfig(s.cfg, s.file); err != nil {
 		return err
@@ -89,18 +100,15 @@ func (s *system) start(ctx context.Context, edges int) (err error) {
 		return err
 	}
 	var g errgroup.Group
-	s.others = make([]*supervise.Process, len(started))
-	for i, r := range started {
-		if r.Name == edge.Role.Name {
-			continue
-		}
+	s.others = make([]*supervise.Process, len(others))
+	for i, r := range others {
 		g.Go(func() (err error) {
-			s.others[i], err = s.startRole(ctx, r.Name, r.Name, ports[r.Name], "listen."+r.Name)
+			s.others[i], err = s.startRole(ctx, r.name, r.role, r.address, "listen."+r.role, r.set...)
 			return err
 		})
 	}
-	s.edges = make([]*supervise.Process, edges)
-	for i := range edges {
+	s.edges = make([]*supervise.Process, max(counts[edge.Role.Name], 1))
+	for i := range s.edges {
 		g.Go(func() (err error) {
 			address := edgeCfg.Listen
 			if i > 0 { // the first has the address that was asked for
@@ -115,6 +123,24 @@ func (s *system) start(ctx context.Context, edges int) (err error) {
 		})
 	}
 	return g.Wait()
+}
+
+// replica is one process of a role.
+type replica struct {
+	role, name, address string
+	set                 []string // what it is told besides the common file
+}
+
+// newReplica makes the i-th of n. Several quota nodes are told to count as one.
+func newReplica(role string, i, n int, address string) replica {
+	r := replica{role: role, name: role, address: address}
+	if n > 1 {
+		r.name = fmt.Sprintf("%s-%d", role, i+1)
+	}
+	if n > 1 && role == quota.Role.Name {
+		r.set = []string{"roles.quota.cluster.enabled=true"}
+	}
+	return r
 }
 
 // startNATS starts the server, and makes the configuration of the others dial it.
@@ -139,13 +165,13 @@ func (s *system) startNATS(ctx context.Context) error {
 	return nil
 }
 
-func (s *system) startRole(ctx context.Context, name, role, address, key string) (*supervise.Process, error) {
+func (s *system) startRole(ctx context.Context, name, role, address, key string, set ...string) (*supervise.Process, error) {
+	args := []string{"run", role, "-config", s.file, "-ready-fd", "{ready}"}
+	for _, v := range append(set, "node="+name, "admin=127.0.0.1:0", key+"=fd:{socket}") {
+		args = append(args, "-set", v)
+	}
 	return supervise.Start(ctx, supervise.Spec{
-		Name: name, Program: s.self, Listen: address, LogFile: filepath.Join(s.logs, name+".log"),
-		Args: []string{
-			"run", role, "-config", s.file, "-ready-fd", "{ready}",
-			"-set", "node=" + name, "-set", "admin=127.0.0.1:0", "-set", key + "=fd:{socket}",
-		},
+		Name: name, Program: s.self, Listen: address, LogFile: filepath.Join(s.logs, name+".log"), Args: args,
 	}, s.log, nil)
 }
 

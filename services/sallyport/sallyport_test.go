@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 // in the other.
 var shapes = map[string][]string{
 	"one process": nil,
-	"processes":   {"--processes", "--replicas", "edge=2"},
+	"processes":   {"--processes", "--replicas", "edge=2,quota=3"},
 }
 
 // dev starts `sallyport dev` and returns what it printed. It stops when the test

@@ -30,11 +30,12 @@ func (a fixed) wait(now int64, cost uint32, e *entry, m *memory) time.Duration {
 	return a.reset(now, e, m)
 }
 
-func (a fixed) take(now int64, cost uint32, e *entry, _ *memory) {
+func (a fixed) take(now int64, cost uint32, e *entry, _ *memory) int64 {
 	if e.n == 0 {
 		e.at = now
 	}
 	e.n += cost
+	return e.at
 }
 
 func (a fixed) idleAt(e *entry) int64 {
@@ -42,4 +43,29 @@ func (a fixed) idleAt(e *entry) int64 {
 		return 0
 	}
 	return e.at + a.window
+}
+
+func (a fixed) undo(now int64, cost uint32, at int64, e *entry, _ *memory) {
+	if e.n > 0 && at == e.at && now < a.idleAt(e) {
+		e.n -= min(cost, e.n)
+	}
+}
+
+func (a fixed) save(now int64, e *entry, _ *memory) Counter {
+	if e.n == 0 {
+		return Counter{}
+	}
+	return Counter{At: e.at - now, N: e.n}
+}
+
+func (a fixed) load(now int64, c Counter, e *entry, _ *memory) error {
+	if c.N == 0 {
+		return nil
+	}
+	at, ok := shifted(c.At, now, 1, a.window)
+	if !ok || c.N > a.max {
+		return errCounter
+	}
+	e.at, e.n = at, c.N
+	return nil
 }

@@ -10,7 +10,8 @@ import (
 //
 // That time is kept as whole nanoseconds and a fraction in units of 1/max, so
 // that a rate whose interval is no whole number, such as 6000 in a second, drifts
-// neither way. In an entry, at is the whole part and n the fraction.
+// neither way. In an entry, at is the whole part and n the fraction; block and head
+// hold what was undone.
 type gcra struct {
 	max, window uint64
 	burst       uint32
@@ -52,12 +53,53 @@ func (a gcra) wait(now int64, cost uint32, e *entry, _ *memory) time.Duration {
 	return time.Duration(ceil(a.sub(a.span(cost), a.gained(now, e))))
 }
 
-func (a gcra) take(now int64, cost uint32, e *entry, _ *memory) {
+// take returns when all will have refilled, as if nothing had ever been undone.
+func (a gcra) take(now int64, cost uint32, e *entry, _ *memory) int64 {
 	full := a.add(a.full(now, e), a.span(cost))
 	e.at, e.n = full.ns, uint32(full.frac)
+	return e.at + credited(e)
 }
 
 func (a gcra) idleAt(e *entry) int64 { return ceil(instant{e.at, uint64(e.n)}) }
+
+// undo gives back no more than has not refilled by itself: what was taken first
+// refills first.
+func (a gcra) undo(now int64, cost uint32, mark int64, e *entry, _ *memory) {
+	credit := a.span(cost)
+	if rest := mark - credited(e) - now; rest <= credit.ns {
+		credit = instant{ns: max(rest, 0)}
+	}
+	total := credited(e) + credit.ns + creditUnit
+	if credit == (instant{}) || total >= creditUnit<<48 || e.at-credit.ns < 1 {
+		return
+	}
+	e.block, e.head = uint32(total/creditUnit), uint16(total/creditUnit>>32)
+	full := a.sub(instant{e.at, uint64(e.n)}, credit)
+	e.at, e.n = full.ns, uint32(full.frac)
+}
+
+// creditUnit is in what the sum of all that was undone is kept, in nanoseconds:
+// in places of the entry that other algorithms use.
+const creditUnit = 1 << 10
+
+// credited is that sum, no less than it is.
+func credited(e *entry) int64 { return (int64(e.head)<<32 | int64(e.block)) * creditUnit }
+
+func (a gcra) save(now int64, e *entry, _ *memory) Counter {
+	if now >= a.idleAt(e) {
+		return Counter{}
+	}
+	return Counter{At: e.at - now, N: e.n}
+}
+
+func (a gcra) load(now int64, c Counter, e *entry, _ *memory) error {
+	at, ok := shifted(c.At, now, 1, a.depth.ns)
+	if !ok || uint64(c.N) >= a.max || at == now+a.depth.ns && uint64(c.N) > a.depth.frac {
+		return errCounter
+	}
+	e.at, e.n = at, c.N
+	return nil
+}
 
 // gained is what is in the bucket, as the time it took.
 func (a gcra) gained(now int64, e *entry) instant {

@@ -50,6 +50,9 @@ type Ask struct {
 	Cost uint32
 	// State is the answer.
 	State State
+	// Mark is what a Take that took from this limit leaves for an Undo, and zero if
+	// it took nothing.
+	Mark int64
 
 	entry *entry // under the shard's lock only
 }
@@ -58,11 +61,13 @@ type Ask struct {
 type State struct {
 	// Remaining is what is left, after the spend if it was made.
 	Remaining uint32
-	// Reset is how long until more is left, zero if all is.
-	Reset time.Duration
 	// Exceeded tells that this limit did not admit the cost.
 	Exceeded bool
-	// Wait is how long until it would if nobody else spends meanwhile, Never if
+	// Unknown tells that this limit was not asked: another had refused.
+	Unknown bool
+	// Reset is how long until more is left, zero if all is.
+	Reset time.Duration
+	// Wait is how long until it would admit the cost if nobody else spends meanwhile, Never if
 	// the cost is greater than the limit, and zero unless Exceeded.
 	Wait time.Duration
 }
@@ -114,7 +119,7 @@ func (l *Limiter) Take(now time.Duration, asks []Ask) (bool, error) {
 		// Only shadow limits may have refused, or have no room for an entry.
 		if a := &asks[i]; a.entry != nil && !a.State.Exceeded {
 			s, alg := l.shard(a.Key), l.limits[a.Limit].algorithm
-			alg.take(s.now, a.Cost, a.entry, &s.memory)
+			a.Mark = alg.take(s.now, a.Cost, a.entry, &s.memory) + 1
 			a.State.Remaining = alg.left(s.now, a.entry, &s.memory)
 		}
 	}
@@ -140,7 +145,7 @@ func (l *Limiter) look(asks []Ask) bool {
 		a := &asks[i]
 		s, lim := l.shard(a.Key), &l.limits[a.Limit]
 		a.entry = s.find(a.Limit, a.Key)
-		a.State = State{Remaining: lim.left(s.now, s.orBlank(a.entry), &s.memory)}
+		a.State, a.Mark = State{Remaining: lim.left(s.now, s.orBlank(a.entry), &s.memory)}, 0
 		a.State.Exceeded = a.Cost > a.State.Remaining
 		ok = ok && (!a.State.Exceeded || lim.shadow)
 	}
@@ -252,3 +257,6 @@ func (s *shard) orBlank(e *entry) *entry {
 	}
 	return e
 }
+
+// Shadow reports whether a limit never refuses.
+func (l *Limiter) Shadow(limit uint32) bool { return l.limits[limit].shadow }

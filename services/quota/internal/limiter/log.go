@@ -43,15 +43,16 @@ func (a log) wait(now int64, cost uint32, e *entry, m *memory) time.Duration {
 	return time.Duration(a.ends(e.n+cost-a.max-1, e, m) - now)
 }
 
-func (a log) take(now int64, cost uint32, e *entry, m *memory) {
+func (a log) take(now int64, cost uint32, e *entry, m *memory) int64 {
 	a.grow(e.n+cost, e, m)
 	ring := m.at(e)
 	mask := uint32(len(ring) - 1)
-	e.at = (now + 1<<a.shift - 1) >> a.shift
+	e.at = max(e.at, (now+1<<a.shift-1)>>a.shift) // what was loaded may be a tick ahead
 	for range cost {
 		ring[(uint32(e.head)+e.n)&mask] = uint32(e.at)
 		e.n++
 	}
+	return e.at
 }
 
 func (a log) idleAt(e *entry) int64 {
@@ -59,6 +60,63 @@ func (a log) idleAt(e *entry) int64 {
 		return 0
 	}
 	return e.at<<a.shift + a.window
+}
+
+func (a log) undo(now int64, cost uint32, at int64, e *entry, m *memory) {
+	a.expire(now, e, m)
+	if e.n == 0 || at > e.at || e.at-at >= 1<<32 {
+		return
+	}
+	ring := m.at(e)
+	mask := uint32(len(ring) - 1)
+	kept := uint32(0)
+	// The spends of one tick are all alike, so any cost of them may go.
+	for i := range e.n {
+		word := ring[(uint32(e.head)+i)&mask]
+		if cost > 0 && word == uint32(at) {
+			cost--
+			continue
+		}
+		ring[(uint32(e.head)+kept)&mask] = word
+		kept++
+	}
+	if e.n = kept; kept > 0 {
+		e.at -= int64(uint32(e.at) - ring[(uint32(e.head)+kept-1)&mask])
+	}
+}
+
+func (a log) save(now int64, e *entry, m *memory) Counter {
+	if e.n == 0 {
+		return Counter{}
+	}
+	c := Counter{At: e.at<<a.shift - now, Words: make([]uint32, e.n)}
+	ring := m.at(e)
+	for i := range e.n {
+		c.Words[i] = uint32(e.at) - ring[(uint32(e.head)+i)&uint32(len(ring)-1)]
+	}
+	return c
+}
+
+func (a log) load(now int64, c Counter, e *entry, m *memory) error {
+	n := uint32(len(c.Words))
+	if n == 0 {
+		return nil
+	}
+	at, ok := shifted(c.At, now, 1<<a.shift, a.window)
+	if !ok || n > a.max || c.Words[n-1] != 0 {
+		return errCounter
+	}
+	for i, age := range c.Words {
+		if int64(age) > at || i > 0 && age > c.Words[i-1] || int64(age)<<a.shift > 2*a.window {
+			return errCounter
+		}
+	}
+	a.grow(n, e, m)
+	e.at, e.n = at, n
+	for i, age := range c.Words {
+		m.at(e)[i] = uint32(at) - age
+	}
+	return nil
 }
 
 // ends is when the i-th oldest spend stops counting.

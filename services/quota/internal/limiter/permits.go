@@ -157,7 +157,8 @@ func (p *Permits) state(now time.Duration, a *Ask, cost uint32) State {
 	p.expire(now, of)
 	s := State{Remaining: p.specs[a.Limit].Max}
 	if q := p.holds[of]; q != nil {
-		s.Remaining -= uint32(q.Len())
+		// What was loaded is not held against the limit.
+		s.Remaining -= min(s.Remaining, uint32(q.Len()))
 		s.Reset = (*q)[0].ends - now
 	}
 	if cost > s.Remaining {
@@ -228,3 +229,6 @@ func (q *holds) Pop() any {
 	h.index = -1
 	return h
 }
+
+// Shadow reports whether a limit never refuses.
+func (p *Permits) Shadow(limit uint32) bool { return p.specs[limit].Shadow }

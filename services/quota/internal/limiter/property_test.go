@@ -16,6 +16,7 @@ import (
 type spend struct {
 	at   time.Duration
 	cost uint32
+	id   int64
 }
 
 // spends is the exact oracle: a plain list.
@@ -91,7 +92,7 @@ func drive(t *testing.T, spec limiter.Spec, seed uint64, check func(now time.Dur
 		}
 		check(now, cost, taken, ok, after)
 		if ok {
-			taken = append(taken, spend{now, cost})
+			taken = append(taken, spend{at: now, cost: cost})
 		}
 		if ok != !after.Exceeded || ok != (after.Wait == 0) {
 			t.Fatalf("at %d: allowed %v, but exceeded %v and wait %d", now, ok, after.Exceeded, after.Wait)

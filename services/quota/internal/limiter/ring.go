@@ -41,13 +41,14 @@ func (a ring) wait(now int64, cost uint32, e *entry, m *memory) time.Duration {
 	return time.Duration(a.frees(e.n+cost-a.max, e, m) - now)
 }
 
-func (a ring) take(now int64, cost uint32, e *entry, m *memory) {
+func (a ring) take(now int64, cost uint32, e *entry, m *memory) int64 {
 	a.advance(now, e, m) // e may be new
 	if e.class == none {
 		e.class, e.block = buckets, m.alloc(buckets)
 	}
 	m.at(e)[e.at%ringSize] += cost
 	e.n += cost
+	return e.at
 }
 
 func (a ring) idleAt(e *entry) int64 {
@@ -57,6 +58,50 @@ func (a ring) idleAt(e *entry) int64 {
 	return (e.at + ringSize) * a.width
 }
 
+func (a ring) undo(now int64, cost uint32, at int64, e *entry, m *memory) {
+	a.advance(now, e, m)
+	if e.n > 0 && at <= e.at && at > e.at-ringSize {
+		b := m.at(e)
+		cost = min(cost, b[at%ringSize])
+		b[at%ringSize] -= cost
+		e.n -= cost
+	}
+}
+
+func (a ring) save(now int64, e *entry, m *memory) Counter {
+	if e.n == 0 {
+		return Counter{}
+	}
+	c := Counter{At: e.at*a.width - now, Words: make([]uint32, ringSize)}
+	for i := range c.Words { // the newest first
+		c.Words[i] = m.at(e)[(e.at+ringSize-int64(i))%ringSize]
+	}
+	return c
+}
+
+func (a ring) load(now int64, c Counter, e *entry, m *memory) error {
+	if len(c.Words) == 0 {
+		return nil
+	}
+	at, ok := shifted(c.At, now, a.width, ringSize*a.width)
+	if !ok || len(c.Words) != ringSize || at < ringSize {
+		return errCounter
+	}
+	var sum uint64
+	for _, n := range c.Words {
+		sum += uint64(n)
+	}
+	if sum > uint64(a.max) {
+		return errCounter
+	}
+	e.class, e.block = buckets, m.alloc(buckets)
+	e.at, e.n = at, uint32(sum)
+	for i, n := range c.Words {
+		m.at(e)[(at-int64(i))%ringSize] = n
+	}
+	return nil
+}
+
 // advance drops the buckets that have left the window.
 func (a ring) advance(now int64, e *entry, m *memory) {
 	to := now / a.width
@@ -64,6 +109,7 @@ func (a ring) advance(now int64, e *entry, m *memory) {
 		e.at = to
 		return
 	}
+	to = max(to, e.at) // what was loaded may be ahead
 	for b := m.at(e); e.at < to && e.n > 0; {
 		e.at++
 		i := e.at % ringSize

@@ -70,14 +70,22 @@ type algorithm interface {
 	// left is what may be spent. It tidies e, on which the others rely; an entry
 	// that is new, or blank, is tidy.
 	left(now int64, e *entry, m *memory) uint32
-	// take spends a cost of no more than is left.
-	take(now int64, cost uint32, e *entry, m *memory)
+	// take spends a cost of no more than is left, and returns what undo has to know
+	// of it.
+	take(now int64, cost uint32, e *entry, m *memory) (mark int64)
 	// reset is how long until more is left; zero if all is.
 	reset(now int64, e *entry, m *memory) time.Duration
 	// wait is how long until a cost greater than what is left may be spent.
 	wait(now int64, cost uint32, e *entry, m *memory) time.Duration
 	// idleAt is when e will be no different from a new entry.
 	idleAt(e *entry) int64
+	// undo gives back a cost that was taken, as far as it still counts.
+	undo(now int64, cost uint32, mark int64, e *entry, m *memory)
+	// save tells the state of a tidy e, with times as ages.
+	save(now int64, e *entry, m *memory) Counter
+	// load makes a blank e what save has told, here or on another node. It rounds
+	// such that nothing counts for less long than it would have there.
+	load(now int64, c Counter, e *entry, m *memory) error
 }
 
 // compile picks the algorithm.

@@ -1,0 +1,190 @@
+// Package cluster makes several quota nodes count as one.
+//
+// Every key belongs to one of 1024 slots, and every slot to one node, its owner,
+// who alone decides about its keys. Who owns what follows from the list of
+// members, the view, by rendezvous hashing; the next in that order is the slot's
+// heir, to whom the owner copies what it admits. Other nodes forward to the owner.
+//
+// A slot never has two owners. Three rules see to that, and everything else may
+// fail, be late or come twice:
+//
+//  1. An owner decides only while its lease holds: a span after it sent its last
+//     renewal that succeeded, by its own monotonic clock, read before a decision
+//     and again after it.
+//  2. A member is dropped from the view only when it owns nothing: it said so
+//     (LEFT), or another has written FENCED over its lease. That write names the
+//     revision of the last renewal that was seen, a lease and a quarter ago, so it
+//     succeeds only if there was no renewal since; and after it there can be none.
+//  3. Who gains a slot by view e asks all members, and those that are leaving, what
+//     they hold of it. Each answers when it follows e, hence owns by no earlier
+//     view. Not before all have answered does the new owner take the best and
+//     begin: its reign.
+//
+// A member's life:
+//
+//	          create            SIGTERM            others are ready
+//	(nothing) ──────▶ LIVE ───────────────▶ LEAVING ───────────────▶ LEFT
+//	                   │ no renewal for 1¼ leases │
+//	                   └────────────▶ FENCED ◀────┘   (then again, under a new id)
+//
+// A slot's life on one node:
+//
+//	        gains it by a view           all have answered          loses it by a view
+//	(other) ──────────────────▶ gathers ──────────────────▶ serves ──────────────────▶ (other)
+//	                                                        while the lease is over: nothing
+//
+// The package knows limits by number, keys by hash, and nothing of rules.
+package cluster
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sallyport-mcp/sallyport/pkg/bus"
+	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/siphash"
+)
+
+// Store keeps leases and views. [bus.Bus] implements it.
+type Store interface {
+	Get(ctx context.Context, b bus.Bucket, key string) (bus.Entry, error)
+	Create(ctx context.Context, b bus.Bucket, key string, value []byte) (uint64, error)
+	Update(ctx context.Context, b bus.Bucket, key string, value []byte, revision uint64) (uint64, error)
+	Watch(ctx context.Context, b bus.Bucket, on func(bus.Entry), synced func(bool)) error
+}
+
+// Wire carries requests between nodes. A request is delivered once or not at
+// all, and requests of one sender to one subject in their order. [NATS] makes one.
+type Wire interface {
+	// Ask fails with [bus.ErrNobody] if nobody can have taken the request.
+	Ask(ctx context.Context, subject string, q *quotav1.ClusterRequest) (*quotav1.ClusterReply, error)
+	// Answer answers requests one at a time.
+	Answer(subject string, on func(context.Context, *quotav1.ClusterRequest) *quotav1.ClusterReply) (stop func(), err error)
+}
+
+// Options are what a node is made of.
+type Options struct {
+	Config Config
+	// Name is for people; nodes may share one.
+	Name  string
+	Store Store
+	Wire  Wire
+	// Limiter and Permits count, for slots that the node owns and for copies.
+	Limiter *limiter.Limiter
+	Permits *limiter.Permits
+	// RateIDs and PermitIDs name the limits by number, alike on all nodes that
+	// have them.
+	RateIDs, PermitIDs []uint64
+	// Now is a monotonic clock that never was near zero; see [Origin].
+	Now func() time.Duration
+	// Check decides a check that another node has forwarded; see [Node.Forward].
+	Check func(context.Context, *quotav1.CheckRequest) *quotav1.CheckResponse
+	// Log must not be nil.
+	Log *slog.Logger
+}
+
+// Origin is the least that a node's clock shows: counters of other nodes may be
+// older than this one's process, and times are not negative.
+const Origin = 64 * 24 * time.Hour
+
+// Node is this process as a part of the cluster. Its methods are safe for
+// concurrent use.
+type Node struct {
+	o       Options
+	rates   names
+	permits names
+	key     atomic.Pointer[siphash.Key] // nil until the seed is known
+	lease   atomic.Int64                // when it ends, by Now
+	changes news                        // of views, peers and slots
+
+	// mu is held for reading around each decision, so that a slot that was given
+	// up has no decision in flight.
+	mu    sync.RWMutex
+	id    string
+	view  *view
+	slots [slotCount]slot
+	heirs map[string]*copier
+
+	ready atomic.Uint64 // the view of which all is served, as our lease says
+	poke  chan struct{} // renew the lease now
+
+	peersMu sync.Mutex
+	peers   map[string]peer
+
+	linksMu sync.Mutex
+	links   map[string]*link
+
+	copySent atomic.Uint64
+	copyMu   sync.Mutex // one frame at a time
+	copySeen map[string]uint64
+
+	denials  denials
+	reserved reserved
+}
+
+// New returns a node that takes part while it runs. The configuration must be
+// valid.
+func New(o Options) *Node {
+	return &Node{
+		o: o, rates: newNames(o.RateIDs), permits: newNames(o.PermitIDs),
+		view: newView(0, 0, nil, nil), heirs: make(map[string]*copier), poke: make(chan struct{}, 1),
+		peers: make(map[string]peer), links: make(map[string]*link), copySeen: make(map[string]uint64),
+		reserved: reserved{at: make(map[item]time.Duration)},
+	}
+}
+
+// Run takes part until ctx is done, then hands over what the node owns, and
+// returns when others own it, or after a few leases.
+func (n *Node) Run(ctx context.Context) {
+	if !n.learnSeed(ctx) {
+		return
+	}
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var g sync.WaitGroup
+	g.Go(func() { _ = n.o.Store.Watch(work, bus.QuotaMembers, n.onMember, func(bool) {}) }) // ends with work
+	g.Go(func() { _ = n.o.Store.Watch(work, bus.Quota, n.onView, func(bool) {}) })
+	g.Go(func() { n.steward(work) })
+	g.Go(func() { n.takeOver(work) })
+	g.Go(func() { n.copy(work) })
+	for ctx.Err() == nil {
+		n.sit(ctx)
+	}
+	stop()
+	g.Wait()
+}
+
+// Ready reports whether the node serves all that it owns, for readiness.
+func (n *Node) Ready(context.Context) error {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if n.key.Load() == nil || n.view.index(n.id) < 0 || n.ready.Load() != n.view.epoch || !n.leased() {
+		return errNotServing
+	}
+	return nil
+}
+
+// Key hashes what a limit counts by. The error is [ErrUnreachable]: the node does
+// not know the seed yet.
+func (n *Node) Key(text []byte) (limiter.Key, error) {
+	key := n.key.Load()
+	if key == nil {
+		return limiter.Key{}, ErrUnreachable
+	}
+	lo, hi := key.Sum(text)
+	return limiter.Key{Hi: hi, Lo: lo}, nil
+}
+
+// leased reports whether the node may decide now.
+func (n *Node) leased() bool { return int64(n.o.Now()) < n.lease.Load() }
+
+// renewSoon makes the keeper write the lease now.
+func (n *Node) renewSoon() {
+	select {
+	case n.poke <- struct{}{}:
+	default:
+	}
+}

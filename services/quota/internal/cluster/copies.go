@@ -1,0 +1,354 @@
+package cluster
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
+)
+
+// pageSize is how many counters one message holds: about half a megabyte of the
+// largest.
+const pageSize = 1000
+
+// overdue is how long a copy may take before the owner asks itself whether it is
+// cut off.
+const overdue = 20 * time.Millisecond
+
+// copier keeps one heir up to date. A copy is a counter as it is when the message
+// is made, so only the last one matters; one message is on its way at a time, and
+// what changes meanwhile goes with the next.
+type copier struct {
+	n    *Node
+	to   string
+	wake chan struct{}
+	stop chan struct{} // closed when it is no heir any more
+	// since is when the first change came that the heir does not have; 0 if it has
+	// all.
+	since atomic.Int64
+
+	mu      sync.Mutex
+	started bool
+	items   map[item]struct{}
+	permits map[string]struct{}
+	begun   []int         // slots of which the heir has nothing yet
+	first   time.Duration // when this filling began; 0 if it is empty
+	filling uint64
+	taken   uint64 // all up to this filling are with the heir
+	news    news
+}
+
+func newCopier(n *Node, to string) *copier {
+	return &copier{
+		n: n, to: to, wake: make(chan struct{}, 1), stop: make(chan struct{}), filling: 1,
+		items: make(map[item]struct{}), permits: make(map[string]struct{}),
+	}
+}
+
+// mark says that a counter has changed, and returns the filling that its copy
+// goes with.
+func (c *copier) mark(it item) uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.items[it] = struct{}{}
+	return c.marked()
+}
+
+// marked needs c.mu.
+func (c *copier) marked() uint64 {
+	if c.first == 0 {
+		c.first = c.n.o.Now()
+		c.since.CompareAndSwap(0, int64(c.first))
+		c.wakeUp()
+	}
+	return c.filling
+}
+
+// behind reports whether the heir lacks what changed a while ago.
+func (c *copier) behind(now time.Duration) bool {
+	since := c.since.Load()
+	return since > 0 && int64(now)-since > int64(overdue)
+}
+
+// markPermit is mark for a permit.
+func (c *copier) markPermit(id string) uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.permits[id] = struct{}{}
+	return c.marked()
+}
+
+// begin says that the heir has nothing of a slot.
+func (c *copier) begin(slot int) {
+	c.mu.Lock()
+	c.begun = append(c.begun, slot)
+	c.mu.Unlock()
+	c.wakeUp()
+}
+
+func (c *copier) wakeUp() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// copy runs the copiers until ctx is done.
+func (n *Node) copy(ctx context.Context) {
+	var g sync.WaitGroup
+	defer g.Wait()
+	for {
+		changed := n.changes.next()
+		n.mu.RLock()
+		for _, c := range n.heirs {
+			c.mu.Lock()
+			if !c.started {
+				c.started = true
+				g.Go(func() { c.run(ctx) })
+			}
+			c.mu.Unlock()
+		}
+		n.mu.RUnlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// run copies until ctx is done or the heir is none any more.
+func (c *copier) run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer c.news.tell() // nobody shall wait any longer
+	go func() {         // ends with ctx
+		select {
+		case <-c.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	for {
+		select {
+		case <-c.wake:
+		case <-ctx.Done():
+			return
+		}
+		if !c.n.o.Config.Sync && !pause(ctx, c.n.o.Config.CopyEvery) {
+			return
+		}
+		if !c.flush(ctx) {
+			return
+		}
+		if begun := c.takeBegun(); len(begun) > 0 && !c.sendAll(ctx, begun) {
+			return
+		}
+	}
+}
+
+func (c *copier) takeBegun() []int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	begun := c.begun
+	c.begun = nil
+	return begun
+}
+
+// flush sends what has changed. It reports whether to go on.
+func (c *copier) flush(ctx context.Context) bool {
+	c.mu.Lock()
+	items, permits, filling := c.items, c.permits, c.filling
+	if len(items)+len(permits) > 0 {
+		c.items, c.permits = make(map[item]struct{}), make(map[string]struct{})
+	}
+	c.first = 0
+	c.filling++
+	c.mu.Unlock()
+	var page []item
+	for it := range items {
+		if page = append(page, it); len(page) == pageSize {
+			if !c.send(ctx, nil, page, nil) {
+				return false
+			}
+			page = page[:0]
+		}
+	}
+	var ids []string
+	for id := range permits {
+		if ids = append(ids, id); len(ids) == pageSize {
+			if !c.send(ctx, nil, nil, ids) {
+				return false
+			}
+			ids = ids[:0]
+		}
+	}
+	if len(page)+len(ids) > 0 && !c.send(ctx, nil, page, ids) {
+		return false
+	}
+	c.mu.Lock()
+	c.taken = filling
+	c.since.Store(int64(c.first))
+	c.mu.Unlock()
+	c.news.tell()
+	return true
+}
+
+// sendAll sends all that is known of slots, with what changes meanwhile between
+// its pages.
+func (c *copier) sendAll(ctx context.Context, slots []int) bool {
+	n := c.n
+	var in slotSet
+	for _, s := range slots {
+		in.add(s)
+	}
+	if !c.send(ctx, c.declare(slots, false), nil, nil) {
+		return false
+	}
+	for part := range n.o.Limiter.Shards() {
+		var after *limiter.Item
+		for more := true; more; {
+			var page []limiter.Item
+			page, more = n.o.Limiter.Page(n.o.Now(), part, in.hasKey, after, pageSize)
+			if len(page) == 0 {
+				break
+			}
+			after = &page[len(page)-1]
+			items := make([]item, len(page))
+			for i := range page {
+				items[i] = item{page[i].Limit, page[i].Key}
+			}
+			if !c.send(ctx, nil, items, nil) || !c.flush(ctx) {
+				return false
+			}
+		}
+	}
+	for after, more := "", true; more; {
+		var page []limiter.Permit
+		page, more = n.o.Permits.Page(n.o.Now(), in.hasKey, after, pageSize)
+		if len(page) == 0 {
+			break
+		}
+		after = page[len(page)-1].ID
+		ids := make([]string, len(page))
+		for i := range page {
+			ids[i] = page[i].ID
+		}
+		if !c.send(ctx, nil, nil, ids) {
+			return false
+		}
+	}
+	return c.flush(ctx) && c.send(ctx, c.declare(slots, true), nil, nil)
+}
+
+// declare says how good the copies of slots are, of those that are still ours.
+func (c *copier) declare(slots []int, whole bool) []*quotav1.CopiedSlot {
+	c.n.mu.RLock()
+	defer c.n.mu.RUnlock()
+	var list []*quotav1.CopiedSlot
+	for _, s := range slots {
+		if sl := &c.n.slots[s]; sl.serving && sl.heir == c {
+			list = append(list, &quotav1.CopiedSlot{Slot: uint32(s), Reign: sl.reign, Whole: whole})
+		}
+	}
+	return list
+}
+
+// send sends one message until the heir has it. Each try says how things are
+// then. It reports whether to go on.
+func (c *copier) send(ctx context.Context, slots []*quotav1.CopiedSlot, items []item, permits []string) bool {
+	for wait := time.Millisecond; ; wait = min(2*wait, again) {
+		frame, any := c.frame(slots, items, permits)
+		if !any {
+			return ctx.Err() == nil
+		}
+		try, cancel := context.WithTimeout(ctx, c.n.o.Config.Patience)
+		reply, err := c.n.o.Wire.Ask(try, copySubject(c.to), &quotav1.ClusterRequest{Request: &quotav1.ClusterRequest_Copy{Copy: frame}})
+		cancel()
+		if err == nil && reply.GetCopy().GetTaken() {
+			return ctx.Err() == nil
+		}
+		changed := c.n.changes.next()
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-changed:
+		case <-ctx.Done():
+		}
+		t.Stop()
+		if ctx.Err() != nil {
+			return false
+		}
+	}
+}
+
+// frame makes a message of what is still ours.
+func (c *copier) frame(slots []*quotav1.CopiedSlot, items []item, permits []string) (*quotav1.CopyFrame, bool) {
+	n := c.n
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	ours := func(k limiter.Key) bool {
+		sl := &n.slots[slotOf(k)]
+		return sl.serving && sl.heir == c
+	}
+	frame := &quotav1.CopyFrame{From: n.id, Sequence: n.copySent.Add(1), Epoch: n.view.epoch}
+	for _, s := range slots {
+		if sl := &n.slots[s.GetSlot()]; sl.serving && sl.heir == c && sl.reign == s.GetReign() {
+			frame.Slots = append(frame.Slots, s)
+		}
+	}
+	now := n.o.Now()
+	for _, it := range items {
+		if ours(it.key) {
+			frame.Counters = append(frame.Counters, n.counterState(limiter.Item{
+				Limit: it.limit, Key: it.key, Counter: n.o.Limiter.Save(now, it.limit, it.key),
+			}))
+		}
+	}
+	for _, id := range permits {
+		frame.Permits = append(frame.Permits, n.permitState(n.o.Permits.Save(now, id, ours)))
+	}
+	return frame, len(frame.Slots)+len(frame.Counters)+len(frame.Permits) > 0
+}
+
+// ticket names the copies that an answer has to wait for.
+type ticket struct {
+	waits []wait
+}
+
+type wait struct {
+	heir    *copier
+	filling uint64
+}
+
+func (t *ticket) add(c *copier, filling uint64) {
+	if c.n.o.Config.Sync {
+		t.waits = append(t.waits, wait{c, filling})
+	}
+}
+
+// wait waits for the copies, and reports whether all are made.
+func (t ticket) wait(ctx context.Context) bool {
+	for _, w := range t.waits {
+		for {
+			told := w.heir.news.next()
+			w.heir.mu.Lock()
+			taken := w.heir.taken >= w.filling
+			w.heir.mu.Unlock()
+			if taken {
+				break
+			}
+			select {
+			case <-told:
+			case <-w.heir.stop:
+				return false
+			case <-ctx.Done():
+				return false
+			}
+		}
+	}
+	return true
+}

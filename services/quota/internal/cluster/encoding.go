@@ -1,0 +1,85 @@
+package cluster
+
+import (
+	"time"
+
+	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
+)
+
+// names translates between a limit's number here and its name everywhere.
+type names struct {
+	byNumber []uint64
+	byName   map[uint64]uint32
+}
+
+func newNames(ids []uint64) names {
+	m := names{byNumber: ids, byName: make(map[uint64]uint32, len(ids))}
+	for i, id := range ids {
+		m.byName[id] = uint32(i)
+	}
+	return m
+}
+
+// slotSet is a set of slots.
+type slotSet [slotCount / 8]byte
+
+func (s *slotSet) add(slot int)      { s[slot/8] |= 1 << (slot % 8) }
+func (s *slotSet) has(slot int) bool { return s[slot/8]>>(slot%8)&1 == 1 }
+
+func (s *slotSet) hasKey(k limiter.Key) bool { return s.has(slotOf(k)) }
+
+func (n *Node) counterState(it limiter.Item) *quotav1.CounterState {
+	return &quotav1.CounterState{
+		Limit: n.rates.byNumber[it.Limit], Hi: it.Key.Hi, Lo: it.Key.Lo,
+		AtNanos: it.Counter.At, Count: it.Counter.N, Words: it.Counter.Words,
+	}
+}
+
+// counter reads a counter. It reports false for one of a limit that this node's
+// configuration does not have.
+func (n *Node) counter(c *quotav1.CounterState) (limiter.Item, bool) {
+	limit, ok := n.rates.byName[c.GetLimit()]
+	return limiter.Item{
+		Limit: limit, Key: limiter.Key{Hi: c.GetHi(), Lo: c.GetLo()},
+		Counter: limiter.Counter{At: c.GetAtNanos(), N: c.GetCount(), Words: c.GetWords()},
+	}, ok
+}
+
+func (n *Node) permitState(p limiter.Permit) *quotav1.PermitState {
+	m := &quotav1.PermitState{Id: p.ID}
+	for _, h := range p.Holds {
+		m.Holds = append(m.Holds, &quotav1.PermitHold{
+			Limit: n.permits.byNumber[h.Limit], Hi: h.Key.Hi, Lo: h.Key.Lo, LeftNanos: int64(h.Left),
+		})
+	}
+	return m
+}
+
+func (n *Node) permit(m *quotav1.PermitState) limiter.Permit {
+	p := limiter.Permit{ID: m.GetId()}
+	for _, h := range m.GetHolds() {
+		if limit, ok := n.permits.byName[h.GetLimit()]; ok {
+			p.Holds = append(p.Holds, limiter.Hold{
+				Limit: limit, Key: limiter.Key{Hi: h.GetHi(), Lo: h.GetLo()}, Left: time.Duration(h.GetLeftNanos()),
+			})
+		}
+	}
+	return p
+}
+
+// ofPermits reports whether a verb is about permits.
+func ofPermits(v quotav1.AskVerb) bool {
+	switch v {
+	case quotav1.AskVerb_ASK_VERB_PEEK_PERMITS, quotav1.AskVerb_ASK_VERB_ACQUIRE, quotav1.AskVerb_ASK_VERB_RELEASE:
+		return true
+	}
+	return false
+}
+
+func (n *Node) namesOf(v quotav1.AskVerb) *names {
+	if ofPermits(v) {
+		return &n.permits
+	}
+	return &n.rates
+}

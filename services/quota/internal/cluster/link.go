@@ -1,0 +1,146 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"github.com/sallyport-mcp/sallyport/pkg/bus"
+	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+)
+
+const (
+	// frameSize is how many groups one message holds.
+	frameSize = 256
+	// queueSize is how many may wait for one node.
+	queueSize = 16 * frameSize
+)
+
+// link carries asks to one node. One message is on its way at a time, and what
+// comes meanwhile goes with the next: under load messages grow, without it nobody
+// waits.
+type link struct {
+	n  *Node
+	to string
+
+	mu    sync.Mutex
+	queue []*call
+	busy  bool
+}
+
+// call is a group of asks on its way.
+type call struct {
+	group  *quotav1.AskGroup
+	answer *quotav1.AskAnswer
+	err    error
+	done   chan struct{} // nil if nobody waits
+}
+
+var errQueue = errors.New("too much waits for the node already")
+
+// link returns the one to a node.
+func (n *Node) link(to string) *link {
+	n.linksMu.Lock()
+	defer n.linksMu.Unlock()
+	l := n.links[to]
+	if l == nil {
+		l = &link{n: n, to: to}
+		n.links[to] = l
+	}
+	return l
+}
+
+// dropLinks forgets those to nodes that are not in the view; what is on its way
+// ends by itself.
+func (n *Node) dropLinks(v *view) {
+	n.linksMu.Lock()
+	defer n.linksMu.Unlock()
+	for to := range n.links {
+		if !slices.Contains(v.all(), to) {
+			delete(n.links, to)
+		}
+	}
+}
+
+// send takes a call on its way.
+func (l *link) send(c *call) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) >= queueSize {
+		c.end(nil, errQueue)
+		return
+	}
+	l.queue = append(l.queue, c)
+	if !l.busy {
+		l.busy = true
+		go l.run() // ends when nothing waits; every message has its time
+	}
+}
+
+func (l *link) run() {
+	for {
+		l.mu.Lock()
+		calls := l.queue
+		if len(calls) == 0 {
+			l.queue, l.busy = nil, false
+			l.mu.Unlock()
+			return
+		}
+		if len(calls) > frameSize {
+			calls = calls[:frameSize:frameSize]
+		}
+		l.queue = l.queue[len(calls):]
+		l.mu.Unlock()
+		l.ask(calls)
+	}
+}
+
+func (l *link) ask(calls []*call) {
+	frame := &quotav1.AskFrame{Groups: make([]*quotav1.AskGroup, len(calls))}
+	for i, c := range calls {
+		frame.Groups[i] = c.group
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), l.n.o.Config.Patience)
+	defer cancel()
+	reply, err := l.n.o.Wire.Ask(ctx, askSubject(l.to), &quotav1.ClusterRequest{Request: &quotav1.ClusterRequest_Asks{Asks: frame}})
+	answers := reply.GetAsks().GetAnswers()
+	if err == nil && len(answers) != len(calls) {
+		err = errors.New("the answers do not belong to the asks")
+	}
+	for i, c := range calls {
+		if err != nil {
+			c.end(nil, err)
+		} else {
+			c.end(answers[i], nil)
+		}
+	}
+}
+
+func (c *call) end(a *quotav1.AskAnswer, err error) {
+	c.answer, c.err = a, err
+	if c.done != nil {
+		close(c.done)
+	}
+}
+
+// verdict reads what became of a call that is over.
+func (c *call) verdict() verdict {
+	switch {
+	case errors.Is(c.err, bus.ErrNobody), errors.Is(c.err, errQueue):
+		return notMine // nobody has taken anything
+	case c.err != nil:
+		return lost
+	}
+	switch c.answer.GetOutcome() {
+	case quotav1.AskOutcome_ASK_OUTCOME_DONE:
+		return done
+	case quotav1.AskOutcome_ASK_OUTCOME_REFUSED:
+		return refused
+	case quotav1.AskOutcome_ASK_OUTCOME_NOT_MINE:
+		return notMine
+	case quotav1.AskOutcome_ASK_OUTCOME_FULL:
+		return full
+	}
+	return lost // another configuration, too
+}

@@ -1,0 +1,206 @@
+package cluster
+
+import (
+	"time"
+
+	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
+)
+
+// slot is what this node has to do with one slot.
+type slot struct {
+	serving bool
+	// reign is the view in which the owner whose state this is began, seen the
+	// view in which the state was last brought up to date, kind what it is worth.
+	reign, seen uint64
+	kind        quotav1.HoldingKind
+	// heir gets copies while the node serves.
+	heir *copier
+}
+
+// follow takes a new view: from here on the node owns nothing by an earlier one.
+// No decision is in flight about what it gives up.
+func (n *Node) follow(v *view) {
+	n.mu.Lock()
+	if v.epoch <= n.view.epoch {
+		n.mu.Unlock()
+		return
+	}
+	n.view = v
+	n.disown(func(s int) bool { return v.owner(s) != n.id })
+	n.appointHeirs()
+	n.mu.Unlock()
+	n.dropLinks(v)
+	n.changes.tell()
+}
+
+// disown gives up slots.
+func (n *Node) disown(lost func(slot int) bool) {
+	for s := range n.slots {
+		if n.slots[s].serving && lost(s) {
+			n.slots[s].serving = false
+		}
+	}
+}
+
+// appointHeirs sends copies to whom the view says. An heir that stays one has
+// all it needs.
+func (n *Node) appointHeirs() {
+	used := make(map[string]bool)
+	for s := range n.slots {
+		var heir *copier
+		if n.slots[s].serving {
+			if id := n.view.heir(s); id != "" {
+				used[id] = true
+				if n.heirs[id] == nil {
+					n.heirs[id] = newCopier(n, id)
+				}
+				heir = n.heirs[id]
+			}
+		}
+		if n.slots[s].heir != heir {
+			n.slots[s].heir = heir
+			if heir != nil {
+				heir.begin(s)
+			}
+		}
+	}
+	for id, c := range n.heirs {
+		if !used[id] {
+			close(c.stop)
+			delete(n.heirs, id)
+		}
+	}
+}
+
+// verdict is what became of asks.
+type verdict int
+
+const (
+	done verdict = iota
+	refused
+	// notMine is the verdict of a node that does not own a slot, or whose lease is
+	// over. Nothing was taken, or nothing that anyone was told of.
+	notMine
+	full
+	// lost: nobody knows whether it was taken.
+	lost
+)
+
+// serves reports whether this node decides about all asks. It needs n.mu.
+//
+// While an heir does not get its copies, the lease counts for a tenth of its
+// time: it is renewed as often, unless it is this node that is cut off. So what it
+// may admit without a copy is as little in a partition as the heir's death is of
+// no consequence.
+func (n *Node) serves(asks []limiter.Ask) bool {
+	now, behind := n.o.Now(), false
+	for i := range asks {
+		s := &n.slots[slotOf(asks[i].Key)]
+		if !s.serving {
+			return false
+		}
+		behind = behind || s.heir != nil && s.heir.behind(now)
+	}
+	if behind {
+		n.renewSoon()
+		return int64(now) < n.lease.Load()-int64(n.o.Config.Lease)*9/10
+	}
+	return int64(now) < n.lease.Load()
+}
+
+// here decides asks if this node owns them all.
+func (n *Node) here(asks []limiter.Ask, op *operation) (verdict, ticket) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if !n.serves(asks) {
+		return notMine, ticket{}
+	}
+	now := n.o.Now()
+	ok, err := true, error(nil)
+	switch op.verb {
+	case quotav1.AskVerb_ASK_VERB_PEEK:
+		ok = n.o.Limiter.Peek(now, asks)
+	case quotav1.AskVerb_ASK_VERB_TAKE, quotav1.AskVerb_ASK_VERB_RESERVE:
+		ok, err = n.o.Limiter.Take(now, asks)
+	case quotav1.AskVerb_ASK_VERB_PEEK_PERMITS:
+		ok = n.o.Permits.Peek(now, asks)
+	case quotav1.AskVerb_ASK_VERB_ACQUIRE:
+		ok, err = n.o.Permits.Acquire(now, op.ttl, op.permit, asks)
+	}
+	var t ticket
+	if ok && err == nil {
+		t = n.changed(asks, op)
+	}
+	for i := range op.reigns {
+		op.reigns[i] = n.slots[slotOf(asks[i].Key)].reign
+	}
+	switch {
+	case !n.leased():
+		// It may have ended while the decision was made: then another may own the
+		// slots, and has not heard of this.
+		return notMine, t
+	case err != nil:
+		return full, t
+	case !ok:
+		return refused, t
+	}
+	return done, t
+}
+
+// giveBack undoes what here has done. What is not owned any more stays taken.
+func (n *Node) giveBack(asks []limiter.Ask, op *operation) verdict {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if !n.serves(asks) {
+		return notMine
+	}
+	if op.verb == quotav1.AskVerb_ASK_VERB_RELEASE {
+		n.o.Permits.Release(op.permit)
+		n.changed(asks, op)
+		return done
+	}
+	var mine []limiter.Ask
+	for i := range asks {
+		if n.slots[slotOf(asks[i].Key)].reign == op.reigns[i] { // else the mark is of another clock
+			mine = append(mine, asks[i])
+		}
+	}
+	n.o.Limiter.Undo(n.o.Now(), mine)
+	n.changed(mine, op)
+	return done
+}
+
+// changed sends copies of what asks are about. It needs n.mu.
+func (n *Node) changed(asks []limiter.Ask, op *operation) (t ticket) {
+	switch op.verb {
+	case quotav1.AskVerb_ASK_VERB_PEEK, quotav1.AskVerb_ASK_VERB_PEEK_PERMITS:
+		return t
+	}
+	for i := range asks {
+		heir := n.slots[slotOf(asks[i].Key)].heir
+		if heir == nil {
+			continue
+		}
+		if op.permit != "" {
+			t.add(heir, heir.markPermit(op.permit))
+		} else {
+			t.add(heir, heir.mark(item{asks[i].Limit, asks[i].Key}))
+		}
+	}
+	return t
+}
+
+// item is a counter.
+type item struct {
+	limit uint32
+	key   limiter.Key
+}
+
+// operation is what to do about asks.
+type operation struct {
+	verb   quotav1.AskVerb
+	permit string
+	ttl    time.Duration
+	reigns []uint64 // here notes whose they were; may be nil
+}

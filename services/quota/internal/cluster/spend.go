@@ -1,0 +1,343 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
+)
+
+// ErrUnreachable is the error of a spend whose owner gave no answer, or that
+// nobody may decide about just now. What was taken of it is given back, but for
+// what an owner took whose answer was lost.
+var ErrUnreachable = errors.New("no word from the nodes that own the count")
+
+// retryEvery is how often asks are sent again while a slot changes hands.
+const retryEvery = 5 * time.Millisecond
+
+// Take is [limiter.Limiter.Take] over all nodes. The error is
+// [limiter.ErrFull] or [ErrUnreachable].
+func (n *Node) Take(ctx context.Context, asks []limiter.Ask) (bool, error) {
+	op := operation{verb: quotav1.AskVerb_ASK_VERB_TAKE}
+	v, t := n.here(asks, &op)
+	if v == notMine {
+		return n.spread(ctx, asks, &op)
+	}
+	return n.told(ctx, v, t)
+}
+
+// Peek is [limiter.Limiter.Peek] over all nodes.
+func (n *Node) Peek(ctx context.Context, asks []limiter.Ask) (bool, error) {
+	return n.spread(ctx, asks, &operation{verb: quotav1.AskVerb_ASK_VERB_PEEK})
+}
+
+// told makes an answer of a verdict of this node, when the copies are made.
+func (n *Node) told(ctx context.Context, v verdict, t ticket) (bool, error) {
+	if len(t.waits) > 0 {
+		ctx, cancel := context.WithTimeout(ctx, n.o.Config.Patience)
+		defer cancel()
+		if !t.wait(ctx) {
+			return false, ErrUnreachable
+		}
+	}
+	switch v {
+	case done:
+		return true, nil
+	case refused:
+		return false, nil
+	case full:
+		return false, limiter.ErrFull
+	}
+	return false, ErrUnreachable
+}
+
+// spread decides asks of several owners: all or nothing.
+//
+//	known refusal, or refused here ──▶ refused, and no message was sent
+//	      │ none
+//	      ▼
+//	reserve at every other owner, at once
+//	      │ all have          │ one refuses, does not own, or does not answer
+//	      ▼                   ▼
+//	take here  ──refused──▶ undo where it was reserved ──▶ refused, again, or lost
+//	      │
+//	      ▼
+//	    done      (a reservation is the charge itself: nothing is left to commit)
+//
+// An undo that gets lost leaves a charge that nobody enjoyed; nothing is ever
+// admitted beyond a limit.
+func (n *Node) spread(ctx context.Context, asks []limiter.Ask, op *operation) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, n.o.Config.Patience)
+	defer cancel()
+	for {
+		changed := n.changes.next()
+		a, ok := n.divide(asks, op)
+		v, t := notMine, ticket{}
+		if ok {
+			v, t = a.decide(ctx)
+		}
+		if v != notMine {
+			return n.told(ctx, v, t)
+		}
+		timer := time.NewTimer(retryEvery)
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return false, ErrUnreachable
+		}
+	}
+}
+
+// attempt is one try to decide asks.
+type attempt struct {
+	n      *Node
+	op     *operation
+	asks   []limiter.Ask
+	own    []int // indexes of asks that are ours
+	others []part
+}
+
+// part is what one other node decides.
+type part struct {
+	to   string
+	asks []int
+	*call
+}
+
+// divide sorts asks by owner. It fails while a slot has none.
+func (n *Node) divide(asks []limiter.Ask, op *operation) (*attempt, bool) {
+	a := &attempt{n: n, op: op, asks: asks}
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	for i := range asks {
+		owner := n.view.owner(slotOf(asks[i].Key))
+		if owner == "" && !op.shadow(n, asks[i].Limit) {
+			return nil, false
+		}
+		if owner == "" { // such must not refuse
+			asks[i].State = limiter.State{Unknown: true}
+			continue
+		}
+		if owner == n.id {
+			a.own = append(a.own, i)
+			continue
+		}
+		at := slices.IndexFunc(a.others, func(p part) bool { return p.to == owner })
+		if at < 0 {
+			at = len(a.others)
+			a.others = append(a.others, part{to: owner})
+		}
+		a.others[at].asks = append(a.others[at].asks, i)
+	}
+	return a, true
+}
+
+// looks reports whether the operation takes nothing.
+func (op *operation) looks() bool {
+	return op.verb == quotav1.AskVerb_ASK_VERB_PEEK || op.verb == quotav1.AskVerb_ASK_VERB_PEEK_PERMITS
+}
+
+func (a *attempt) decide(ctx context.Context) (verdict, ticket) {
+	if len(a.others) > 0 && !a.op.looks() {
+		if v := a.foresee(); v != done {
+			return v, ticket{}
+		}
+	}
+	v := a.ask(ctx)
+	if v != done && !a.op.looks() {
+		a.undo()
+		return v, ticket{}
+	}
+	if v == lost || v == notMine || v == full || len(a.own) == 0 {
+		return v, ticket{}
+	}
+	mine, t := a.here(a.op)
+	switch {
+	case mine == done:
+		return v, t
+	case !a.op.looks():
+		a.undo()
+	}
+	return mine, t
+}
+
+// foresee finds out what can be known without a message.
+func (a *attempt) foresee() verdict {
+	known := false
+	now := a.n.o.Now()
+	if !ofPermits(a.op.verb) {
+		for _, p := range a.others {
+			for _, i := range p.asks {
+				ask := &a.asks[i]
+				ask.State = limiter.State{Unknown: true}
+				known = !a.shadow(i) && a.n.denials.refuses(now, ask) || known
+			}
+		}
+	}
+	if len(a.own) == 0 {
+		if known {
+			return refused
+		}
+		return done
+	}
+	peek := operation{verb: quotav1.AskVerb_ASK_VERB_PEEK}
+	if ofPermits(a.op.verb) {
+		peek.verb = quotav1.AskVerb_ASK_VERB_PEEK_PERMITS
+		for _, p := range a.others {
+			for _, i := range p.asks {
+				a.asks[i].State = limiter.State{Unknown: true}
+			}
+		}
+	}
+	v, _ := a.here(&peek)
+	if known {
+		return refused
+	}
+	return v
+}
+
+func (op *operation) shadow(n *Node, limit uint32) bool {
+	switch {
+	case op.verb == quotav1.AskVerb_ASK_VERB_RELEASE:
+		return false
+	case ofPermits(op.verb):
+		return n.o.Permits.Shadow(limit)
+	}
+	return n.o.Limiter.Shadow(limit)
+}
+
+func (a *attempt) shadow(i int) bool { return a.op.shadow(a.n, a.asks[i].Limit) }
+
+// here decides our own part.
+func (a *attempt) here(op *operation) (verdict, ticket) {
+	asks := make([]limiter.Ask, len(a.own))
+	for j, i := range a.own {
+		asks[j] = a.asks[i]
+	}
+	v, t := a.n.here(asks, op)
+	for j, i := range a.own {
+		a.asks[i] = asks[j]
+	}
+	if v == notMine && a.allShadow(a.own) { // such must not refuse
+		a.unknown(a.own)
+		v = done
+	}
+	return v, t
+}
+
+// ask sends all parts of others, and reads the answers.
+func (a *attempt) ask(ctx context.Context) verdict {
+	verb := a.op.verb
+	if verb == quotav1.AskVerb_ASK_VERB_TAKE && len(a.others)+min(len(a.own), 1) > 1 {
+		verb = quotav1.AskVerb_ASK_VERB_RESERVE
+	}
+	for i := range a.others {
+		p := &a.others[i]
+		p.call = &call{group: a.group(p.asks, verb), done: make(chan struct{})}
+		a.n.link(p.to).send(p.call)
+	}
+	worst, denied := done, false
+	for i := range a.others {
+		p := &a.others[i]
+		v := lost
+		select {
+		case <-p.done:
+			v = p.verdict()
+		case <-ctx.Done():
+			p.call = nil // its answer, if it comes, is nobody's
+		}
+		switch v {
+		case done, refused:
+			if !a.read(p) {
+				v = lost
+			}
+			denied = denied || v == refused
+		}
+		switch v {
+		case notMine, full, lost:
+			a.unknown(p.asks)
+			if a.allShadow(p.asks) { // such must not refuse
+				v, p.call = done, nil
+			}
+		}
+		worst = max(worst, v)
+	}
+	if denied { // whatever the others say
+		return refused
+	}
+	return worst
+}
+
+func (a *attempt) allShadow(asks []int) bool {
+	return !slices.ContainsFunc(asks, func(i int) bool { return !a.shadow(i) })
+}
+
+func (a *attempt) unknown(asks []int) {
+	for _, i := range asks {
+		a.asks[i].State = limiter.State{Unknown: true}
+	}
+}
+
+func (a *attempt) group(asks []int, verb quotav1.AskVerb) *quotav1.AskGroup {
+	names := a.n.namesOf(verb)
+	g := &quotav1.AskGroup{Verb: verb, PermitId: a.op.permit, TtlNanos: int64(a.op.ttl), Asks: make([]*quotav1.ClusterAsk, len(asks))}
+	all := make([]quotav1.ClusterAsk, len(asks))
+	for j, i := range asks {
+		ask := &a.asks[i]
+		all[j].Hi, all[j].Lo, all[j].Cost = ask.Key.Hi, ask.Key.Lo, ask.Cost
+		if verb != quotav1.AskVerb_ASK_VERB_RELEASE { // which knows the slots alone
+			all[j].Limit = names.byNumber[ask.Limit]
+		}
+		g.Asks[j] = &all[j]
+	}
+	return g
+}
+
+// read takes the states of an answer, and remembers refusals.
+func (a *attempt) read(p *part) bool {
+	states := p.answer.GetStates()
+	if len(states) != len(p.asks) {
+		return false
+	}
+	now := a.n.o.Now()
+	for j, i := range p.asks {
+		ask, s := &a.asks[i], states[j]
+		ask.State = limiter.State{
+			Remaining: s.GetRemaining(), Reset: time.Duration(s.GetResetNanos()),
+			Exceeded: s.GetExceeded(), Wait: time.Duration(s.GetWaitNanos()),
+		}
+		if s.GetExceeded() && !s.GetUnsettled() && !a.shadow(i) && !a.op.looks() {
+			a.n.denials.add(now, ask)
+		}
+	}
+	return true
+}
+
+// undo gives back what the others have taken. Nobody waits for it.
+func (a *attempt) undo() {
+	for i := range a.others {
+		p := &a.others[i]
+		if p.call == nil || p.verdict() != done {
+			continue
+		}
+		verb := quotav1.AskVerb_ASK_VERB_UNDO
+		if ofPermits(a.op.verb) {
+			verb = quotav1.AskVerb_ASK_VERB_RELEASE
+		}
+		g := a.group(p.asks, verb)
+		for j, s := range p.answer.GetStates() {
+			g.Asks[j].Mark, g.Asks[j].Reign = s.GetMark(), s.GetReign()
+			if s.GetMark() != 0 {
+				a.asks[p.asks[j]].State.Remaining += g.Asks[j].GetCost()
+			}
+		}
+		a.n.link(p.to).send(&call{group: g})
+	}
+}

@@ -1,0 +1,142 @@
+package limiter
+
+import (
+	"cmp"
+	"errors"
+	"math"
+	"slices"
+	"time"
+)
+
+// Counter is the state of one counter as nodes tell it to each other. It holds
+// ages rather than times, so that no two clocks are ever compared: what is loaded
+// elsewhere seems younger by the time of the journey, and counts for so much
+// longer. The zero value is a counter that nothing counts in.
+type Counter struct {
+	// At is the counter's time less that of whoever saved it, in nanoseconds.
+	At int64
+	// N and Words mean what the limit's algorithm takes them for.
+	N     uint32
+	Words []uint32
+}
+
+// MaxWords is the most words a counter has.
+const MaxWords = LogMax
+
+// Item is a counter of a limit.
+type Item struct {
+	Limit   uint32
+	Key     Key
+	Counter Counter
+}
+
+var errCounter = errors.New("no counter of this limit can be like that")
+
+// Undo gives back what Take took under the asks' marks, as far as it still
+// counts. What cannot be told apart from the spends of others stays taken: it
+// never gives back more than was taken.
+func (l *Limiter) Undo(now time.Duration, asks []Ask) {
+	held := l.lock(int64(now), asks)
+	defer l.unlock(held)
+	for i := range asks {
+		a := &asks[i]
+		s := l.shard(a.Key)
+		if e := s.find(a.Limit, a.Key); e != nil && a.Mark != 0 {
+			l.limits[a.Limit].undo(s.now, a.Cost, a.Mark-1, e, &s.memory)
+		}
+	}
+}
+
+// Save tells the state of a counter.
+func (l *Limiter) Save(now time.Duration, limit uint32, key Key) Counter {
+	s := l.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = max(s.now, int64(now))
+	return s.save(s.find(limit, key))
+}
+
+func (s *shard) save(e *entry) Counter {
+	if e == nil {
+		return Counter{}
+	}
+	alg := s.limits[e.limit-1].algorithm
+	alg.left(s.now, e, &s.memory) // tidies
+	return alg.save(s.now, e, &s.memory)
+}
+
+// Load makes a counter what Save has told, here or elsewhere; with keep set, one
+// that counts something stays as it is. It fails if the counter cannot be, or
+// with ErrFull.
+func (l *Limiter) Load(now time.Duration, it Item, keep bool) error {
+	if it.Limit >= uint32(len(l.limits)) {
+		return errCounter
+	}
+	s := l.shard(it.Key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = max(s.now, int64(now))
+	e := s.find(it.Limit, it.Key)
+	if keep && e != nil && s.matters(e) {
+		return nil
+	}
+	if e == nil {
+		if it.Counter.At == 0 && it.Counter.N == 0 && len(it.Counter.Words) == 0 {
+			return nil
+		}
+		s.room(1)
+		if e = s.findOrInsert(it.Limit, it.Key); e == nil {
+			return ErrFull
+		}
+	}
+	loaded := entry{key: e.key, limit: e.limit}
+	if err := l.limits[it.Limit].load(s.now, it.Counter, &loaded, &s.memory); err != nil {
+		return err
+	}
+	if e.class != none {
+		s.memory.release(e.class, e.block)
+	}
+	*e = loaded
+	return nil
+}
+
+// Page returns up to most counters of one part that matter and that want wants,
+// in an order of their own after the given one, and reports whether there are
+// more. Counters that come and go meanwhile do not disturb the order.
+func (l *Limiter) Page(now time.Duration, part int, want func(Key) bool, after *Item, most int) (page []Item, more bool) {
+	s := &l.shards[part%shards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = max(s.now, int64(now))
+	for i := range s.entries {
+		e := &s.entries[i]
+		if !s.matters(e) || !want(e.key) {
+			continue
+		}
+		if it := (Item{Limit: e.limit - 1, Key: e.key}); after == nil || it.compare(*after) > 0 {
+			page = append(page, it)
+		}
+	}
+	slices.SortFunc(page, Item.compare)
+	if len(page) > most {
+		page, more = page[:most], true
+	}
+	for i := range page {
+		page[i].Counter = s.save(s.find(page[i].Limit, page[i].Key))
+	}
+	return page, more
+}
+
+func (it Item) compare(other Item) int {
+	return cmp.Or(cmp.Compare(it.Key.Lo, other.Key.Lo), cmp.Compare(it.Key.Hi, other.Key.Hi), cmp.Compare(it.Limit, other.Limit))
+}
+
+// shifted is when at was on this node's clock, in units, rounded up. It is no
+// more than ahead from now, and not before the clock's origin.
+func shifted(at, now, unit, ahead int64) (int64, bool) {
+	if at > ahead || at < -math.MaxInt64/2 {
+		return 0, false
+	}
+	t := (at + now + unit - 1) / unit
+	return t, at+now >= 0
+}

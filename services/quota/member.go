@@ -1,0 +1,152 @@
+package quota
+
+import (
+	"context"
+	"log/slog"
+
+	"go.opentelemetry.io/otel/metric"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sallyport-mcp/sallyport/pkg/bus"
+	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/cluster"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
+)
+
+// Peers is how a member reaches the others.
+type Peers struct {
+	// Name is for people.
+	Name  string
+	Store cluster.Store
+	Wire  cluster.Wire
+}
+
+// NewMember is [New] for a node that counts together with others while it runs.
+func NewMember(cfg Config, meter metric.Meter, log *slog.Logger, peers Peers) (*Service, error) {
+	s, err := New(cfg, meter, log)
+	if err != nil {
+		return nil, err
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s.origin = cluster.Origin
+	s.cluster = cluster.New(cluster.Options{
+		Config: cfg.Cluster, Name: peers.Name, Store: peers.Store, Wire: peers.Wire,
+		Limiter: s.limiter, Permits: s.permits, RateIDs: s.plan.rateIDs, PermitIDs: s.plan.permitIDs,
+		Now: s.now, Check: s.checkForwarded, Log: log,
+	})
+	s.hash.cluster = s.cluster
+	return s, nil
+}
+
+// Ready reports whether a member serves its part of the counts.
+func (s *Service) Ready(ctx context.Context) error {
+	if s.cluster == nil {
+		return nil
+	}
+	return s.cluster.Ready(ctx)
+}
+
+// checkTogether is Check of a member.
+func (s *Service) checkTogether(ctx context.Context, req *quotav1.CheckRequest) (*quotav1.CheckResponse, error) {
+	cost, probe := costOf(req.Cost)
+	sub := s.subject(req.GetSubject())
+	asks, err := sub.appendAsks(make([]limiter.Ask, 0, usual), rates, cost)
+	if err != nil {
+		return nil, err
+	}
+	return s.decideTogether(ctx, req, asks, cost, probe)
+}
+
+// decideTogether decides, or lets the node decide that remembers answers to the
+// idempotency key.
+func (s *Service) decideTogether(ctx context.Context, req *quotav1.CheckRequest, asks []limiter.Ask, cost uint32, probe bool) (*quotav1.CheckResponse, error) {
+	decide := func() (*quotav1.CheckResponse, error) {
+		ok, err := s.spendTogether(ctx, asks, probe)
+		if err != nil {
+			return nil, err
+		}
+		return s.decided(ctx, ok, asks, probe), nil
+	}
+	if req.GetIdempotencyKey() == "" || probe {
+		return decide()
+	}
+	key, err := s.replayKey(req, cost)
+	if err != nil {
+		return nil, err
+	}
+	if res, elsewhere, err := s.cluster.Forward(ctx, key, req); elsewhere {
+		return res, failure(err)
+	}
+	return s.replays.answer(s.now(), key, decide)
+}
+
+// checkForwarded decides a check with an idempotency key for another node; nil
+// if it cannot.
+func (s *Service) checkForwarded(ctx context.Context, req *quotav1.CheckRequest) *quotav1.CheckResponse {
+	cost, _ := costOf(req.Cost)
+	sub := s.subject(req.GetSubject())
+	asks, err := sub.appendAsks(nil, rates, cost)
+	if err != nil {
+		return nil
+	}
+	key, err := s.replayKey(req, cost)
+	if err != nil {
+		return nil
+	}
+	res, err := s.replays.answer(s.now(), key, func() (*quotav1.CheckResponse, error) {
+		ok, err := s.spendTogether(ctx, asks, false)
+		if err != nil {
+			return nil, err
+		}
+		return s.decided(ctx, ok, asks, false), nil
+	})
+	if err != nil {
+		return nil
+	}
+	return res
+}
+
+// spendTogether is spend over all nodes.
+func (s *Service) spendTogether(ctx context.Context, asks []limiter.Ask, probe bool) (ok bool, err error) {
+	if probe {
+		ok, err = s.cluster.Peek(ctx, asks)
+	} else {
+		ok, err = s.cluster.Take(ctx, asks)
+	}
+	return ok, failure(err)
+}
+
+// atOnce is how many checks of a batch are under way at a time. Those that go to
+// one node travel together.
+const atOnce = 128
+
+// batchTogether decides the checks of a batch side by side.
+func (s *Service) batchTogether(ctx context.Context, checks []*quotav1.CheckRequest, asks []limiter.Ask, ends []int, results []*quotav1.CheckResponse) error {
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	from := 0
+	for i, c := range checks {
+		part := asks[from:ends[i]:ends[i]]
+		from = ends[i]
+		g.Go(func() (err error) {
+			cost, probe := costOf(c.Cost)
+			results[i], err = s.decideTogether(ctx, c, part, cost, probe)
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// peekTogether fills in the states of limits and permits.
+func (s *Service) peekTogether(ctx context.Context, asks, held []limiter.Ask) error {
+	if _, err := s.cluster.Peek(ctx, asks); err != nil {
+		return failure(err)
+	}
+	_, err := s.cluster.PeekPermits(ctx, held)
+	return failure(err)
+}
+
+// OnBus are the peers on a bus.
+func OnBus(name string, b *bus.Bus) Peers { return Peers{Name: name, Store: b, Wire: cluster.NATS(b)} }
