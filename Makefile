@@ -20,7 +20,7 @@ E2E       := services/sallyport/e2e
 CONFORMANCE := services/sallyport/conformance
 FUZZTIME  := 10s
 
-.PHONY: help run build test test-postgres e2e conformance bench fuzz lint breaking vuln gen check hooks clean
+.PHONY: help run build test test-postgres test-cluster e2e conformance bench fuzz lint breaking vuln gen check hooks clean
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  %-14s %s\n", $$1, $$2}'
 
@@ -35,6 +35,9 @@ test: ## Test everything that needs no other program, race detector on
 
 test-postgres: ## Test the SQL tool against a PostgreSQL server (Debian package postgresql)
 	go test -race -count=1 -tags postgres ./services/tools/... ./pkg/demodb/...
+
+test-cluster: ## Test several quota nodes on real NATS servers; needs a machine that is not busy, for leases last a second
+	go test -race -count=1 -tags cluster ./services/quota/... ./services/sallyport
 
 e2e: $(E2E)/node_modules/.package-lock.json ## Test with real MCP clients from npm, and one trace through all processes
 	cd $(E2E) && go test -count=1 -timeout 20m -tags e2e
@@ -64,7 +67,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (default 10s)
 lint: $(PV_CACHE)/module.yaml ## Format, vet and lint Go and proto
 	test -z "$$(go tool gofumpt -l $(GO_FILES) | tee /dev/stderr)"
 	go vet ./...
-	go vet -tags e2e,postgres,conformance ./...
+	go vet -tags e2e,postgres,conformance,cluster ./...
 	go tool staticcheck ./...
 	go tool errcheck -ignoretests -exclude .errcheck ./...
 	$(BUF) lint
