@@ -24,6 +24,7 @@ type exchange struct {
 	body    []byte
 	out     []byte
 	msg     jsonrpc.Message
+	rested  *stream // of an earlier request, to be used again
 
 	facts
 }

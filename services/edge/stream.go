@@ -25,10 +25,11 @@ type stream struct {
 	keepAlive  time.Duration
 	patience   time.Duration // of a client that does not read
 
-	mu    sync.Mutex
-	state streamState
-	timer *time.Timer
-	frame []byte
+	mu      sync.Mutex
+	state   streamState
+	timer   *time.Timer
+	stopped bool // the timer was stopped before it fired: no tick is on its way
+	frame   []byte
 }
 
 type streamState int
@@ -61,14 +62,42 @@ func (x *exchange) allowStream() {
 	if x.stream != nil || !acceptsStream(x.r.Header) {
 		return
 	}
-	s := &stream{
-		w: x.w, controller: http.NewResponseController(x.w), headers: &x.s.words.headers,
-		decision: x.decision, limits: x.limits, keepAlive: x.s.cfg.KeepAlive, patience: x.s.cfg.WriteTimeout,
+	s := x.rested
+	if x.rested = nil; s == nil {
+		s = &stream{headers: &x.s.words.headers, keepAlive: x.s.cfg.KeepAlive, patience: x.s.cfg.WriteTimeout}
 	}
+	s.begin(x.w, x.decision, x.limits, x.s.cfg.StreamAfter)
+	x.stream = s
+}
+
+func (s *stream) begin(w http.ResponseWriter, decision string, limits []*quotav1.LimitState, patience time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.timer = time.AfterFunc(x.s.cfg.StreamAfter, s.tick)
-	x.stream = s
+	s.w, s.decision, s.limits, s.state, s.stopped = w, decision, limits, streamClosed, false
+	if s.timer == nil {
+		s.timer = time.AfterFunc(patience, s.tick)
+	} else {
+		s.timer.Reset(patience)
+	}
+}
+
+// rest makes the stream ready for another request. It reports false if a tick
+// for this one may still be on its way.
+func (s *stream) rest() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.stopped || cap(s.frame) > keepBuffer {
+		return false
+	}
+	s.w, s.controller, s.decision, s.limits = nil, nil, "", nil
+	return true
+}
+
+// stop ends the ticking. The caller holds the lock.
+func (s *stream) stop() {
+	if s.timer.Stop() {
+		s.stopped = true
+	}
 }
 
 // tell sends a message before the answer. It reports false when the client
@@ -85,7 +114,7 @@ func (x *exchange) settle() {
 	}
 	x.stream.mu.Lock()
 	defer x.stream.mu.Unlock()
-	x.stream.timer.Stop()
+	x.stream.stop()
 	if x.stream.state == streamClosed {
 		x.stream.state = streamEnded
 	}
@@ -104,9 +133,13 @@ func (x *exchange) streaming() bool {
 
 // endStream makes sure that nothing is written when the request is over.
 func (x *exchange) endStream() {
-	if x.stream != nil {
-		x.stream.end()
+	if x.stream == nil {
+		return
 	}
+	if x.stream.end(); x.stream.rest() {
+		x.rested = x.stream
+	}
+	x.stream = nil
 }
 
 // tick opens the stream when the answer is long in coming, and then keeps it
@@ -147,11 +180,12 @@ func (s *stream) send(message []byte) bool {
 func (s *stream) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.timer.Stop()
+	s.stop()
 	s.state = streamEnded
 }
 
 func (s *stream) open() {
+	s.controller = http.NewResponseController(s.w)
 	h := s.w.Header()
 	h["Content-Type"] = s.headers.events
 	h["X-Accel-Buffering"] = s.headers.unbuffered
