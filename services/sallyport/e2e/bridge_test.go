@@ -46,8 +46,8 @@ func TestUpstream(t *testing.T) {
 						d := c.open(t)
 						for i, s := range federated() {
 							t.Run(s.name, func(t *testing.T) {
-								if s.except[c.name] {
-									return // the client cannot do it at all
+								if s.skips(c) {
+									return
 								}
 								defer func() { cells.set(c.name, s.name, t.Failed()) }()
 								r := run{client: c, number: n, driver: d, ready: ready, turn: i}
@@ -78,14 +78,28 @@ func TestUpstream(t *testing.T) {
 type federatedScenario struct {
 	scenario
 
-	except map[string]bool
+	clients only
+}
+
+// only says which clients a row is for. The Inspector's command line cannot show
+// progress, cannot give up a call, and has nobody to ask.
+type only int
+
+const (
+	all only = iota
+	inspectors
+	others
+)
+
+func (s federatedScenario) skips(c client) bool {
+	inspector := strings.HasPrefix(c.name, "inspector-")
+	return s.clients == inspectors && !inspector || s.clients == others && inspector
 }
 
 // federated are the rows. What asks the user is at the upstream over HTTP: over
 // standard input and output it cannot be told whose call a question is about
 // when there are several.
 func federated() []federatedScenario {
-	inspector := map[string]bool{"inspector-legacy": true, "inspector-modern": true}
 	allowed := map[string]any{"verdict": "ALLOW"}
 	cancelled := map[string]string{
 		"v1":            "McpError -32001: MCP error -32001: changed my mind",
@@ -131,17 +145,27 @@ func federated() []federatedScenario {
 		key:  analyst, op: opProgress, tool: "remote_trigger-long-running-operation",
 		args: map[string]any{"duration": 0.4, "steps": 4},
 		want: want{text: []string{"Long running operation completed"}, progress: []float64{1, 2, 3, 4}},
-	}, except: inspector}, {scenario: scenario{
+	}, clients: others}, {scenario: scenario{
+		name: "progress",
+		key:  analyst, op: opCall, tool: "remote_trigger-long-running-operation",
+		args: map[string]any{"duration": 0.4, "steps": 4},
+		want: want{text: []string{"Long running operation completed"}},
+	}, clients: inspectors}, {scenario: scenario{
 		name: "a call that is given up is cancelled upstream",
 		key:  analyst, op: opCancel, tool: "remote_trigger-long-running-operation",
 		args:    map[string]any{"duration": 60, "steps": 300},
 		instead: cancelled,
-	}, except: inspector}, {scenario: scenario{
+	}, clients: others}, {scenario: scenario{
 		name: "a question to the user",
 		key:  analyst, op: opCall, tool: "remote_trigger-elicitation-request",
 		args: map[string]any{},
 		want: want{text: []string{"Ada Lovelace"}, decision: allowed},
-	}, except: inspector}}
+	}, clients: others}, {scenario: scenario{
+		name: "a question to the user",
+		key:  analyst, op: opCall, tool: "remote_trigger-elicitation-request",
+		args: map[string]any{},
+		want: want{text: []string{"User declined"}, decision: allowed},
+	}, clients: inspectors}}
 }
 
 // bridged is a configuration with the example server behind the bridge twice.
