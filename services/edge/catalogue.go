@@ -30,6 +30,7 @@ type tools struct {
 	version string
 	names   []string
 	shown   [][]byte // the JSON of each, in the same order
+	legacy  [][]byte // the same for clients of the legacy era
 	params  map[string][]headerParam
 	reads   map[string]bool // the tools that only read
 }
@@ -113,7 +114,12 @@ func newTools(resp *executorv1.ListToolsResponse) *tools {
 			continue // clients would choke on the whole list
 		}
 		t.names = append(t.names, def.GetName())
-		t.shown = append(t.shown, appendTool(nil, def))
+		output := isObject(def.GetOutputSchema())
+		shown := appendTool(nil, def, output)
+		t.shown, t.legacy = append(t.shown, shown), append(t.legacy, shown)
+		if output && !typeObject(def.GetOutputSchema()) {
+			t.legacy[len(t.legacy)-1] = appendTool(nil, def, false)
+		}
 		t.reads[def.GetName()] = def.GetOptions().GetRisk() == toolv1.Risk_RISK_READ
 		if params := headerParams(def.GetInputSchema()); len(params) > 0 {
 			t.params[def.GetName()] = params
@@ -122,8 +128,20 @@ func newTools(resp *executorv1.ListToolsResponse) *tools {
 	return t
 }
 
-// appendTool writes a tool as tools/list shows it, the same in all revisions.
-func appendTool(b []byte, def *providerv1.ToolDefinition) []byte {
+// typeObject reports whether the root of a schema is of the type object. Before
+// 2026-07-28 an output schema had to be, and clients refuse a whole list over
+// one that is not.
+func typeObject(schema []byte) bool {
+	is := false
+	eachMember(schema, func(name string, value jsontext.Value) {
+		is = is || name == "type" && string(value) == `"object"`
+	})
+	return is
+}
+
+// appendTool writes a tool as tools/list shows it, with or without its output
+// schema; else the same in all revisions.
+func appendTool(b []byte, def *providerv1.ToolDefinition, output bool) []byte {
 	b = appendText(append(b, `{"name":`...), def.GetName())
 	title := def.GetTitle()
 	if title != "" {
@@ -131,7 +149,7 @@ func appendTool(b []byte, def *providerv1.ToolDefinition) []byte {
 	}
 	b = appendText(append(b, `,"description":`...), def.GetDescription())
 	b = append(append(b, `,"inputSchema":`...), def.GetInputSchema()...)
-	if isObject(def.GetOutputSchema()) {
+	if output {
 		b = append(append(b, `,"outputSchema":`...), def.GetOutputSchema()...)
 	}
 	b = append(b, `,"annotations":{`...)

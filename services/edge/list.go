@@ -27,9 +27,13 @@ func (x *exchange) listTools() *refusal {
 	if refused != nil {
 		return refused
 	}
+	shown := all.shown
+	if x.era == eraLegacy {
+		shown = all.legacy
+	}
 	x.answerPage(page{
 		member: "tools", names: all.names, after: after, allowed: allowed,
-		show: func(b []byte, i int) []byte { return append(b, all.shown[i]...) },
+		show: func(b []byte, i int) []byte { return append(b, shown[i]...) },
 	})
 	return nil
 }

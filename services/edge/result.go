@@ -35,7 +35,7 @@ func (x *exchange) answerResult(result *executorv1.Result) *refusal {
 	x.out = append(x.out, ']')
 	// Clients check structured content against the output schema even when it is
 	// an error's, and then show the user their own complaint instead.
-	if s := tool.GetStructured(); len(s) > 0 && !failed && jsontext.Value(s).IsValid() {
+	if s := tool.GetStructured(); len(s) > 0 && !failed && x.takesStructured(s) {
 		x.out = append(append(x.out, `,"structuredContent":`...), s...)
 	}
 	x.out = strconv.AppendBool(append(x.out, `,"isError":`...), failed)
@@ -54,6 +54,15 @@ func (x *exchange) answerResult(result *executorv1.Result) *refusal {
 	}
 	x.endResult(toolMeta(tool.GetMeta()), append(decision, '}'))
 	return nil
+}
+
+// takesStructured reports whether clients of this era take a value as structured
+// content: any JSON since 2026-07-28, before that an object.
+func (x *exchange) takesStructured(value jsontext.Value) bool {
+	if x.era == eraLegacy {
+		return isObject(value)
+	}
+	return value.IsValid()
 }
 
 // toolMeta returns the members of a result's _meta that a tool may set: none

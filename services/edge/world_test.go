@@ -336,7 +336,7 @@ func toolNames() []string {
 	names := []string{
 		"out_of_steps", "looping", "crowded", "bad_arguments", "slow", "says_no", "no_result", "executor_down", "executor_broken",
 		"asks_form", "asks_again", "asks_all", "asks_page", "asks_forever", "asks_nonsense", "asks_nothing", "needs_roots", "notes",
-		"bad_grant", "not_recorded", "provider_gone", "gone_meanwhile", "asks_user", "rich", "sly", "waits", "chatty",
+		"bad_grant", "not_recorded", "provider_gone", "gone_meanwhile", "asks_user", "rich", "sly", "waits", "chatty", "rows",
 	}
 	names = append(names, talkingTools()...)
 	for _, t := range catalogue() {
@@ -433,6 +433,8 @@ func (e *fakeExecutor) Call(req *executorv1.CallRequest, stream grpc.ServerStrea
 		return stream.Send(&executorv1.CallResponse{Event: &executorv1.CallResponse_InputRequired{InputRequired: &providerv1.InputRequired{}}})
 	case "add_numbers":
 		return send(&executorv1.Result{Result: &providerv1.ToolResult{Content: text(`{"sum":3}`), Structured: []byte(`{"sum":3}`)}})
+	case "rows":
+		return send(&executorv1.Result{Result: &providerv1.ToolResult{Content: text(`[1]`), Structured: []byte(`[1]`)}})
 	case "rich":
 		return send(&executorv1.Result{Result: richResult()})
 	case "sly":
