@@ -226,7 +226,7 @@ func changes(d *executorv1.Definition) string {
 		}
 	}
 	if n := concealed(d.GetOffered()); n > 0 {
-		fmt.Fprintf(&b, "! What is offered has %d characters that cannot be seen, or are not what they seem; they are shown as <U+…>.\n", n)
+		fmt.Fprintf(&b, "! Characters in what is offered that cannot be seen, or are not what they seem: %d. They are shown as <U+…>.\n", n)
 	}
 	return b.String()
 }
