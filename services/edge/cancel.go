@@ -139,8 +139,11 @@ func (s *Service) told(ctx context.Context, err error) {
 }
 
 // canonicalID returns a request's id as JSON, written in one way only, or nil if
-// it is none.
+// it is none that a request could have had.
 func canonicalID(raw jsontext.Value) []byte {
+	if len(raw) > maxID {
+		return nil
+	}
 	switch raw.Kind() {
 	case jsontext.KindString:
 		text, err := jsontext.AppendUnquote(nil, raw)
@@ -149,6 +152,9 @@ func canonicalID(raw jsontext.Value) []byte {
 		}
 		return appendText(nil, string(text))
 	case jsontext.KindNumber:
+		if !integer(raw) {
+			return nil
+		}
 		return append([]byte(nil), raw...)
 	}
 	return nil

@@ -84,7 +84,7 @@ func FuzzQuestions(f *testing.F) {
 
 // Ids that are the same value in JSON are the same request, and no others are.
 func FuzzCanonicalID(f *testing.F) {
-	for _, id := range []string{`1`, `"a"`, `"\u0061"`, `-7`, `"\ud83d\ude00"`, `{}`, ``, `null`, `"\ud800"`} {
+	for _, id := range []string{`1`, `"a"`, `"\u0061"`, `-7`, `"\ud83d\ude00"`, `{}`, ``, `null`, `"\ud800"`, `1e999`, strings.Repeat("4", 400)} {
 		f.Add([]byte(id))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
