@@ -293,7 +293,7 @@ func TestAThousandListenersAndASlowOne(t *testing.T) {
 	const many = 1000
 	w := newWorld(t, func(o *edge.Options) {
 		o.Config.MaxConnectionsPerAddress, o.Config.MaxStreamsPerKey = 2*many, 2*many
-		o.Config.KeepAlive, o.Config.WriteTimeout = 2*time.Second, 500*time.Millisecond
+		o.Config.KeepAlive, o.Config.WriteTimeout = 2*time.Second, 4*time.Second
 	}).watched(t)
 
 	// The slow one never reads, and hears of a lot.
