@@ -145,11 +145,8 @@ func completion(snap *catalogue.Snapshot, asked *providerv1.CompleteRequest) (*c
 	if (asked.GetPrompt() == "") == (asked.GetUriTemplate() == "") {
 		return nil, "", badArguments("either a prompt or a resource template has to be named")
 	}
-	// Auth tells templates from prompts by the brace, so that what was decided
-	// about is what is done.
-	if brace := strings.Contains(asked.GetPrompt()+asked.GetUriTemplate(), "{"); brace != (asked.GetUriTemplate() != "") {
-		return nil, "", nil
-	}
+	// Auth tells templates from prompts by the brace. No prompt can join with one in
+	// its name, and no template without one has a variable.
 	if asked.GetPrompt() != "" {
 		p := snap.Prompt(asked.GetPrompt())
 		switch {
