@@ -632,7 +632,16 @@ type Decision struct {
 	// The sentence the caller was told.
 	Message string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
 	// The arguments the decision is bound to, if it is about a call.
-	Arguments     *Arguments `protobuf:"bytes,6,opt,name=arguments,proto3" json:"arguments,omitempty"`
+	Arguments *Arguments `protobuf:"bytes,6,opt,name=arguments,proto3" json:"arguments,omitempty"`
+	// Hash of the policies in use, as "sallyport policy show" has it.
+	Policies string `protobuf:"bytes,7,opt,name=policies,proto3" json:"policies,omitempty"`
+	// What policies have read of the situation, as text: "address", "hops",
+	// "protocol", "steps", "time" and such. Of arguments only the names are here.
+	Inputs map[string]string `protobuf:"bytes,8,rep,name=inputs,proto3" json:"inputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Policies that nearly decided otherwise. Empty where the verdict is allow.
+	NearMisses []*NearMiss `protobuf:"bytes,9,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
+	// The approval that the decision waits for or has used.
+	ApprovalId    string `protobuf:"bytes,10,opt,name=approval_id,json=approvalId,proto3" json:"approval_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -709,6 +718,98 @@ func (x *Decision) GetArguments() *Arguments {
 	return nil
 }
 
+func (x *Decision) GetPolicies() string {
+	if x != nil {
+		return x.Policies
+	}
+	return ""
+}
+
+func (x *Decision) GetInputs() map[string]string {
+	if x != nil {
+		return x.Inputs
+	}
+	return nil
+}
+
+func (x *Decision) GetNearMisses() []*NearMiss {
+	if x != nil {
+		return x.NearMisses
+	}
+	return nil
+}
+
+func (x *Decision) GetApprovalId() string {
+	if x != nil {
+		return x.ApprovalId
+	}
+	return ""
+}
+
+// NearMiss is a policy that would have permitted but for one thing.
+type NearMiss struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Rule string `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	// Where it is written, "default.cedar:12".
+	RuleSource string `protobuf:"bytes,2,opt,name=rule_source,json=ruleSource,proto3" json:"rule_source,omitempty"`
+	// What was missing: "the role analyst", "a condition that is false".
+	Missing       string `protobuf:"bytes,3,opt,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NearMiss) Reset() {
+	*x = NearMiss{}
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NearMiss) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NearMiss) ProtoMessage() {}
+
+func (x *NearMiss) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NearMiss.ProtoReflect.Descriptor instead.
+func (*NearMiss) Descriptor() ([]byte, []int) {
+	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *NearMiss) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *NearMiss) GetRuleSource() string {
+	if x != nil {
+		return x.RuleSource
+	}
+	return ""
+}
+
+func (x *NearMiss) GetMissing() string {
+	if x != nil {
+		return x.Missing
+	}
+	return ""
+}
+
 // Arguments says what the arguments were without saying them.
 type Arguments struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -722,7 +823,7 @@ type Arguments struct {
 
 func (x *Arguments) Reset() {
 	*x = Arguments{}
-	mi := &file_sallyport_audit_v1_event_proto_msgTypes[3]
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -734,7 +835,7 @@ func (x *Arguments) String() string {
 func (*Arguments) ProtoMessage() {}
 
 func (x *Arguments) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_audit_v1_event_proto_msgTypes[3]
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -747,7 +848,7 @@ func (x *Arguments) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Arguments.ProtoReflect.Descriptor instead.
 func (*Arguments) Descriptor() ([]byte, []int) {
-	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{3}
+	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Arguments) GetSha256() []byte {
@@ -779,7 +880,7 @@ type Intent struct {
 
 func (x *Intent) Reset() {
 	*x = Intent{}
-	mi := &file_sallyport_audit_v1_event_proto_msgTypes[4]
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -791,7 +892,7 @@ func (x *Intent) String() string {
 func (*Intent) ProtoMessage() {}
 
 func (x *Intent) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_audit_v1_event_proto_msgTypes[4]
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -804,7 +905,7 @@ func (x *Intent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Intent.ProtoReflect.Descriptor instead.
 func (*Intent) Descriptor() ([]byte, []int) {
-	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{4}
+	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Intent) GetArguments() *Arguments {
@@ -845,7 +946,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_sallyport_audit_v1_event_proto_msgTypes[5]
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -857,7 +958,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_audit_v1_event_proto_msgTypes[5]
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -870,7 +971,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{5}
+	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Outcome) GetStatus() Status {
@@ -923,7 +1024,7 @@ type AdminChange struct {
 
 func (x *AdminChange) Reset() {
 	*x = AdminChange{}
-	mi := &file_sallyport_audit_v1_event_proto_msgTypes[6]
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +1036,7 @@ func (x *AdminChange) String() string {
 func (*AdminChange) ProtoMessage() {}
 
 func (x *AdminChange) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_audit_v1_event_proto_msgTypes[6]
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +1049,7 @@ func (x *AdminChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminChange.ProtoReflect.Descriptor instead.
 func (*AdminChange) Descriptor() ([]byte, []int) {
-	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{6}
+	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *AdminChange) GetOperation() string {
@@ -991,7 +1092,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_sallyport_audit_v1_event_proto_msgTypes[7]
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1003,7 +1104,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_audit_v1_event_proto_msgTypes[7]
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1016,7 +1117,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Batch) GetProducer() string {
@@ -1077,7 +1178,7 @@ const file_sallyport_audit_v1_event_proto_rawDesc = "" +
 	"\aaddress\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18@R\aaddress\x12 \n" +
 	"\x06client\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x06client\x12'\n" +
 	"\n" +
-	"context_id\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tcontextId\"\xb5\x02\n" +
+	"context_id\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tcontextId\"\xe1\x04\n" +
 	"\bDecision\x12A\n" +
 	"\averdict\x18\x01 \x01(\x0e2\x1b.sallyport.audit.v1.VerdictB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\averdict\x12<\n" +
@@ -1086,7 +1187,22 @@ const file_sallyport_audit_v1_event_proto_rawDesc = "" +
 	"\vrule_source\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\n" +
 	"ruleSource\x12\"\n" +
 	"\amessage\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\amessage\x12;\n" +
-	"\targuments\x18\x06 \x01(\v2\x1d.sallyport.audit.v1.ArgumentsR\targuments\"L\n" +
+	"\targuments\x18\x06 \x01(\v2\x1d.sallyport.audit.v1.ArgumentsR\targuments\x12#\n" +
+	"\bpolicies\x18\a \x01(\tB\a\xbaH\x04r\x02\x18@R\bpolicies\x12W\n" +
+	"\x06inputs\x18\b \x03(\v2(.sallyport.audit.v1.Decision.InputsEntryB\x15\xbaH\x12\x9a\x01\x0f\x10 \"\x04r\x02\x18@*\x05r\x03\x18\x80\x02R\x06inputs\x12G\n" +
+	"\vnear_misses\x18\t \x03(\v2\x1c.sallyport.audit.v1.NearMissB\b\xbaH\x05\x92\x01\x02\x10\bR\n" +
+	"nearMisses\x12(\n" +
+	"\vapproval_id\x18\n" +
+	" \x01(\tB\a\xbaH\x04r\x02\x18@R\n" +
+	"approvalId\x1a9\n" +
+	"\vInputsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"w\n" +
+	"\bNearMiss\x12\x1c\n" +
+	"\x04rule\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04rule\x12)\n" +
+	"\vrule_source\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\n" +
+	"ruleSource\x12\"\n" +
+	"\amissing\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\amissing\"L\n" +
 	"\tArguments\x12\x1f\n" +
 	"\x06sha256\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\x06sha256\x12\x1e\n" +
 	"\x05shape\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\x05shape\"\x8b\x01\n" +
@@ -1178,7 +1294,7 @@ func file_sallyport_audit_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_audit_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sallyport_audit_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_sallyport_audit_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_sallyport_audit_v1_event_proto_goTypes = []any{
 	(Reason)(0),                   // 0: sallyport.audit.v1.Reason
 	(Verdict)(0),                  // 1: sallyport.audit.v1.Verdict
@@ -1186,36 +1302,40 @@ var file_sallyport_audit_v1_event_proto_goTypes = []any{
 	(*Event)(nil),                 // 3: sallyport.audit.v1.Event
 	(*Actor)(nil),                 // 4: sallyport.audit.v1.Actor
 	(*Decision)(nil),              // 5: sallyport.audit.v1.Decision
-	(*Arguments)(nil),             // 6: sallyport.audit.v1.Arguments
-	(*Intent)(nil),                // 7: sallyport.audit.v1.Intent
-	(*Outcome)(nil),               // 8: sallyport.audit.v1.Outcome
-	(*AdminChange)(nil),           // 9: sallyport.audit.v1.AdminChange
-	(*Batch)(nil),                 // 10: sallyport.audit.v1.Batch
-	nil,                           // 11: sallyport.audit.v1.AdminChange.DetailsEntry
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
+	(*NearMiss)(nil),              // 6: sallyport.audit.v1.NearMiss
+	(*Arguments)(nil),             // 7: sallyport.audit.v1.Arguments
+	(*Intent)(nil),                // 8: sallyport.audit.v1.Intent
+	(*Outcome)(nil),               // 9: sallyport.audit.v1.Outcome
+	(*AdminChange)(nil),           // 10: sallyport.audit.v1.AdminChange
+	(*Batch)(nil),                 // 11: sallyport.audit.v1.Batch
+	nil,                           // 12: sallyport.audit.v1.Decision.InputsEntry
+	nil,                           // 13: sallyport.audit.v1.AdminChange.DetailsEntry
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
 }
 var file_sallyport_audit_v1_event_proto_depIdxs = []int32{
-	12, // 0: sallyport.audit.v1.Event.time:type_name -> google.protobuf.Timestamp
+	14, // 0: sallyport.audit.v1.Event.time:type_name -> google.protobuf.Timestamp
 	4,  // 1: sallyport.audit.v1.Event.actor:type_name -> sallyport.audit.v1.Actor
 	5,  // 2: sallyport.audit.v1.Event.decision:type_name -> sallyport.audit.v1.Decision
-	7,  // 3: sallyport.audit.v1.Event.intent:type_name -> sallyport.audit.v1.Intent
-	8,  // 4: sallyport.audit.v1.Event.outcome:type_name -> sallyport.audit.v1.Outcome
-	9,  // 5: sallyport.audit.v1.Event.admin:type_name -> sallyport.audit.v1.AdminChange
+	8,  // 3: sallyport.audit.v1.Event.intent:type_name -> sallyport.audit.v1.Intent
+	9,  // 4: sallyport.audit.v1.Event.outcome:type_name -> sallyport.audit.v1.Outcome
+	10, // 5: sallyport.audit.v1.Event.admin:type_name -> sallyport.audit.v1.AdminChange
 	1,  // 6: sallyport.audit.v1.Decision.verdict:type_name -> sallyport.audit.v1.Verdict
 	0,  // 7: sallyport.audit.v1.Decision.reason:type_name -> sallyport.audit.v1.Reason
-	6,  // 8: sallyport.audit.v1.Decision.arguments:type_name -> sallyport.audit.v1.Arguments
-	6,  // 9: sallyport.audit.v1.Intent.arguments:type_name -> sallyport.audit.v1.Arguments
-	2,  // 10: sallyport.audit.v1.Outcome.status:type_name -> sallyport.audit.v1.Status
-	0,  // 11: sallyport.audit.v1.Outcome.reason:type_name -> sallyport.audit.v1.Reason
-	13, // 12: sallyport.audit.v1.Outcome.duration:type_name -> google.protobuf.Duration
-	11, // 13: sallyport.audit.v1.AdminChange.details:type_name -> sallyport.audit.v1.AdminChange.DetailsEntry
-	3,  // 14: sallyport.audit.v1.Batch.events:type_name -> sallyport.audit.v1.Event
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	7,  // 8: sallyport.audit.v1.Decision.arguments:type_name -> sallyport.audit.v1.Arguments
+	12, // 9: sallyport.audit.v1.Decision.inputs:type_name -> sallyport.audit.v1.Decision.InputsEntry
+	6,  // 10: sallyport.audit.v1.Decision.near_misses:type_name -> sallyport.audit.v1.NearMiss
+	7,  // 11: sallyport.audit.v1.Intent.arguments:type_name -> sallyport.audit.v1.Arguments
+	2,  // 12: sallyport.audit.v1.Outcome.status:type_name -> sallyport.audit.v1.Status
+	0,  // 13: sallyport.audit.v1.Outcome.reason:type_name -> sallyport.audit.v1.Reason
+	15, // 14: sallyport.audit.v1.Outcome.duration:type_name -> google.protobuf.Duration
+	13, // 15: sallyport.audit.v1.AdminChange.details:type_name -> sallyport.audit.v1.AdminChange.DetailsEntry
+	3,  // 16: sallyport.audit.v1.Batch.events:type_name -> sallyport.audit.v1.Event
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_audit_v1_event_proto_init() }
@@ -1235,7 +1355,7 @@ func file_sallyport_audit_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_audit_v1_event_proto_rawDesc), len(file_sallyport_audit_v1_event_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

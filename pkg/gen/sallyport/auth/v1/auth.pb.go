@@ -39,6 +39,8 @@ const (
 	Scheme_SCHEME_API_KEY Scheme = 2
 	// Authorization: DPoP (RFC 9449).
 	Scheme_SCHEME_DPOP Scheme = 3
+	// None but the client's TLS certificate, verified by the edge: spiffe_id.
+	Scheme_SCHEME_CERTIFICATE Scheme = 4
 )
 
 // Enum value maps for Scheme.
@@ -48,12 +50,14 @@ var (
 		1: "SCHEME_BEARER",
 		2: "SCHEME_API_KEY",
 		3: "SCHEME_DPOP",
+		4: "SCHEME_CERTIFICATE",
 	}
 	Scheme_value = map[string]int32{
 		"SCHEME_UNSPECIFIED": 0,
 		"SCHEME_BEARER":      1,
 		"SCHEME_API_KEY":     2,
 		"SCHEME_DPOP":        3,
+		"SCHEME_CERTIFICATE": 4,
 	}
 )
 
@@ -144,6 +148,59 @@ func (ContextSource) EnumDescriptor() ([]byte, []int) {
 	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{1}
 }
 
+// ChallengeError is the error code of a WWW-Authenticate challenge.
+type ChallengeError int32
+
+const (
+	// invalid_token (RFC 6750).
+	ChallengeError_CHALLENGE_ERROR_UNSPECIFIED ChallengeError = 0
+	// invalid_dpop_proof (RFC 9449): the token may be good, its proof is not.
+	ChallengeError_CHALLENGE_ERROR_DPOP_PROOF ChallengeError = 1
+	// The token must be shown with a DPoP proof.
+	ChallengeError_CHALLENGE_ERROR_DPOP_NEEDED ChallengeError = 2
+)
+
+// Enum value maps for ChallengeError.
+var (
+	ChallengeError_name = map[int32]string{
+		0: "CHALLENGE_ERROR_UNSPECIFIED",
+		1: "CHALLENGE_ERROR_DPOP_PROOF",
+		2: "CHALLENGE_ERROR_DPOP_NEEDED",
+	}
+	ChallengeError_value = map[string]int32{
+		"CHALLENGE_ERROR_UNSPECIFIED": 0,
+		"CHALLENGE_ERROR_DPOP_PROOF":  1,
+		"CHALLENGE_ERROR_DPOP_NEEDED": 2,
+	}
+)
+
+func (x ChallengeError) Enum() *ChallengeError {
+	p := new(ChallengeError)
+	*p = x
+	return p
+}
+
+func (x ChallengeError) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ChallengeError) Descriptor() protoreflect.EnumDescriptor {
+	return file_sallyport_auth_v1_auth_proto_enumTypes[2].Descriptor()
+}
+
+func (ChallengeError) Type() protoreflect.EnumType {
+	return &file_sallyport_auth_v1_auth_proto_enumTypes[2]
+}
+
+func (x ChallengeError) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ChallengeError.Descriptor instead.
+func (ChallengeError) EnumDescriptor() ([]byte, []int) {
+	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{2}
+}
+
 // Action is what the caller wants to do.
 type Action int32
 
@@ -196,11 +253,11 @@ func (x Action) String() string {
 }
 
 func (Action) Descriptor() protoreflect.EnumDescriptor {
-	return file_sallyport_auth_v1_auth_proto_enumTypes[2].Descriptor()
+	return file_sallyport_auth_v1_auth_proto_enumTypes[3].Descriptor()
 }
 
 func (Action) Type() protoreflect.EnumType {
-	return &file_sallyport_auth_v1_auth_proto_enumTypes[2]
+	return &file_sallyport_auth_v1_auth_proto_enumTypes[3]
 }
 
 func (x Action) Number() protoreflect.EnumNumber {
@@ -209,7 +266,69 @@ func (x Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Action.Descriptor instead.
 func (Action) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{2}
+	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{3}
+}
+
+// ApprovalState is where an approval is in its life.
+type ApprovalState int32
+
+const (
+	ApprovalState_APPROVAL_STATE_UNSPECIFIED ApprovalState = 0
+	ApprovalState_APPROVAL_STATE_PENDING     ApprovalState = 1
+	// Given and not used: the call can be made once.
+	ApprovalState_APPROVAL_STATE_APPROVED ApprovalState = 2
+	ApprovalState_APPROVAL_STATE_DENIED   ApprovalState = 3
+	// The call it was for was allowed.
+	ApprovalState_APPROVAL_STATE_USED ApprovalState = 4
+	// Nobody decided in time, or nobody made the call.
+	ApprovalState_APPROVAL_STATE_EXPIRED ApprovalState = 5
+)
+
+// Enum value maps for ApprovalState.
+var (
+	ApprovalState_name = map[int32]string{
+		0: "APPROVAL_STATE_UNSPECIFIED",
+		1: "APPROVAL_STATE_PENDING",
+		2: "APPROVAL_STATE_APPROVED",
+		3: "APPROVAL_STATE_DENIED",
+		4: "APPROVAL_STATE_USED",
+		5: "APPROVAL_STATE_EXPIRED",
+	}
+	ApprovalState_value = map[string]int32{
+		"APPROVAL_STATE_UNSPECIFIED": 0,
+		"APPROVAL_STATE_PENDING":     1,
+		"APPROVAL_STATE_APPROVED":    2,
+		"APPROVAL_STATE_DENIED":      3,
+		"APPROVAL_STATE_USED":        4,
+		"APPROVAL_STATE_EXPIRED":     5,
+	}
+)
+
+func (x ApprovalState) Enum() *ApprovalState {
+	p := new(ApprovalState)
+	*p = x
+	return p
+}
+
+func (x ApprovalState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ApprovalState) Descriptor() protoreflect.EnumDescriptor {
+	return file_sallyport_auth_v1_auth_proto_enumTypes[4].Descriptor()
+}
+
+func (ApprovalState) Type() protoreflect.EnumType {
+	return &file_sallyport_auth_v1_auth_proto_enumTypes[4]
+}
+
+func (x ApprovalState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ApprovalState.Descriptor instead.
+func (ApprovalState) EnumDescriptor() ([]byte, []int) {
+	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{4}
 }
 
 // Credential is what the caller showed. It is a secret: no field of it is ever
@@ -217,12 +336,23 @@ func (Action) EnumDescriptor() ([]byte, []int) {
 type Credential struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Scheme Scheme                 `protobuf:"varint,1,opt,name=scheme,proto3,enum=sallyport.auth.v1.Scheme" json:"scheme,omitempty"`
-	Token  string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
-	// The DPoP header and what it must match, if there was one.
+	// Empty with SCHEME_CERTIFICATE alone; elsewhere no credential without one is good.
+	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	// The DPoP header and what it must match, if there was one: the URI without
+	// query and fragment.
 	DpopProof string `protobuf:"bytes,3,opt,name=dpop_proof,json=dpopProof,proto3" json:"dpop_proof,omitempty"`
 	HttpUri   string `protobuf:"bytes,4,opt,name=http_uri,json=httpUri,proto3" json:"http_uri,omitempty"`
 	// SPIFFE id of the client's certificate, verified by the edge, if any.
-	SpiffeId      string `protobuf:"bytes,5,opt,name=spiffe_id,json=spiffeId,proto3" json:"spiffe_id,omitempty"`
+	SpiffeId string `protobuf:"bytes,5,opt,name=spiffe_id,json=spiffeId,proto3" json:"spiffe_id,omitempty"`
+	// SHA-256 of the client's certificate (DER), verified by the edge, if any. A
+	// token that is bound to a certificate (RFC 8705) is good with that one only.
+	CertificateSha256 []byte `protobuf:"bytes,6,opt,name=certificate_sha256,json=certificateSha256,proto3" json:"certificate_sha256,omitempty"`
+	// The HTTP method of the request, which a DPoP proof must match.
+	HttpMethod string `protobuf:"bytes,7,opt,name=http_method,json=httpMethod,proto3" json:"http_method,omitempty"`
+	// What Authenticate returned for this HTTP request. A proof is good once: with
+	// the receipt it is not taken for a replay when Authorize and the filters check
+	// the credential again.
+	ProofReceipt  []byte `protobuf:"bytes,8,opt,name=proof_receipt,json=proofReceipt,proto3" json:"proof_receipt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -292,6 +422,27 @@ func (x *Credential) GetSpiffeId() string {
 	return ""
 }
 
+func (x *Credential) GetCertificateSha256() []byte {
+	if x != nil {
+		return x.CertificateSha256
+	}
+	return nil
+}
+
+func (x *Credential) GetHttpMethod() string {
+	if x != nil {
+		return x.HttpMethod
+	}
+	return ""
+}
+
+func (x *Credential) GetProofReceipt() []byte {
+	if x != nil {
+		return x.ProofReceipt
+	}
+	return nil
+}
+
 // Origin is what the edge knows of the request, for policies and the record.
 type Origin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -305,7 +456,10 @@ type Origin struct {
 	ContextId     string        `protobuf:"bytes,4,opt,name=context_id,json=contextId,proto3" json:"context_id,omitempty"`
 	ContextSource ContextSource `protobuf:"varint,5,opt,name=context_source,json=contextSource,proto3,enum=sallyport.auth.v1.ContextSource" json:"context_source,omitempty"`
 	// How many agents this call has come through.
-	Hops          uint32 `protobuf:"varint,6,opt,name=hops,proto3" json:"hops,omitempty"`
+	Hops uint32 `protobuf:"varint,6,opt,name=hops,proto3" json:"hops,omitempty"`
+	// How many steps the context had taken before this one, as quota counts them.
+	// Set only where steps_needed was answered.
+	Steps         *uint64 `protobuf:"varint,7,opt,name=steps,proto3,oneof" json:"steps,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -382,10 +536,19 @@ func (x *Origin) GetHops() uint32 {
 	return 0
 }
 
+func (x *Origin) GetSteps() uint64 {
+	if x != nil && x.Steps != nil {
+		return *x.Steps
+	}
+	return 0
+}
+
 // Principal is who a caller is.
 type Principal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Stable id: "key:<key id>" for an API key, "user:<issuer>/<sub>" for a token.
+	// Stable id: "key:<key id>" for an API key, "user:<issuer>/<sub>" for a token
+	// of a user, "client:<issuer>/<client id>" for one that a client got for itself,
+	// and "spiffe://…" for a certificate.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Person or team that answers for it.
 	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
@@ -531,8 +694,13 @@ type AuthenticateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Unset if the credential is not good. Why is recorded and not told.
 	Principal *Principal `protobuf:"bytes,1,opt,name=principal,proto3" json:"principal,omitempty"`
-	// How long the answer may be remembered.
-	ValidFor      *durationpb.Duration `protobuf:"bytes,2,opt,name=valid_for,json=validFor,proto3" json:"valid_for,omitempty"`
+	// How long the answer may be remembered; not at all when unset.
+	ValidFor *durationpb.Duration `protobuf:"bytes,2,opt,name=valid_for,json=validFor,proto3" json:"valid_for,omitempty"`
+	// With SCHEME_DPOP: to be put into the credential that is shown for the rest of
+	// this HTTP request.
+	ProofReceipt []byte `protobuf:"bytes,3,opt,name=proof_receipt,json=proofReceipt,proto3" json:"proof_receipt,omitempty"`
+	// What the challenge shall say, where the credential is not good.
+	Challenge     ChallengeError `protobuf:"varint,4,opt,name=challenge,proto3,enum=sallyport.auth.v1.ChallengeError" json:"challenge,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -581,6 +749,165 @@ func (x *AuthenticateResponse) GetValidFor() *durationpb.Duration {
 	return nil
 }
 
+func (x *AuthenticateResponse) GetProofReceipt() []byte {
+	if x != nil {
+		return x.ProofReceipt
+	}
+	return nil
+}
+
+func (x *AuthenticateResponse) GetChallenge() ChallengeError {
+	if x != nil {
+		return x.Challenge
+	}
+	return ChallengeError_CHALLENGE_ERROR_UNSPECIFIED
+}
+
+// DescribeResourceRequest is empty.
+type DescribeResourceRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DescribeResourceRequest) Reset() {
+	*x = DescribeResourceRequest{}
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribeResourceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribeResourceRequest) ProtoMessage() {}
+
+func (x *DescribeResourceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribeResourceRequest.ProtoReflect.Descriptor instead.
+func (*DescribeResourceRequest) Descriptor() ([]byte, []int) {
+	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{5}
+}
+
+// DescribeResourceResponse is the protected resource metadata of RFC 9728, as
+// far as it is configured.
+type DescribeResourceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Canonical URI of this server, the audience of its tokens. Empty when no
+	// OAuth token is good here: then there is no metadata.
+	Resource string `protobuf:"bytes,1,opt,name=resource,proto3" json:"resource,omitempty"`
+	// Issuers, at least one when there is a resource.
+	AuthorizationServers []string `protobuf:"bytes,2,rep,name=authorization_servers,json=authorizationServers,proto3" json:"authorization_servers,omitempty"`
+	ScopesSupported      []string `protobuf:"bytes,3,rep,name=scopes_supported,json=scopesSupported,proto3" json:"scopes_supported,omitempty"`
+	// What a 401 challenge asks for: scopes without which nothing can be done.
+	ChallengeScopes []string `protobuf:"bytes,4,rep,name=challenge_scopes,json=challengeScopes,proto3" json:"challenge_scopes,omitempty"`
+	ResourceName    string   `protobuf:"bytes,5,opt,name=resource_name,json=resourceName,proto3" json:"resource_name,omitempty"`
+	Documentation   string   `protobuf:"bytes,6,opt,name=documentation,proto3" json:"documentation,omitempty"`
+	// Algorithms that a DPoP proof may have; empty when there is no DPoP.
+	DpopAlgorithms []string `protobuf:"bytes,7,rep,name=dpop_algorithms,json=dpopAlgorithms,proto3" json:"dpop_algorithms,omitempty"`
+	// Every token must be bound by DPoP.
+	DpopRequired  bool `protobuf:"varint,8,opt,name=dpop_required,json=dpopRequired,proto3" json:"dpop_required,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DescribeResourceResponse) Reset() {
+	*x = DescribeResourceResponse{}
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribeResourceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribeResourceResponse) ProtoMessage() {}
+
+func (x *DescribeResourceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribeResourceResponse.ProtoReflect.Descriptor instead.
+func (*DescribeResourceResponse) Descriptor() ([]byte, []int) {
+	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DescribeResourceResponse) GetResource() string {
+	if x != nil {
+		return x.Resource
+	}
+	return ""
+}
+
+func (x *DescribeResourceResponse) GetAuthorizationServers() []string {
+	if x != nil {
+		return x.AuthorizationServers
+	}
+	return nil
+}
+
+func (x *DescribeResourceResponse) GetScopesSupported() []string {
+	if x != nil {
+		return x.ScopesSupported
+	}
+	return nil
+}
+
+func (x *DescribeResourceResponse) GetChallengeScopes() []string {
+	if x != nil {
+		return x.ChallengeScopes
+	}
+	return nil
+}
+
+func (x *DescribeResourceResponse) GetResourceName() string {
+	if x != nil {
+		return x.ResourceName
+	}
+	return ""
+}
+
+func (x *DescribeResourceResponse) GetDocumentation() string {
+	if x != nil {
+		return x.Documentation
+	}
+	return ""
+}
+
+func (x *DescribeResourceResponse) GetDpopAlgorithms() []string {
+	if x != nil {
+		return x.DpopAlgorithms
+	}
+	return nil
+}
+
+func (x *DescribeResourceResponse) GetDpopRequired() bool {
+	if x != nil {
+		return x.DpopRequired
+	}
+	return false
+}
+
 // AuthorizeRequest asks about one thing.
 type AuthorizeRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -605,15 +932,19 @@ type AuthorizeRequest struct {
 	// Tools the client says its task needs; the grant is refused for others.
 	// Empty means no narrowing.
 	TaskTools []string `protobuf:"bytes,8,rep,name=task_tools,json=taskTools,proto3" json:"task_tools,omitempty"`
-	// An approval given for this very call, if any.
-	Approval      []byte `protobuf:"bytes,9,opt,name=approval,proto3" json:"approval,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// The id of the approval that the caller's own user has answered when his client
+	// asked him, in ASCII. It counts only where a policy lets the user approve, and
+	// only for exactly this call.
+	Approval []byte `protobuf:"bytes,9,opt,name=approval,proto3" json:"approval,omitempty"`
+	// He said no.
+	ApprovalRefused bool `protobuf:"varint,10,opt,name=approval_refused,json=approvalRefused,proto3" json:"approval_refused,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *AuthorizeRequest) Reset() {
 	*x = AuthorizeRequest{}
-	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[5]
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -625,7 +956,7 @@ func (x *AuthorizeRequest) String() string {
 func (*AuthorizeRequest) ProtoMessage() {}
 
 func (x *AuthorizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[5]
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -638,7 +969,7 @@ func (x *AuthorizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorizeRequest.ProtoReflect.Descriptor instead.
 func (*AuthorizeRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{5}
+	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *AuthorizeRequest) GetCredential() *Credential {
@@ -704,6 +1035,13 @@ func (x *AuthorizeRequest) GetApproval() []byte {
 	return nil
 }
 
+func (x *AuthorizeRequest) GetApprovalRefused() bool {
+	if x != nil {
+		return x.ApprovalRefused
+	}
+	return false
+}
+
 // AuthorizeResponse is the decision.
 type AuthorizeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -720,14 +1058,21 @@ type AuthorizeResponse struct {
 	// With REASON_INSUFFICIENT_SCOPE: all scopes that the call needs.
 	ScopesNeeded []string `protobuf:"bytes,6,rep,name=scopes_needed,json=scopesNeeded,proto3" json:"scopes_needed,omitempty"`
 	// What the tool costs, as auth knows it from the catalogue; for the quota.
-	Cost          uint32 `protobuf:"varint,7,opt,name=cost,proto3" json:"cost,omitempty"`
+	Cost uint32 `protobuf:"varint,7,opt,name=cost,proto3" json:"cost,omitempty"`
+	// A policy reads how many steps the context has taken, which was not sent: ask
+	// again with Origin.steps. Can come together with arguments_needed.
+	StepsNeeded bool `protobuf:"varint,8,opt,name=steps_needed,json=stepsNeeded,proto3" json:"steps_needed,omitempty"`
+	// With VERDICT_APPROVAL: what is waited for.
+	Approval *PendingApproval `protobuf:"bytes,9,opt,name=approval,proto3" json:"approval,omitempty"`
+	// With REASON_INSUFFICIENT_SCOPE: what the challenge shall say.
+	Challenge     ChallengeError `protobuf:"varint,10,opt,name=challenge,proto3,enum=sallyport.auth.v1.ChallengeError" json:"challenge,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AuthorizeResponse) Reset() {
 	*x = AuthorizeResponse{}
-	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[6]
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +1084,7 @@ func (x *AuthorizeResponse) String() string {
 func (*AuthorizeResponse) ProtoMessage() {}
 
 func (x *AuthorizeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[6]
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +1097,7 @@ func (x *AuthorizeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorizeResponse.ProtoReflect.Descriptor instead.
 func (*AuthorizeResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{6}
+	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AuthorizeResponse) GetDecision() *Decision {
@@ -804,6 +1149,192 @@ func (x *AuthorizeResponse) GetCost() uint32 {
 	return 0
 }
 
+func (x *AuthorizeResponse) GetStepsNeeded() bool {
+	if x != nil {
+		return x.StepsNeeded
+	}
+	return false
+}
+
+func (x *AuthorizeResponse) GetApproval() *PendingApproval {
+	if x != nil {
+		return x.Approval
+	}
+	return nil
+}
+
+func (x *AuthorizeResponse) GetChallenge() ChallengeError {
+	if x != nil {
+		return x.Challenge
+	}
+	return ChallengeError_CHALLENGE_ERROR_UNSPECIFIED
+}
+
+// PendingApproval is an approval that somebody still has to give. The same call
+// asked for again, by the same principal with the same arguments, finds it: there
+// is one at a time.
+type PendingApproval struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "a_" and a ULID.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The caller's own user may give it, when his client can ask him; if not, only
+	// an operator can.
+	ByUser bool `protobuf:"varint,2,opt,name=by_user,json=byUser,proto3" json:"by_user,omitempty"`
+	// What to ask him: one sentence.
+	Question      string                 `protobuf:"bytes,3,opt,name=question,proto3" json:"question,omitempty"`
+	Expires       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires,proto3" json:"expires,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PendingApproval) Reset() {
+	*x = PendingApproval{}
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PendingApproval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PendingApproval) ProtoMessage() {}
+
+func (x *PendingApproval) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PendingApproval.ProtoReflect.Descriptor instead.
+func (*PendingApproval) Descriptor() ([]byte, []int) {
+	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PendingApproval) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *PendingApproval) GetByUser() bool {
+	if x != nil {
+		return x.ByUser
+	}
+	return false
+}
+
+func (x *PendingApproval) GetQuestion() string {
+	if x != nil {
+		return x.Question
+	}
+	return ""
+}
+
+func (x *PendingApproval) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
+// AwaitApprovalRequest names an approval.
+type AwaitApprovalRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AwaitApprovalRequest) Reset() {
+	*x = AwaitApprovalRequest{}
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AwaitApprovalRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AwaitApprovalRequest) ProtoMessage() {}
+
+func (x *AwaitApprovalRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AwaitApprovalRequest.ProtoReflect.Descriptor instead.
+func (*AwaitApprovalRequest) Descriptor() ([]byte, []int) {
+	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *AwaitApprovalRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// AwaitApprovalResponse tells how it stands.
+type AwaitApprovalResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	State         ApprovalState          `protobuf:"varint,1,opt,name=state,proto3,enum=sallyport.auth.v1.ApprovalState" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AwaitApprovalResponse) Reset() {
+	*x = AwaitApprovalResponse{}
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AwaitApprovalResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AwaitApprovalResponse) ProtoMessage() {}
+
+func (x *AwaitApprovalResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AwaitApprovalResponse.ProtoReflect.Descriptor instead.
+func (*AwaitApprovalResponse) Descriptor() ([]byte, []int) {
+	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *AwaitApprovalResponse) GetState() ApprovalState {
+	if x != nil {
+		return x.State
+	}
+	return ApprovalState_APPROVAL_STATE_UNSPECIFIED
+}
+
 // Decision is a verdict that can be explained later by its id.
 type Decision struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -821,7 +1352,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[7]
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -833,7 +1364,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[7]
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -846,7 +1377,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Decision) GetId() string {
@@ -896,7 +1427,7 @@ type FilterToolsRequest struct {
 
 func (x *FilterToolsRequest) Reset() {
 	*x = FilterToolsRequest{}
-	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[8]
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -908,7 +1439,7 @@ func (x *FilterToolsRequest) String() string {
 func (*FilterToolsRequest) ProtoMessage() {}
 
 func (x *FilterToolsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[8]
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -921,7 +1452,7 @@ func (x *FilterToolsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilterToolsRequest.ProtoReflect.Descriptor instead.
 func (*FilterToolsRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{8}
+	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FilterToolsRequest) GetCredential() *Credential {
@@ -958,7 +1489,7 @@ type FilterToolsResponse struct {
 
 func (x *FilterToolsResponse) Reset() {
 	*x = FilterToolsResponse{}
-	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[9]
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -970,7 +1501,7 @@ func (x *FilterToolsResponse) String() string {
 func (*FilterToolsResponse) ProtoMessage() {}
 
 func (x *FilterToolsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[9]
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -983,7 +1514,7 @@ func (x *FilterToolsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilterToolsResponse.ProtoReflect.Descriptor instead.
 func (*FilterToolsResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{9}
+	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *FilterToolsResponse) GetPrincipal() *Principal {
@@ -1015,7 +1546,7 @@ type FilterTargetsRequest struct {
 
 func (x *FilterTargetsRequest) Reset() {
 	*x = FilterTargetsRequest{}
-	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[10]
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1027,7 +1558,7 @@ func (x *FilterTargetsRequest) String() string {
 func (*FilterTargetsRequest) ProtoMessage() {}
 
 func (x *FilterTargetsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[10]
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1040,7 +1571,7 @@ func (x *FilterTargetsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilterTargetsRequest.ProtoReflect.Descriptor instead.
 func (*FilterTargetsRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{10}
+	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *FilterTargetsRequest) GetCredential() *Credential {
@@ -1084,7 +1615,7 @@ type FilterTargetsResponse struct {
 
 func (x *FilterTargetsResponse) Reset() {
 	*x = FilterTargetsResponse{}
-	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[11]
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1096,7 +1627,7 @@ func (x *FilterTargetsResponse) String() string {
 func (*FilterTargetsResponse) ProtoMessage() {}
 
 func (x *FilterTargetsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[11]
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1109,7 +1640,7 @@ func (x *FilterTargetsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilterTargetsResponse.ProtoReflect.Descriptor instead.
 func (*FilterTargetsResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{11}
+	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *FilterTargetsResponse) GetPrincipal() *Principal {
@@ -1138,7 +1669,7 @@ type PolicyNotice struct {
 
 func (x *PolicyNotice) Reset() {
 	*x = PolicyNotice{}
-	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[12]
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1150,7 +1681,7 @@ func (x *PolicyNotice) String() string {
 func (*PolicyNotice) ProtoMessage() {}
 
 func (x *PolicyNotice) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[12]
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1163,7 +1694,7 @@ func (x *PolicyNotice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyNotice.ProtoReflect.Descriptor instead.
 func (*PolicyNotice) Descriptor() ([]byte, []int) {
-	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{12}
+	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PolicyNotice) GetVersion() string {
@@ -1195,7 +1726,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[13]
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +1738,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[13]
+	mi := &file_sallyport_auth_v1_auth_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +1751,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_auth_v1_auth_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Grant) GetDecisionId() string {
@@ -1283,16 +1814,20 @@ var File_sallyport_auth_v1_auth_proto protoreflect.FileDescriptor
 
 const file_sallyport_auth_v1_auth_proto_rawDesc = "" +
 	"\n" +
-	"\x1csallyport/auth/v1/auth.proto\x12\x11sallyport.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1esallyport/audit/v1/event.proto\"\xe3\x01\n" +
+	"\x1csallyport/auth/v1/auth.proto\x12\x11sallyport.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1esallyport/audit/v1/event.proto\"\xf2\x02\n" +
 	"\n" +
 	"Credential\x12=\n" +
 	"\x06scheme\x18\x01 \x01(\x0e2\x19.sallyport.auth.v1.SchemeB\n" +
-	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x06scheme\x12!\n" +
-	"\x05token\x18\x02 \x01(\tB\v\xbaH\br\x06\x10\x01(\x80\x80\x01R\x05token\x12'\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x06scheme\x12\x1f\n" +
+	"\x05token\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x01R\x05token\x12'\n" +
 	"\n" +
 	"dpop_proof\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80@R\tdpopProof\x12#\n" +
 	"\bhttp_uri\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80\x10R\ahttpUri\x12%\n" +
-	"\tspiffe_id\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\x10R\bspiffeId\"\x9b\x02\n" +
+	"\tspiffe_id\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\x10R\bspiffeId\x126\n" +
+	"\x12certificate_sha256\x18\x06 \x01(\fB\a\xbaH\x04z\x02\x18 R\x11certificateSha256\x12(\n" +
+	"\vhttp_method\x18\a \x01(\tB\a\xbaH\x04r\x02\x18\x10R\n" +
+	"httpMethod\x12-\n" +
+	"\rproof_receipt\x18\b \x01(\fB\b\xbaH\x05z\x03\x18\x80\x02R\fproofReceipt\"\xc0\x02\n" +
 	"\x06Origin\x12!\n" +
 	"\aaddress\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\aaddress\x12 \n" +
 	"\x06client\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x06client\x122\n" +
@@ -1300,7 +1835,9 @@ const file_sallyport_auth_v1_auth_proto_rawDesc = "" +
 	"\n" +
 	"context_id\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tcontextId\x12Q\n" +
 	"\x0econtext_source\x18\x05 \x01(\x0e2 .sallyport.auth.v1.ContextSourceB\b\xbaH\x05\x82\x01\x02\x10\x01R\rcontextSource\x12\x1c\n" +
-	"\x04hops\x18\x06 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\x04hops\"\xde\x01\n" +
+	"\x04hops\x18\x06 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\x04hops\x12\x19\n" +
+	"\x05steps\x18\a \x01(\x04H\x00R\x05steps\x88\x01\x01B\b\n" +
+	"\x06_steps\"\xde\x01\n" +
 	"\tPrincipal\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x02id\x12\x1e\n" +
@@ -1313,10 +1850,22 @@ const file_sallyport_auth_v1_auth_proto_rawDesc = "" +
 	"\n" +
 	"credential\x18\x01 \x01(\v2\x1d.sallyport.auth.v1.CredentialB\x06\xbaH\x03\xc8\x01\x01R\n" +
 	"credential\x121\n" +
-	"\x06origin\x18\x02 \x01(\v2\x19.sallyport.auth.v1.OriginR\x06origin\"\x8a\x01\n" +
+	"\x06origin\x18\x02 \x01(\v2\x19.sallyport.auth.v1.OriginR\x06origin\"\x84\x02\n" +
 	"\x14AuthenticateResponse\x12:\n" +
 	"\tprincipal\x18\x01 \x01(\v2\x1c.sallyport.auth.v1.PrincipalR\tprincipal\x126\n" +
-	"\tvalid_for\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bvalidFor\"\xdc\x03\n" +
+	"\tvalid_for\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bvalidFor\x12-\n" +
+	"\rproof_receipt\x18\x03 \x01(\fB\b\xbaH\x05z\x03\x18\x80\x02R\fproofReceipt\x12I\n" +
+	"\tchallenge\x18\x04 \x01(\x0e2!.sallyport.auth.v1.ChallengeErrorB\b\xbaH\x05\x82\x01\x02\x10\x01R\tchallenge\"\x19\n" +
+	"\x17DescribeResourceRequest\"\xbb\x03\n" +
+	"\x18DescribeResourceResponse\x12$\n" +
+	"\bresource\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\bresource\x12D\n" +
+	"\x15authorization_servers\x18\x02 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x10\"\x05r\x03\x18\x80\x04R\x14authorizationServers\x12:\n" +
+	"\x10scopes_supported\x18\x03 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10@\"\x05r\x03\x18\x80\x01R\x0fscopesSupported\x12:\n" +
+	"\x10challenge_scopes\x18\x04 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10@\"\x05r\x03\x18\x80\x01R\x0fchallengeScopes\x12-\n" +
+	"\rresource_name\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\fresourceName\x12.\n" +
+	"\rdocumentation\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\rdocumentation\x127\n" +
+	"\x0fdpop_algorithms\x18\a \x03(\tB\x0e\xbaH\v\x92\x01\b\x10\x10\"\x04r\x02\x18\x10R\x0edpopAlgorithms\x12#\n" +
+	"\rdpop_required\x18\b \x01(\bR\fdpopRequired\"\x87\x04\n" +
 	"\x10AuthorizeRequest\x12E\n" +
 	"\n" +
 	"credential\x18\x01 \x01(\v2\x1d.sallyport.auth.v1.CredentialB\x06\xbaH\x03\xc8\x01\x01R\n" +
@@ -1331,7 +1880,9 @@ const file_sallyport_auth_v1_auth_proto_rawDesc = "" +
 	"\n" +
 	"task_tools\x18\b \x03(\tB\x10\xbaH\r\x92\x01\n" +
 	"\x10@\"\x06r\x04\x10\x01\x18@R\ttaskTools\x12$\n" +
-	"\bapproval\x18\t \x01(\fB\b\xbaH\x05z\x03\x18\x80 R\bapproval\"\xe9\x02\n" +
+	"\bapproval\x18\t \x01(\fB\b\xbaH\x05z\x03\x18\x80 R\bapproval\x12)\n" +
+	"\x10approval_refused\x18\n" +
+	" \x01(\bR\x0fapprovalRefused\"\x97\x04\n" +
 	"\x11AuthorizeResponse\x127\n" +
 	"\bdecision\x18\x01 \x01(\v2\x1b.sallyport.auth.v1.DecisionR\bdecision\x12:\n" +
 	"\tprincipal\x18\x02 \x01(\v2\x1c.sallyport.auth.v1.PrincipalR\tprincipal\x12\x1e\n" +
@@ -1339,7 +1890,20 @@ const file_sallyport_auth_v1_auth_proto_rawDesc = "" +
 	"\rgrant_expires\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\fgrantExpires\x12)\n" +
 	"\x10arguments_needed\x18\x05 \x01(\bR\x0fargumentsNeeded\x124\n" +
 	"\rscopes_needed\x18\x06 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10@\"\x05r\x03\x18\x80\x01R\fscopesNeeded\x12\x1d\n" +
-	"\x04cost\x18\a \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=R\x04cost\"\xe8\x01\n" +
+	"\x04cost\x18\a \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=R\x04cost\x12!\n" +
+	"\fsteps_needed\x18\b \x01(\bR\vstepsNeeded\x12>\n" +
+	"\bapproval\x18\t \x01(\v2\".sallyport.auth.v1.PendingApprovalR\bapproval\x12I\n" +
+	"\tchallenge\x18\n" +
+	" \x01(\x0e2!.sallyport.auth.v1.ChallengeErrorB\b\xbaH\x05\x82\x01\x02\x10\x01R\tchallenge\"\xa1\x01\n" +
+	"\x0fPendingApproval\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12\x17\n" +
+	"\aby_user\x18\x02 \x01(\bR\x06byUser\x12$\n" +
+	"\bquestion\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\bquestion\x124\n" +
+	"\aexpires\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"1\n" +
+	"\x14AwaitApprovalRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"Y\n" +
+	"\x15AwaitApprovalResponse\x12@\n" +
+	"\x05state\x18\x01 \x01(\x0e2 .sallyport.auth.v1.ApprovalStateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\"\xe8\x01\n" +
 	"\bDecision\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x02id\x12?\n" +
 	"\averdict\x18\x02 \x01(\x0e2\x1b.sallyport.audit.v1.VerdictB\b\xbaH\x05\x82\x01\x02\x10\x01R\averdict\x12<\n" +
@@ -1379,18 +1943,23 @@ const file_sallyport_auth_v1_auth_proto_rawDesc = "" +
 	"\x06origin\x18\x06 \x01(\v2\x19.sallyport.auth.v1.OriginB\x06\xbaH\x03\xc8\x01\x01R\x06origin\x12<\n" +
 	"\aexpires\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\aexpires\x12(\n" +
 	"\vtool_digest\x18\b \x01(\fB\a\xbaH\x04z\x02\x18 R\n" +
-	"toolDigest*X\n" +
+	"toolDigest*p\n" +
 	"\x06Scheme\x12\x16\n" +
 	"\x12SCHEME_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSCHEME_BEARER\x10\x01\x12\x12\n" +
 	"\x0eSCHEME_API_KEY\x10\x02\x12\x0f\n" +
-	"\vSCHEME_DPOP\x10\x03*\xa0\x01\n" +
+	"\vSCHEME_DPOP\x10\x03\x12\x16\n" +
+	"\x12SCHEME_CERTIFICATE\x10\x04*\xa0\x01\n" +
 	"\rContextSource\x12\x1e\n" +
 	"\x1aCONTEXT_SOURCE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17CONTEXT_SOURCE_EXPLICIT\x10\x01\x12\x18\n" +
 	"\x14CONTEXT_SOURCE_TRACE\x10\x02\x12\x1a\n" +
 	"\x16CONTEXT_SOURCE_SESSION\x10\x03\x12\x1c\n" +
-	"\x18CONTEXT_SOURCE_PRINCIPAL\x10\x04*\xe0\x01\n" +
+	"\x18CONTEXT_SOURCE_PRINCIPAL\x10\x04*r\n" +
+	"\x0eChallengeError\x12\x1f\n" +
+	"\x1bCHALLENGE_ERROR_UNSPECIFIED\x10\x00\x12\x1e\n" +
+	"\x1aCHALLENGE_ERROR_DPOP_PROOF\x10\x01\x12\x1f\n" +
+	"\x1bCHALLENGE_ERROR_DPOP_NEEDED\x10\x02*\xe0\x01\n" +
 	"\x06Action\x12\x16\n" +
 	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11ACTION_TOOLS_LIST\x10\x01\x12\x15\n" +
@@ -1400,12 +1969,21 @@ const file_sallyport_auth_v1_auth_proto_rawDesc = "" +
 	"\x13ACTION_PROMPTS_LIST\x10\x05\x12\x16\n" +
 	"\x12ACTION_PROMPTS_GET\x10\x06\x12\x13\n" +
 	"\x0fACTION_COMPLETE\x10\a\x12\x14\n" +
-	"\x10ACTION_SUBSCRIBE\x10\b2\x88\x03\n" +
+	"\x10ACTION_SUBSCRIBE\x10\b*\xb8\x01\n" +
+	"\rApprovalState\x12\x1e\n" +
+	"\x1aAPPROVAL_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16APPROVAL_STATE_PENDING\x10\x01\x12\x1b\n" +
+	"\x17APPROVAL_STATE_APPROVED\x10\x02\x12\x19\n" +
+	"\x15APPROVAL_STATE_DENIED\x10\x03\x12\x17\n" +
+	"\x13APPROVAL_STATE_USED\x10\x04\x12\x1a\n" +
+	"\x16APPROVAL_STATE_EXPIRED\x10\x052\xd9\x04\n" +
 	"\vAuthService\x12_\n" +
 	"\fAuthenticate\x12&.sallyport.auth.v1.AuthenticateRequest\x1a'.sallyport.auth.v1.AuthenticateResponse\x12V\n" +
 	"\tAuthorize\x12#.sallyport.auth.v1.AuthorizeRequest\x1a$.sallyport.auth.v1.AuthorizeResponse\x12\\\n" +
 	"\vFilterTools\x12%.sallyport.auth.v1.FilterToolsRequest\x1a&.sallyport.auth.v1.FilterToolsResponse\x12b\n" +
-	"\rFilterTargets\x12'.sallyport.auth.v1.FilterTargetsRequest\x1a(.sallyport.auth.v1.FilterTargetsResponseB\xcd\x01\n" +
+	"\rFilterTargets\x12'.sallyport.auth.v1.FilterTargetsRequest\x1a(.sallyport.auth.v1.FilterTargetsResponse\x12b\n" +
+	"\rAwaitApproval\x12'.sallyport.auth.v1.AwaitApprovalRequest\x1a(.sallyport.auth.v1.AwaitApprovalResponse\x12k\n" +
+	"\x10DescribeResource\x12*.sallyport.auth.v1.DescribeResourceRequest\x1a+.sallyport.auth.v1.DescribeResourceResponseB\xcd\x01\n" +
 	"\x15com.sallyport.auth.v1B\tAuthProtoP\x01ZCgithub.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1;authv1\xa2\x02\x03SAX\xaa\x02\x11Sallyport.Auth.V1\xca\x02\x11Sallyport\\Auth\\V1\xe2\x02\x1dSallyport\\Auth\\V1\\GPBMetadata\xea\x02\x13Sallyport::Auth::V1b\x06proto3"
 
 var (
@@ -1420,70 +1998,86 @@ func file_sallyport_auth_v1_auth_proto_rawDescGZIP() []byte {
 	return file_sallyport_auth_v1_auth_proto_rawDescData
 }
 
-var file_sallyport_auth_v1_auth_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sallyport_auth_v1_auth_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_sallyport_auth_v1_auth_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_sallyport_auth_v1_auth_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_sallyport_auth_v1_auth_proto_goTypes = []any{
-	(Scheme)(0),                   // 0: sallyport.auth.v1.Scheme
-	(ContextSource)(0),            // 1: sallyport.auth.v1.ContextSource
-	(Action)(0),                   // 2: sallyport.auth.v1.Action
-	(*Credential)(nil),            // 3: sallyport.auth.v1.Credential
-	(*Origin)(nil),                // 4: sallyport.auth.v1.Origin
-	(*Principal)(nil),             // 5: sallyport.auth.v1.Principal
-	(*AuthenticateRequest)(nil),   // 6: sallyport.auth.v1.AuthenticateRequest
-	(*AuthenticateResponse)(nil),  // 7: sallyport.auth.v1.AuthenticateResponse
-	(*AuthorizeRequest)(nil),      // 8: sallyport.auth.v1.AuthorizeRequest
-	(*AuthorizeResponse)(nil),     // 9: sallyport.auth.v1.AuthorizeResponse
-	(*Decision)(nil),              // 10: sallyport.auth.v1.Decision
-	(*FilterToolsRequest)(nil),    // 11: sallyport.auth.v1.FilterToolsRequest
-	(*FilterToolsResponse)(nil),   // 12: sallyport.auth.v1.FilterToolsResponse
-	(*FilterTargetsRequest)(nil),  // 13: sallyport.auth.v1.FilterTargetsRequest
-	(*FilterTargetsResponse)(nil), // 14: sallyport.auth.v1.FilterTargetsResponse
-	(*PolicyNotice)(nil),          // 15: sallyport.auth.v1.PolicyNotice
-	(*Grant)(nil),                 // 16: sallyport.auth.v1.Grant
-	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
-	(v1.Verdict)(0),               // 19: sallyport.audit.v1.Verdict
-	(v1.Reason)(0),                // 20: sallyport.audit.v1.Reason
+	(Scheme)(0),                      // 0: sallyport.auth.v1.Scheme
+	(ContextSource)(0),               // 1: sallyport.auth.v1.ContextSource
+	(ChallengeError)(0),              // 2: sallyport.auth.v1.ChallengeError
+	(Action)(0),                      // 3: sallyport.auth.v1.Action
+	(ApprovalState)(0),               // 4: sallyport.auth.v1.ApprovalState
+	(*Credential)(nil),               // 5: sallyport.auth.v1.Credential
+	(*Origin)(nil),                   // 6: sallyport.auth.v1.Origin
+	(*Principal)(nil),                // 7: sallyport.auth.v1.Principal
+	(*AuthenticateRequest)(nil),      // 8: sallyport.auth.v1.AuthenticateRequest
+	(*AuthenticateResponse)(nil),     // 9: sallyport.auth.v1.AuthenticateResponse
+	(*DescribeResourceRequest)(nil),  // 10: sallyport.auth.v1.DescribeResourceRequest
+	(*DescribeResourceResponse)(nil), // 11: sallyport.auth.v1.DescribeResourceResponse
+	(*AuthorizeRequest)(nil),         // 12: sallyport.auth.v1.AuthorizeRequest
+	(*AuthorizeResponse)(nil),        // 13: sallyport.auth.v1.AuthorizeResponse
+	(*PendingApproval)(nil),          // 14: sallyport.auth.v1.PendingApproval
+	(*AwaitApprovalRequest)(nil),     // 15: sallyport.auth.v1.AwaitApprovalRequest
+	(*AwaitApprovalResponse)(nil),    // 16: sallyport.auth.v1.AwaitApprovalResponse
+	(*Decision)(nil),                 // 17: sallyport.auth.v1.Decision
+	(*FilterToolsRequest)(nil),       // 18: sallyport.auth.v1.FilterToolsRequest
+	(*FilterToolsResponse)(nil),      // 19: sallyport.auth.v1.FilterToolsResponse
+	(*FilterTargetsRequest)(nil),     // 20: sallyport.auth.v1.FilterTargetsRequest
+	(*FilterTargetsResponse)(nil),    // 21: sallyport.auth.v1.FilterTargetsResponse
+	(*PolicyNotice)(nil),             // 22: sallyport.auth.v1.PolicyNotice
+	(*Grant)(nil),                    // 23: sallyport.auth.v1.Grant
+	(*durationpb.Duration)(nil),      // 24: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),    // 25: google.protobuf.Timestamp
+	(v1.Verdict)(0),                  // 26: sallyport.audit.v1.Verdict
+	(v1.Reason)(0),                   // 27: sallyport.audit.v1.Reason
 }
 var file_sallyport_auth_v1_auth_proto_depIdxs = []int32{
 	0,  // 0: sallyport.auth.v1.Credential.scheme:type_name -> sallyport.auth.v1.Scheme
 	1,  // 1: sallyport.auth.v1.Origin.context_source:type_name -> sallyport.auth.v1.ContextSource
-	3,  // 2: sallyport.auth.v1.AuthenticateRequest.credential:type_name -> sallyport.auth.v1.Credential
-	4,  // 3: sallyport.auth.v1.AuthenticateRequest.origin:type_name -> sallyport.auth.v1.Origin
-	5,  // 4: sallyport.auth.v1.AuthenticateResponse.principal:type_name -> sallyport.auth.v1.Principal
-	17, // 5: sallyport.auth.v1.AuthenticateResponse.valid_for:type_name -> google.protobuf.Duration
-	3,  // 6: sallyport.auth.v1.AuthorizeRequest.credential:type_name -> sallyport.auth.v1.Credential
-	4,  // 7: sallyport.auth.v1.AuthorizeRequest.origin:type_name -> sallyport.auth.v1.Origin
-	2,  // 8: sallyport.auth.v1.AuthorizeRequest.action:type_name -> sallyport.auth.v1.Action
-	10, // 9: sallyport.auth.v1.AuthorizeResponse.decision:type_name -> sallyport.auth.v1.Decision
-	5,  // 10: sallyport.auth.v1.AuthorizeResponse.principal:type_name -> sallyport.auth.v1.Principal
-	18, // 11: sallyport.auth.v1.AuthorizeResponse.grant_expires:type_name -> google.protobuf.Timestamp
-	19, // 12: sallyport.auth.v1.Decision.verdict:type_name -> sallyport.audit.v1.Verdict
-	20, // 13: sallyport.auth.v1.Decision.reason:type_name -> sallyport.audit.v1.Reason
-	3,  // 14: sallyport.auth.v1.FilterToolsRequest.credential:type_name -> sallyport.auth.v1.Credential
-	4,  // 15: sallyport.auth.v1.FilterToolsRequest.origin:type_name -> sallyport.auth.v1.Origin
-	5,  // 16: sallyport.auth.v1.FilterToolsResponse.principal:type_name -> sallyport.auth.v1.Principal
-	3,  // 17: sallyport.auth.v1.FilterTargetsRequest.credential:type_name -> sallyport.auth.v1.Credential
-	4,  // 18: sallyport.auth.v1.FilterTargetsRequest.origin:type_name -> sallyport.auth.v1.Origin
-	2,  // 19: sallyport.auth.v1.FilterTargetsRequest.action:type_name -> sallyport.auth.v1.Action
-	5,  // 20: sallyport.auth.v1.FilterTargetsResponse.principal:type_name -> sallyport.auth.v1.Principal
-	5,  // 21: sallyport.auth.v1.Grant.principal:type_name -> sallyport.auth.v1.Principal
-	2,  // 22: sallyport.auth.v1.Grant.action:type_name -> sallyport.auth.v1.Action
-	4,  // 23: sallyport.auth.v1.Grant.origin:type_name -> sallyport.auth.v1.Origin
-	18, // 24: sallyport.auth.v1.Grant.expires:type_name -> google.protobuf.Timestamp
-	6,  // 25: sallyport.auth.v1.AuthService.Authenticate:input_type -> sallyport.auth.v1.AuthenticateRequest
-	8,  // 26: sallyport.auth.v1.AuthService.Authorize:input_type -> sallyport.auth.v1.AuthorizeRequest
-	11, // 27: sallyport.auth.v1.AuthService.FilterTools:input_type -> sallyport.auth.v1.FilterToolsRequest
-	13, // 28: sallyport.auth.v1.AuthService.FilterTargets:input_type -> sallyport.auth.v1.FilterTargetsRequest
-	7,  // 29: sallyport.auth.v1.AuthService.Authenticate:output_type -> sallyport.auth.v1.AuthenticateResponse
-	9,  // 30: sallyport.auth.v1.AuthService.Authorize:output_type -> sallyport.auth.v1.AuthorizeResponse
-	12, // 31: sallyport.auth.v1.AuthService.FilterTools:output_type -> sallyport.auth.v1.FilterToolsResponse
-	14, // 32: sallyport.auth.v1.AuthService.FilterTargets:output_type -> sallyport.auth.v1.FilterTargetsResponse
-	29, // [29:33] is the sub-list for method output_type
-	25, // [25:29] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	5,  // 2: sallyport.auth.v1.AuthenticateRequest.credential:type_name -> sallyport.auth.v1.Credential
+	6,  // 3: sallyport.auth.v1.AuthenticateRequest.origin:type_name -> sallyport.auth.v1.Origin
+	7,  // 4: sallyport.auth.v1.AuthenticateResponse.principal:type_name -> sallyport.auth.v1.Principal
+	24, // 5: sallyport.auth.v1.AuthenticateResponse.valid_for:type_name -> google.protobuf.Duration
+	2,  // 6: sallyport.auth.v1.AuthenticateResponse.challenge:type_name -> sallyport.auth.v1.ChallengeError
+	5,  // 7: sallyport.auth.v1.AuthorizeRequest.credential:type_name -> sallyport.auth.v1.Credential
+	6,  // 8: sallyport.auth.v1.AuthorizeRequest.origin:type_name -> sallyport.auth.v1.Origin
+	3,  // 9: sallyport.auth.v1.AuthorizeRequest.action:type_name -> sallyport.auth.v1.Action
+	17, // 10: sallyport.auth.v1.AuthorizeResponse.decision:type_name -> sallyport.auth.v1.Decision
+	7,  // 11: sallyport.auth.v1.AuthorizeResponse.principal:type_name -> sallyport.auth.v1.Principal
+	25, // 12: sallyport.auth.v1.AuthorizeResponse.grant_expires:type_name -> google.protobuf.Timestamp
+	14, // 13: sallyport.auth.v1.AuthorizeResponse.approval:type_name -> sallyport.auth.v1.PendingApproval
+	2,  // 14: sallyport.auth.v1.AuthorizeResponse.challenge:type_name -> sallyport.auth.v1.ChallengeError
+	25, // 15: sallyport.auth.v1.PendingApproval.expires:type_name -> google.protobuf.Timestamp
+	4,  // 16: sallyport.auth.v1.AwaitApprovalResponse.state:type_name -> sallyport.auth.v1.ApprovalState
+	26, // 17: sallyport.auth.v1.Decision.verdict:type_name -> sallyport.audit.v1.Verdict
+	27, // 18: sallyport.auth.v1.Decision.reason:type_name -> sallyport.audit.v1.Reason
+	5,  // 19: sallyport.auth.v1.FilterToolsRequest.credential:type_name -> sallyport.auth.v1.Credential
+	6,  // 20: sallyport.auth.v1.FilterToolsRequest.origin:type_name -> sallyport.auth.v1.Origin
+	7,  // 21: sallyport.auth.v1.FilterToolsResponse.principal:type_name -> sallyport.auth.v1.Principal
+	5,  // 22: sallyport.auth.v1.FilterTargetsRequest.credential:type_name -> sallyport.auth.v1.Credential
+	6,  // 23: sallyport.auth.v1.FilterTargetsRequest.origin:type_name -> sallyport.auth.v1.Origin
+	3,  // 24: sallyport.auth.v1.FilterTargetsRequest.action:type_name -> sallyport.auth.v1.Action
+	7,  // 25: sallyport.auth.v1.FilterTargetsResponse.principal:type_name -> sallyport.auth.v1.Principal
+	7,  // 26: sallyport.auth.v1.Grant.principal:type_name -> sallyport.auth.v1.Principal
+	3,  // 27: sallyport.auth.v1.Grant.action:type_name -> sallyport.auth.v1.Action
+	6,  // 28: sallyport.auth.v1.Grant.origin:type_name -> sallyport.auth.v1.Origin
+	25, // 29: sallyport.auth.v1.Grant.expires:type_name -> google.protobuf.Timestamp
+	8,  // 30: sallyport.auth.v1.AuthService.Authenticate:input_type -> sallyport.auth.v1.AuthenticateRequest
+	12, // 31: sallyport.auth.v1.AuthService.Authorize:input_type -> sallyport.auth.v1.AuthorizeRequest
+	18, // 32: sallyport.auth.v1.AuthService.FilterTools:input_type -> sallyport.auth.v1.FilterToolsRequest
+	20, // 33: sallyport.auth.v1.AuthService.FilterTargets:input_type -> sallyport.auth.v1.FilterTargetsRequest
+	15, // 34: sallyport.auth.v1.AuthService.AwaitApproval:input_type -> sallyport.auth.v1.AwaitApprovalRequest
+	10, // 35: sallyport.auth.v1.AuthService.DescribeResource:input_type -> sallyport.auth.v1.DescribeResourceRequest
+	9,  // 36: sallyport.auth.v1.AuthService.Authenticate:output_type -> sallyport.auth.v1.AuthenticateResponse
+	13, // 37: sallyport.auth.v1.AuthService.Authorize:output_type -> sallyport.auth.v1.AuthorizeResponse
+	19, // 38: sallyport.auth.v1.AuthService.FilterTools:output_type -> sallyport.auth.v1.FilterToolsResponse
+	21, // 39: sallyport.auth.v1.AuthService.FilterTargets:output_type -> sallyport.auth.v1.FilterTargetsResponse
+	16, // 40: sallyport.auth.v1.AuthService.AwaitApproval:output_type -> sallyport.auth.v1.AwaitApprovalResponse
+	11, // 41: sallyport.auth.v1.AuthService.DescribeResource:output_type -> sallyport.auth.v1.DescribeResourceResponse
+	36, // [36:42] is the sub-list for method output_type
+	30, // [30:36] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_auth_v1_auth_proto_init() }
@@ -1491,13 +2085,14 @@ func file_sallyport_auth_v1_auth_proto_init() {
 	if File_sallyport_auth_v1_auth_proto != nil {
 		return
 	}
+	file_sallyport_auth_v1_auth_proto_msgTypes[1].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_auth_v1_auth_proto_rawDesc), len(file_sallyport_auth_v1_auth_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   14,
+			NumEnums:      5,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,10 +22,12 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AuthService_Authenticate_FullMethodName  = "/sallyport.auth.v1.AuthService/Authenticate"
-	AuthService_Authorize_FullMethodName     = "/sallyport.auth.v1.AuthService/Authorize"
-	AuthService_FilterTools_FullMethodName   = "/sallyport.auth.v1.AuthService/FilterTools"
-	AuthService_FilterTargets_FullMethodName = "/sallyport.auth.v1.AuthService/FilterTargets"
+	AuthService_Authenticate_FullMethodName     = "/sallyport.auth.v1.AuthService/Authenticate"
+	AuthService_Authorize_FullMethodName        = "/sallyport.auth.v1.AuthService/Authorize"
+	AuthService_FilterTools_FullMethodName      = "/sallyport.auth.v1.AuthService/FilterTools"
+	AuthService_FilterTargets_FullMethodName    = "/sallyport.auth.v1.AuthService/FilterTargets"
+	AuthService_AwaitApproval_FullMethodName    = "/sallyport.auth.v1.AuthService/AwaitApproval"
+	AuthService_DescribeResource_FullMethodName = "/sallyport.auth.v1.AuthService/DescribeResource"
 )
 
 // AuthServiceClient is the client API for AuthService service.
@@ -62,6 +64,15 @@ type AuthServiceClient interface {
 	// templates by their text) and prompts (ACTION_PROMPTS_GET). Targets longer than
 	// Authorize takes are left out. Not recorded.
 	FilterTargets(ctx context.Context, in *FilterTargetsRequest, opts ...grpc.CallOption) (*FilterTargetsResponse, error)
+	// AwaitApproval returns when an approval is no longer pending, or just before
+	// the deadline of the RPC (after a minute if it has none) as it is then. The
+	// edge holds the caller's request open meanwhile.
+	//
+	//	NOT_FOUND  REASON_APPROVAL_UNKNOWN  no such approval, or it ended long ago
+	AwaitApproval(ctx context.Context, in *AwaitApprovalRequest, opts ...grpc.CallOption) (*AwaitApprovalResponse, error)
+	// DescribeResource tells what the edge says of this server to OAuth clients
+	// (RFC 9728). It changes only with the configuration.
+	DescribeResource(ctx context.Context, in *DescribeResourceRequest, opts ...grpc.CallOption) (*DescribeResourceResponse, error)
 }
 
 type authServiceClient struct {
@@ -112,6 +123,26 @@ func (c *authServiceClient) FilterTargets(ctx context.Context, in *FilterTargets
 	return out, nil
 }
 
+func (c *authServiceClient) AwaitApproval(ctx context.Context, in *AwaitApprovalRequest, opts ...grpc.CallOption) (*AwaitApprovalResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AwaitApprovalResponse)
+	err := c.cc.Invoke(ctx, AuthService_AwaitApproval_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *authServiceClient) DescribeResource(ctx context.Context, in *DescribeResourceRequest, opts ...grpc.CallOption) (*DescribeResourceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DescribeResourceResponse)
+	err := c.cc.Invoke(ctx, AuthService_DescribeResource_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AuthServiceServer is the server API for AuthService service.
 // All implementations must embed UnimplementedAuthServiceServer
 // for forward compatibility.
@@ -146,6 +177,15 @@ type AuthServiceServer interface {
 	// templates by their text) and prompts (ACTION_PROMPTS_GET). Targets longer than
 	// Authorize takes are left out. Not recorded.
 	FilterTargets(context.Context, *FilterTargetsRequest) (*FilterTargetsResponse, error)
+	// AwaitApproval returns when an approval is no longer pending, or just before
+	// the deadline of the RPC (after a minute if it has none) as it is then. The
+	// edge holds the caller's request open meanwhile.
+	//
+	//	NOT_FOUND  REASON_APPROVAL_UNKNOWN  no such approval, or it ended long ago
+	AwaitApproval(context.Context, *AwaitApprovalRequest) (*AwaitApprovalResponse, error)
+	// DescribeResource tells what the edge says of this server to OAuth clients
+	// (RFC 9728). It changes only with the configuration.
+	DescribeResource(context.Context, *DescribeResourceRequest) (*DescribeResourceResponse, error)
 	mustEmbedUnimplementedAuthServiceServer()
 }
 
@@ -167,6 +207,12 @@ func (UnimplementedAuthServiceServer) FilterTools(context.Context, *FilterToolsR
 }
 func (UnimplementedAuthServiceServer) FilterTargets(context.Context, *FilterTargetsRequest) (*FilterTargetsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method FilterTargets not implemented")
+}
+func (UnimplementedAuthServiceServer) AwaitApproval(context.Context, *AwaitApprovalRequest) (*AwaitApprovalResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AwaitApproval not implemented")
+}
+func (UnimplementedAuthServiceServer) DescribeResource(context.Context, *DescribeResourceRequest) (*DescribeResourceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DescribeResource not implemented")
 }
 func (UnimplementedAuthServiceServer) mustEmbedUnimplementedAuthServiceServer() {}
 func (UnimplementedAuthServiceServer) testEmbeddedByValue()                     {}
@@ -261,6 +307,42 @@ func _AuthService_FilterTargets_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AuthService_AwaitApproval_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AwaitApprovalRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuthServiceServer).AwaitApproval(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuthService_AwaitApproval_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuthServiceServer).AwaitApproval(ctx, req.(*AwaitApprovalRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AuthService_DescribeResource_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DescribeResourceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuthServiceServer).DescribeResource(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuthService_DescribeResource_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuthServiceServer).DescribeResource(ctx, req.(*DescribeResourceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AuthService_ServiceDesc is the grpc.ServiceDesc for AuthService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -283,6 +365,14 @@ var AuthService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "FilterTargets",
 			Handler:    _AuthService_FilterTargets_Handler,
+		},
+		{
+			MethodName: "AwaitApproval",
+			Handler:    _AuthService_AwaitApproval_Handler,
+		},
+		{
+			MethodName: "DescribeResource",
+			Handler:    _AuthService_DescribeResource_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

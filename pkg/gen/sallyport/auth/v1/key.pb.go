@@ -100,29 +100,45 @@ const (
 	Reason_REASON_STORE Reason = 6
 	// The arguments do not have the hash that was given with them.
 	Reason_REASON_ARGUMENTS_HASH Reason = 7
+	// The policies are not good; the details name each mistake with its place.
+	Reason_REASON_POLICY Reason = 8
+	// Somebody else has changed the policies meanwhile.
+	Reason_REASON_POLICY_CHANGED Reason = 9
+	// No approval has this id, or it ended long ago.
+	Reason_REASON_APPROVAL_UNKNOWN Reason = 10
+	// The approval was decided, used or ended before.
+	Reason_REASON_APPROVAL_DECIDED Reason = 11
 )
 
 // Enum value maps for Reason.
 var (
 	Reason_name = map[int32]string{
-		0: "REASON_UNSPECIFIED",
-		1: "REASON_KEY_UNKNOWN",
-		2: "REASON_KEY_DEAD",
-		3: "REASON_NAME_TAKEN",
-		4: "REASON_EXPIRY",
-		5: "REASON_ROLE",
-		6: "REASON_STORE",
-		7: "REASON_ARGUMENTS_HASH",
+		0:  "REASON_UNSPECIFIED",
+		1:  "REASON_KEY_UNKNOWN",
+		2:  "REASON_KEY_DEAD",
+		3:  "REASON_NAME_TAKEN",
+		4:  "REASON_EXPIRY",
+		5:  "REASON_ROLE",
+		6:  "REASON_STORE",
+		7:  "REASON_ARGUMENTS_HASH",
+		8:  "REASON_POLICY",
+		9:  "REASON_POLICY_CHANGED",
+		10: "REASON_APPROVAL_UNKNOWN",
+		11: "REASON_APPROVAL_DECIDED",
 	}
 	Reason_value = map[string]int32{
-		"REASON_UNSPECIFIED":    0,
-		"REASON_KEY_UNKNOWN":    1,
-		"REASON_KEY_DEAD":       2,
-		"REASON_NAME_TAKEN":     3,
-		"REASON_EXPIRY":         4,
-		"REASON_ROLE":           5,
-		"REASON_STORE":          6,
-		"REASON_ARGUMENTS_HASH": 7,
+		"REASON_UNSPECIFIED":      0,
+		"REASON_KEY_UNKNOWN":      1,
+		"REASON_KEY_DEAD":         2,
+		"REASON_NAME_TAKEN":       3,
+		"REASON_EXPIRY":           4,
+		"REASON_ROLE":             5,
+		"REASON_STORE":            6,
+		"REASON_ARGUMENTS_HASH":   7,
+		"REASON_POLICY":           8,
+		"REASON_POLICY_CHANGED":   9,
+		"REASON_APPROVAL_UNKNOWN": 10,
+		"REASON_APPROVAL_DECIDED": 11,
 	}
 )
 
@@ -910,7 +926,7 @@ const file_sallyport_auth_v1_key_proto_rawDesc = "" +
 	"\x10KEY_STATE_ACTIVE\x10\x01\x12\x16\n" +
 	"\x12KEY_STATE_ROTATING\x10\x02\x12\x15\n" +
 	"\x11KEY_STATE_EXPIRED\x10\x03\x12\x15\n" +
-	"\x11KEY_STATE_REVOKED\x10\x04*\xb5\x01\n" +
+	"\x11KEY_STATE_REVOKED\x10\x04*\x9d\x02\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12REASON_KEY_UNKNOWN\x10\x01\x12\x13\n" +
@@ -919,7 +935,12 @@ const file_sallyport_auth_v1_key_proto_rawDesc = "" +
 	"\rREASON_EXPIRY\x10\x04\x12\x0f\n" +
 	"\vREASON_ROLE\x10\x05\x12\x10\n" +
 	"\fREASON_STORE\x10\x06\x12\x19\n" +
-	"\x15REASON_ARGUMENTS_HASH\x10\a2\xe9\x02\n" +
+	"\x15REASON_ARGUMENTS_HASH\x10\a\x12\x11\n" +
+	"\rREASON_POLICY\x10\b\x12\x19\n" +
+	"\x15REASON_POLICY_CHANGED\x10\t\x12\x1b\n" +
+	"\x17REASON_APPROVAL_UNKNOWN\x10\n" +
+	"\x12\x1b\n" +
+	"\x17REASON_APPROVAL_DECIDED\x10\v2\xe9\x02\n" +
 	"\n" +
 	"KeyService\x12V\n" +
 	"\tCreateKey\x12#.sallyport.auth.v1.CreateKeyRequest\x1a$.sallyport.auth.v1.CreateKeyResponse\x12S\n" +
