@@ -15,7 +15,6 @@ import (
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	faultv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/fault/v1"
-	"github.com/sallyport-mcp/sallyport/services/auth/internal/keyring"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/policy"
 )
 
@@ -42,7 +41,7 @@ func (r *ruling) verdict() auditv1.Verdict {
 
 // decide is the decision itself: free of credentials, records and grants. The
 // only errors are faults.
-func (s *Service) decide(key *keyring.Key, req *authv1.AuthorizeRequest, now time.Time) (ruling, error) {
+func (s *Service) decide(c *caller, req *authv1.AuthorizeRequest, now time.Time) (ruling, error) {
 	if len(req.GetArguments()) > 0 {
 		if sum := sha256.Sum256(req.GetArguments()); !bytes.Equal(sum[:], req.GetArgumentsSha256()) {
 			return ruling{}, fault.New(codes.InvalidArgument, authv1.Reason_REASON_ARGUMENTS_HASH, "the arguments do not have the hash given with them")
@@ -59,16 +58,16 @@ func (s *Service) decide(key *keyring.Key, req *authv1.AuthorizeRequest, now tim
 		r.message = fmt.Sprintf("No tool is called %s. List the tools with tools/list and use one of their names.", shown(req.GetTarget()))
 		return r, nil
 	}
-	if narrow(key, req, object, &r) {
+	if narrow(c, req, object, &r) {
 		return r, nil
 	}
 
 	situation := policy.Situation{Origin: req.GetOrigin(), Time: now}
 	var match *policy.Match
 	if r.tool != nil || object == gateway {
-		match = b.match(key.Subject, req.GetAction(), object)
+		match = b.match(c.subject, req.GetAction(), object)
 	} else { // of resources and prompts there is no end, so they are not remembered
-		match = b.set.Match(key.Subject, actions[req.GetAction()].policy, object)
+		match = b.set.Match(c.subject, actions[req.GetAction()].policy, object)
 	}
 	out := match.Decide(situation)
 	if out.Verdict == policy.NeedArguments {
@@ -84,16 +83,16 @@ func (s *Service) decide(key *keyring.Key, req *authv1.AuthorizeRequest, now tim
 		}
 		out = match.Decide(situation)
 	}
-	r.take(out, key, req)
+	r.take(out, c, req)
 	return r, nil
 }
 
 // narrow refuses what the client's task or the key itself leaves out, whatever
 // policies say, and reports whether it did.
-func narrow(key *keyring.Key, req *authv1.AuthorizeRequest, object *policy.Object, r *ruling) bool {
+func narrow(c *caller, req *authv1.AuthorizeRequest, object *policy.Object, r *ruling) bool {
 	call := req.GetAction() == authv1.Action_ACTION_TOOLS_CALL
-	if call && !key.AllowsTool(req.GetTarget()) || !call && object != gateway && key.ToolsOnly() {
-		r.reason, r.rule, r.source = auditv1.Reason_REASON_CREDENTIAL_RESTRICTED, policy.RuleKey, "key "+key.Record.ID
+	if call && !c.allowsTool(req.GetTarget()) || !call && object != gateway && c.toolsOnly() {
+		r.reason, r.rule, r.source = auditv1.Reason_REASON_CREDENTIAL_RESTRICTED, policy.RuleKey, "key "+c.key.Record.ID
 		r.message = fmt.Sprintf("This key may not be used for %s. Trying again will not help.", shown(req.GetTarget()))
 		return true
 	}
@@ -106,7 +105,7 @@ func narrow(key *keyring.Key, req *authv1.AuthorizeRequest, object *policy.Objec
 }
 
 // take makes a ruling of what policies say.
-func (r *ruling) take(out policy.Outcome, key *keyring.Key, req *authv1.AuthorizeRequest) {
+func (r *ruling) take(out policy.Outcome, c *caller, req *authv1.AuthorizeRequest) {
 	if out.Rule != nil {
 		r.rule, r.source, r.message = out.Rule.ID, out.Rule.Source, out.Rule.Reason
 	}
@@ -120,7 +119,7 @@ func (r *ruling) take(out policy.Outcome, key *keyring.Key, req *authv1.Authoriz
 	case out.Rule == nil:
 		method := actions[req.GetAction()].method
 		r.message = clip(fmt.Sprintf("No policy permits %s of %s with the roles of this key (%s). Trying again will not help; ask the operator for access.",
-			method, shown(req.GetTarget()), strings.Join(key.Principal.GetRoles(), ", ")), maxMessage)
+			method, shown(req.GetTarget()), strings.Join(c.principal.GetRoles(), ", ")), maxMessage)
 	}
 }
 
@@ -161,11 +160,11 @@ func (b *backdrop) object(action authv1.Action, target string, found **tool) (*p
 // whose name has one, so what is done is what was decided about.
 func isTemplate(target string) bool { return strings.Contains(target, "{") }
 
-// callable decides whether a key may call a tool with some arguments.
-func (b *backdrop) callable(key *keyring.Key, name string, situation policy.Situation) bool {
+// callable decides whether a caller may call a tool with some arguments.
+func (b *backdrop) callable(c *caller, name string, situation policy.Situation) bool {
 	t := b.tools[name]
-	return t != nil && key.AllowsTool(name) &&
-		b.match(key.Subject, authv1.Action_ACTION_TOOLS_CALL, t.object).Callable(situation)
+	return t != nil && c.allowsTool(name) &&
+		b.match(c.subject, authv1.Action_ACTION_TOOLS_CALL, t.object).Callable(situation)
 }
 
 func notReady() error {

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
-	"github.com/sallyport-mcp/sallyport/services/auth/internal/keyring"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/policy"
 )
 
@@ -18,17 +17,17 @@ const (
 	glance = 256
 )
 
-// filter returns the targets that a key may read or get with some arguments, in
+// filter returns the targets that a caller may read or get with some arguments, in
 // their order.
-func (s *Service) filter(ctx context.Context, key *keyring.Key, req *authv1.FilterTargetsRequest, now time.Time) ([]string, error) {
-	if key.ToolsOnly() {
+func (s *Service) filter(ctx context.Context, c *caller, req *authv1.FilterTargetsRequest, now time.Time) ([]string, error) {
+	if c.toolsOnly() {
 		return nil, nil
 	}
 	object := policy.NewResource
 	if req.GetAction() == authv1.Action_ACTION_PROMPTS_GET {
 		object = policy.NewPrompt
 	}
-	sweep := s.scene.current().set.NewSweep(key.Subject, actions[req.GetAction()].policy, object,
+	sweep := s.scene.current().set.NewSweep(c.subject, actions[req.GetAction()].policy, object,
 		policy.Situation{Origin: req.GetOrigin(), Time: now})
 	var allowed []string
 	for i, target := range req.GetTargets() {

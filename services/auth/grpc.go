@@ -13,37 +13,36 @@ import (
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	faultv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/fault/v1"
-	"github.com/sallyport-mcp/sallyport/services/auth/internal/keyring"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/policy"
 )
 
 // Authenticate implements [authv1.AuthServiceServer].
 func (s *Service) Authenticate(ctx context.Context, req *authv1.AuthenticateRequest) (*authv1.AuthenticateResponse, error) {
 	now := time.Now()
-	key, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), "authenticate", now)
-	if err != nil || key == nil {
+	c, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), "authenticate", now)
+	if err != nil || c == nil {
 		return &authv1.AuthenticateResponse{}, err
 	}
-	valid := min(s.cfg.ValidFor, key.Record.Expires.Sub(now))
-	if key.State(now) == authv1.KeyState_KEY_STATE_ROTATING { // it may be the old secret
-		valid = min(valid, key.Record.Secrets[1].Until.Sub(now))
+	resp := &authv1.AuthenticateResponse{Principal: c.principal}
+	if !c.validUntil.IsZero() {
+		resp.ValidFor = durationpb.New(min(s.cfg.ValidFor, c.validUntil.Sub(now)))
 	}
-	return &authv1.AuthenticateResponse{Principal: key.Principal, ValidFor: durationpb.New(valid)}, nil
+	return resp, nil
 }
 
 // Authorize implements [authv1.AuthServiceServer].
 func (s *Service) Authorize(ctx context.Context, req *authv1.AuthorizeRequest) (*authv1.AuthorizeResponse, error) {
 	now := time.Now()
 	method := actions[req.GetAction()].method
-	key, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), method, now)
-	if err != nil || key == nil {
+	c, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), method, now)
+	if err != nil || c == nil {
 		return &authv1.AuthorizeResponse{}, err
 	}
-	r, err := s.decide(key, req, now)
+	r, err := s.decide(c, req, now)
 	if err != nil {
 		return nil, err
 	}
-	resp := &authv1.AuthorizeResponse{Principal: key.Principal}
+	resp := &authv1.AuthorizeResponse{Principal: c.principal}
 	if r.tool != nil {
 		resp.Cost = r.tool.cost
 	}
@@ -60,36 +59,36 @@ func (s *Service) Authorize(ctx context.Context, req *authv1.AuthorizeRequest) (
 	}
 	if r.verdict() == auditv1.Verdict_VERDICT_ALLOW {
 		expires := now.Add(s.cfg.GrantLife)
-		if resp.Grant, err = s.seal(key, req, resp.GetDecision().GetId(), expires, r.tool); err != nil {
+		if resp.Grant, err = s.seal(c, req, resp.GetDecision().GetId(), expires, r.tool); err != nil {
 			return nil, err
 		}
 		resp.GrantExpires = timestamppb.New(expires)
 	}
 	// Last, for from here on it counts: what is recorded is also answered, and
 	// what cannot be recorded does not happen (fails closed).
-	if err := s.record(ctx, key, req, resp.GetDecision(), r.source); err != nil {
+	if err := s.record(ctx, c, req, resp.GetDecision(), r.source); err != nil {
 		return nil, fault.New(codes.Unavailable, auditv1.ErrorReason_ERROR_REASON_STREAM_UNAVAILABLE,
 			"the decision could not be recorded").Because(err)
 	}
-	key.Touch(now, touched(req), req.GetOrigin().GetAddress())
+	c.touch(now, touched(req), req.GetOrigin().GetAddress())
 	return resp, nil
 }
 
 // FilterTools implements [authv1.AuthServiceServer].
 func (s *Service) FilterTools(ctx context.Context, req *authv1.FilterToolsRequest) (*authv1.FilterToolsResponse, error) {
 	now := time.Now()
-	key, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), actions[authv1.Action_ACTION_TOOLS_LIST].method, now)
-	if err != nil || key == nil {
+	c, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), actions[authv1.Action_ACTION_TOOLS_LIST].method, now)
+	if err != nil || c == nil {
 		return &authv1.FilterToolsResponse{}, err
 	}
 	b := s.scene.current()
 	if b.tools == nil {
 		return nil, notReady()
 	}
-	resp := &authv1.FilterToolsResponse{Principal: key.Principal}
+	resp := &authv1.FilterToolsResponse{Principal: c.principal}
 	situation := policy.Situation{Origin: req.GetOrigin(), Time: now}
 	for _, name := range req.GetTools() {
-		if b.callable(key, name, situation) {
+		if b.callable(c, name, situation) {
 			resp.Allowed = append(resp.Allowed, name)
 		}
 	}
@@ -103,22 +102,22 @@ func (s *Service) FilterTargets(ctx context.Context, req *authv1.FilterTargetsRe
 	if req.GetAction() == authv1.Action_ACTION_PROMPTS_GET {
 		list = authv1.Action_ACTION_PROMPTS_LIST
 	}
-	key, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), actions[list].method, now)
-	if err != nil || key == nil {
+	c, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), actions[list].method, now)
+	if err != nil || c == nil {
 		return &authv1.FilterTargetsResponse{}, err
 	}
-	allowed, err := s.filter(ctx, key, req, now)
+	allowed, err := s.filter(ctx, c, req, now)
 	if err != nil {
 		return nil, err
 	}
-	return &authv1.FilterTargetsResponse{Principal: key.Principal, Allowed: allowed}, nil
+	return &authv1.FilterTargetsResponse{Principal: c.principal, Allowed: allowed}, nil
 }
 
 // identify returns whose the credential is, or nil if it is not good, which it
 // records. The error is a fault, if it cannot be told.
-func (s *Service) identify(ctx context.Context, c *authv1.Credential, origin *authv1.Origin, method string, now time.Time) (*keyring.Key, error) {
-	token := c.GetToken()
-	if c.GetScheme() == authv1.Scheme_SCHEME_DPOP {
+func (s *Service) identify(ctx context.Context, shown *authv1.Credential, origin *authv1.Origin, method string, now time.Time) (*caller, error) {
+	token := shown.GetToken()
+	if shown.GetScheme() == authv1.Scheme_SCHEME_DPOP {
 		token = "" // an API key is not bound to a proof, so this is nothing we issued
 	}
 	key, reason, id, err := s.ring.Verify(token, origin.GetAddress(), now)
@@ -126,7 +125,7 @@ func (s *Service) identify(ctx context.Context, c *authv1.Credential, origin *au
 		return nil, fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "keys are not known just now").After(time.Second).Because(err)
 	}
 	if key != nil {
-		return key, nil
+		return ofKey(key, now), nil
 	}
 	s.failures.note(ctx, now, &auditv1.Event{
 		Actor: &auditv1.Actor{
@@ -145,10 +144,10 @@ func (s *Service) identify(ctx context.Context, c *authv1.Credential, origin *au
 	return nil, nil
 }
 
-func (s *Service) seal(key *keyring.Key, req *authv1.AuthorizeRequest, id string, expires time.Time, t *tool) ([]byte, error) {
+func (s *Service) seal(c *caller, req *authv1.AuthorizeRequest, id string, expires time.Time, t *tool) ([]byte, error) {
 	g := &authv1.Grant{
 		DecisionId:      id,
-		Principal:       key.Principal,
+		Principal:       c.principal,
 		Action:          req.GetAction(),
 		Target:          req.GetTarget(),
 		ArgumentsSha256: req.GetArgumentsSha256(),
@@ -161,8 +160,8 @@ func (s *Service) seal(key *keyring.Key, req *authv1.AuthorizeRequest, id string
 	return s.sealer.Seal(g)
 }
 
-func (s *Service) record(ctx context.Context, key *keyring.Key, req *authv1.AuthorizeRequest, d *authv1.Decision, source string) error {
-	p, o := key.Principal, req.GetOrigin()
+func (s *Service) record(ctx context.Context, c *caller, req *authv1.AuthorizeRequest, d *authv1.Decision, source string) error {
+	p, o := c.principal, req.GetOrigin()
 	decision := &auditv1.Decision{
 		Verdict:    d.GetVerdict(),
 		Reason:     d.GetReason(),
