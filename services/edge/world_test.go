@@ -199,6 +199,15 @@ func (a *fakeAuth) Authorize(_ context.Context, req *authv1.AuthorizeRequest) (*
 			return nil, errors.New("hash of other arguments")
 		}
 		d.Verdict = auditv1.Verdict_VERDICT_ALLOW
+	case "reads_steps", "reads_steps_uncounted":
+		if req.GetOrigin().Steps == nil {
+			return &authv1.AuthorizeResponse{Principal: anna(), StepsNeeded: true}, nil
+		}
+		if req.GetOrigin().GetSteps() >= 7 {
+			d.Reason, d.Policy, d.Message = auditv1.Reason_REASON_POLICY_DENIED, "few-steps", "too far into the task"
+			return resp, nil
+		}
+		d.Verdict = auditv1.Verdict_VERDICT_ALLOW
 	default:
 		if !slices.Contains(toolNames(), target) {
 			d.Reason = auditv1.Reason_REASON_TOOL_UNKNOWN
@@ -279,6 +288,20 @@ func (q *fakeQuota) Check(_ context.Context, req *quotav1.CheckRequest) (*quotav
 		refuse(quotav1.RefusalKind_REFUSAL_KIND_CONCURRENCY, "in-flight", 0)
 	}
 	return resp, nil
+}
+
+// Peek tells four steps, and seven where the client is far into its task.
+func (q *fakeQuota) Peek(_ context.Context, req *quotav1.PeekRequest) (*quotav1.PeekResponse, error) {
+	attr := req.GetSubject().GetAttributes()
+	limits := []*quotav1.LimitState{{Name: "key-calls", Limit: 100, Remaining: 50, Kind: quotav1.RefusalKind_REFUSAL_KIND_RATE}}
+	if attr["tool"] == "reads_steps" {
+		left := uint64(16)
+		if attr["client"] == "far/1" {
+			left = 13
+		}
+		limits = append(limits, &quotav1.LimitState{Name: "steps", Limit: 20, Remaining: left, Kind: quotav1.RefusalKind_REFUSAL_KIND_STEP_BUDGET})
+	}
+	return &quotav1.PeekResponse{Check: &quotav1.CheckResponse{Allowed: true, Limits: limits}}, nil
 }
 
 // fakeExecutor runs a tool by its name.

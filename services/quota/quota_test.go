@@ -86,7 +86,14 @@ func TestCheck(t *testing.T) {
 	t.Parallel()
 	minute, hour := seconds(60), seconds(3600)
 	limit := func(name string, max, left uint64, window, reset *durationpb.Duration) *quotav1.LimitState {
-		return &quotav1.LimitState{Name: name, Limit: max, Window: window, Remaining: left, ResetAfter: reset}
+		return &quotav1.LimitState{
+			Name: name, Limit: max, Window: window, Remaining: left, ResetAfter: reset,
+			Kind: quotav1.RefusalKind_REFUSAL_KIND_RATE,
+		}
+	}
+	steps := func(l *quotav1.LimitState) *quotav1.LimitState {
+		l.Kind = quotav1.RefusalKind_REFUSAL_KIND_STEP_BUDGET
+		return l
 	}
 	over := func(l *quotav1.LimitState) *quotav1.LimitState { l.Exceeded = true; return l }
 	shadow := func(l *quotav1.LimitState) *quotav1.LimitState { l.Shadow = true; return l }
@@ -174,13 +181,13 @@ func TestCheck(t *testing.T) {
 		req:    check("user", "ann", "context", "c1"),
 		want: &quotav1.CheckResponse{
 			Rule: "steps", RetryAfter: hour, Refusal: quotav1.RefusalKind_REFUSAL_KIND_STEP_BUDGET,
-			Limits: []*quotav1.LimitState{over(limit("steps", 2, 0, hour, hour))},
+			Limits: []*quotav1.LimitState{over(steps(limit("steps", 2, 0, hour, hour)))},
 		},
 	}, {
 		name:   "another context has its own steps",
 		before: []*quotav1.CheckRequest{costs(2, check("user", "ann", "context", "c1"))},
 		req:    check("user", "ann", "context", "c2"),
-		want:   &quotav1.CheckResponse{Allowed: true, Limits: []*quotav1.LimitState{limit("steps", 2, 1, hour, hour)}},
+		want:   &quotav1.CheckResponse{Allowed: true, Limits: []*quotav1.LimitState{steps(limit("steps", 2, 1, hour, hour))}},
 	}, {
 		name:   "a shadow rule reports and does not refuse",
 		before: []*quotav1.CheckRequest{check("user", "ann", "tool", "watched")},

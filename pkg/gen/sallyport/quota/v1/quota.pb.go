@@ -369,7 +369,10 @@ type LimitState struct {
 	// Only observed: it never refuses.
 	Shadow bool `protobuf:"varint,6,opt,name=shadow,proto3" json:"shadow,omitempty"`
 	// True if this limit alone would have refused.
-	Exceeded      bool `protobuf:"varint,7,opt,name=exceeded,proto3" json:"exceeded,omitempty"`
+	Exceeded bool `protobuf:"varint,7,opt,name=exceeded,proto3" json:"exceeded,omitempty"`
+	// What kind of limit it is. Of a step budget, limit less remaining is how many
+	// steps the context has taken.
+	Kind          RefusalKind `protobuf:"varint,8,opt,name=kind,proto3,enum=sallyport.quota.v1.RefusalKind" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -451,6 +454,13 @@ func (x *LimitState) GetExceeded() bool {
 		return x.Exceeded
 	}
 	return false
+}
+
+func (x *LimitState) GetKind() RefusalKind {
+	if x != nil {
+		return x.Kind
+	}
+	return RefusalKind_REFUSAL_KIND_UNSPECIFIED
 }
 
 // CheckBatchRequest holds independent checks.
@@ -1281,7 +1291,7 @@ const file_sallyport_quota_v1_quota_proto_rawDesc = "" +
 	"retryAfter\x12@\n" +
 	"\x06limits\x18\x04 \x03(\v2\x1e.sallyport.quota.v1.LimitStateB\b\xbaH\x05\x92\x01\x02\x10@R\x06limits\x12\x1a\n" +
 	"\bdegraded\x18\x05 \x01(\bR\bdegraded\x12C\n" +
-	"\arefusal\x18\x06 \x01(\x0e2\x1f.sallyport.quota.v1.RefusalKindB\b\xbaH\x05\x82\x01\x02\x10\x01R\arefusal\"\x80\x02\n" +
+	"\arefusal\x18\x06 \x01(\x0e2\x1f.sallyport.quota.v1.RefusalKindB\b\xbaH\x05\x82\x01\x02\x10\x01R\arefusal\"\xbf\x02\n" +
 	"\n" +
 	"LimitState\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18PR\x04name\x12\x14\n" +
@@ -1291,7 +1301,8 @@ const file_sallyport_quota_v1_quota_proto_rawDesc = "" +
 	"\vreset_after\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"resetAfter\x12\x16\n" +
 	"\x06shadow\x18\x06 \x01(\bR\x06shadow\x12\x1a\n" +
-	"\bexceeded\x18\a \x01(\bR\bexceeded\"Z\n" +
+	"\bexceeded\x18\a \x01(\bR\bexceeded\x12=\n" +
+	"\x04kind\x18\b \x01(\x0e2\x1f.sallyport.quota.v1.RefusalKindB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04kind\"Z\n" +
 	"\x11CheckBatchRequest\x12E\n" +
 	"\x06checks\x18\x01 \x03(\v2 .sallyport.quota.v1.CheckRequestB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\x06checks\"\\\n" +
 	"\x12CheckBatchResponse\x12F\n" +
@@ -1411,42 +1422,43 @@ var file_sallyport_quota_v1_quota_proto_depIdxs = []int32{
 	0,  // 4: sallyport.quota.v1.CheckResponse.refusal:type_name -> sallyport.quota.v1.RefusalKind
 	23, // 5: sallyport.quota.v1.LimitState.window:type_name -> google.protobuf.Duration
 	23, // 6: sallyport.quota.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
-	3,  // 7: sallyport.quota.v1.CheckBatchRequest.checks:type_name -> sallyport.quota.v1.CheckRequest
-	4,  // 8: sallyport.quota.v1.CheckBatchResponse.results:type_name -> sallyport.quota.v1.CheckResponse
-	2,  // 9: sallyport.quota.v1.PeekRequest.subject:type_name -> sallyport.quota.v1.Subject
-	4,  // 10: sallyport.quota.v1.PeekResponse.check:type_name -> sallyport.quota.v1.CheckResponse
-	2,  // 11: sallyport.quota.v1.ReserveRequest.subject:type_name -> sallyport.quota.v1.Subject
-	23, // 12: sallyport.quota.v1.ReserveRequest.ttl:type_name -> google.protobuf.Duration
-	4,  // 13: sallyport.quota.v1.ReserveResponse.check:type_name -> sallyport.quota.v1.CheckResponse
-	24, // 14: sallyport.quota.v1.ReserveResponse.expires:type_name -> google.protobuf.Timestamp
-	2,  // 15: sallyport.quota.v1.AcquireRequest.subject:type_name -> sallyport.quota.v1.Subject
-	23, // 16: sallyport.quota.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	4,  // 17: sallyport.quota.v1.AcquireResponse.check:type_name -> sallyport.quota.v1.CheckResponse
-	2,  // 18: sallyport.quota.v1.UsageRequest.subject:type_name -> sallyport.quota.v1.Subject
-	5,  // 19: sallyport.quota.v1.UsageResponse.limits:type_name -> sallyport.quota.v1.LimitState
-	3,  // 20: sallyport.quota.v1.QuotaService.Check:input_type -> sallyport.quota.v1.CheckRequest
-	6,  // 21: sallyport.quota.v1.QuotaService.CheckBatch:input_type -> sallyport.quota.v1.CheckBatchRequest
-	8,  // 22: sallyport.quota.v1.QuotaService.Peek:input_type -> sallyport.quota.v1.PeekRequest
-	10, // 23: sallyport.quota.v1.QuotaService.Reserve:input_type -> sallyport.quota.v1.ReserveRequest
-	12, // 24: sallyport.quota.v1.QuotaService.Commit:input_type -> sallyport.quota.v1.CommitRequest
-	14, // 25: sallyport.quota.v1.QuotaService.Refund:input_type -> sallyport.quota.v1.RefundRequest
-	16, // 26: sallyport.quota.v1.QuotaService.Acquire:input_type -> sallyport.quota.v1.AcquireRequest
-	18, // 27: sallyport.quota.v1.QuotaService.Release:input_type -> sallyport.quota.v1.ReleaseRequest
-	20, // 28: sallyport.quota.v1.QuotaService.Usage:input_type -> sallyport.quota.v1.UsageRequest
-	4,  // 29: sallyport.quota.v1.QuotaService.Check:output_type -> sallyport.quota.v1.CheckResponse
-	7,  // 30: sallyport.quota.v1.QuotaService.CheckBatch:output_type -> sallyport.quota.v1.CheckBatchResponse
-	9,  // 31: sallyport.quota.v1.QuotaService.Peek:output_type -> sallyport.quota.v1.PeekResponse
-	11, // 32: sallyport.quota.v1.QuotaService.Reserve:output_type -> sallyport.quota.v1.ReserveResponse
-	13, // 33: sallyport.quota.v1.QuotaService.Commit:output_type -> sallyport.quota.v1.CommitResponse
-	15, // 34: sallyport.quota.v1.QuotaService.Refund:output_type -> sallyport.quota.v1.RefundResponse
-	17, // 35: sallyport.quota.v1.QuotaService.Acquire:output_type -> sallyport.quota.v1.AcquireResponse
-	19, // 36: sallyport.quota.v1.QuotaService.Release:output_type -> sallyport.quota.v1.ReleaseResponse
-	21, // 37: sallyport.quota.v1.QuotaService.Usage:output_type -> sallyport.quota.v1.UsageResponse
-	29, // [29:38] is the sub-list for method output_type
-	20, // [20:29] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	0,  // 7: sallyport.quota.v1.LimitState.kind:type_name -> sallyport.quota.v1.RefusalKind
+	3,  // 8: sallyport.quota.v1.CheckBatchRequest.checks:type_name -> sallyport.quota.v1.CheckRequest
+	4,  // 9: sallyport.quota.v1.CheckBatchResponse.results:type_name -> sallyport.quota.v1.CheckResponse
+	2,  // 10: sallyport.quota.v1.PeekRequest.subject:type_name -> sallyport.quota.v1.Subject
+	4,  // 11: sallyport.quota.v1.PeekResponse.check:type_name -> sallyport.quota.v1.CheckResponse
+	2,  // 12: sallyport.quota.v1.ReserveRequest.subject:type_name -> sallyport.quota.v1.Subject
+	23, // 13: sallyport.quota.v1.ReserveRequest.ttl:type_name -> google.protobuf.Duration
+	4,  // 14: sallyport.quota.v1.ReserveResponse.check:type_name -> sallyport.quota.v1.CheckResponse
+	24, // 15: sallyport.quota.v1.ReserveResponse.expires:type_name -> google.protobuf.Timestamp
+	2,  // 16: sallyport.quota.v1.AcquireRequest.subject:type_name -> sallyport.quota.v1.Subject
+	23, // 17: sallyport.quota.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	4,  // 18: sallyport.quota.v1.AcquireResponse.check:type_name -> sallyport.quota.v1.CheckResponse
+	2,  // 19: sallyport.quota.v1.UsageRequest.subject:type_name -> sallyport.quota.v1.Subject
+	5,  // 20: sallyport.quota.v1.UsageResponse.limits:type_name -> sallyport.quota.v1.LimitState
+	3,  // 21: sallyport.quota.v1.QuotaService.Check:input_type -> sallyport.quota.v1.CheckRequest
+	6,  // 22: sallyport.quota.v1.QuotaService.CheckBatch:input_type -> sallyport.quota.v1.CheckBatchRequest
+	8,  // 23: sallyport.quota.v1.QuotaService.Peek:input_type -> sallyport.quota.v1.PeekRequest
+	10, // 24: sallyport.quota.v1.QuotaService.Reserve:input_type -> sallyport.quota.v1.ReserveRequest
+	12, // 25: sallyport.quota.v1.QuotaService.Commit:input_type -> sallyport.quota.v1.CommitRequest
+	14, // 26: sallyport.quota.v1.QuotaService.Refund:input_type -> sallyport.quota.v1.RefundRequest
+	16, // 27: sallyport.quota.v1.QuotaService.Acquire:input_type -> sallyport.quota.v1.AcquireRequest
+	18, // 28: sallyport.quota.v1.QuotaService.Release:input_type -> sallyport.quota.v1.ReleaseRequest
+	20, // 29: sallyport.quota.v1.QuotaService.Usage:input_type -> sallyport.quota.v1.UsageRequest
+	4,  // 30: sallyport.quota.v1.QuotaService.Check:output_type -> sallyport.quota.v1.CheckResponse
+	7,  // 31: sallyport.quota.v1.QuotaService.CheckBatch:output_type -> sallyport.quota.v1.CheckBatchResponse
+	9,  // 32: sallyport.quota.v1.QuotaService.Peek:output_type -> sallyport.quota.v1.PeekResponse
+	11, // 33: sallyport.quota.v1.QuotaService.Reserve:output_type -> sallyport.quota.v1.ReserveResponse
+	13, // 34: sallyport.quota.v1.QuotaService.Commit:output_type -> sallyport.quota.v1.CommitResponse
+	15, // 35: sallyport.quota.v1.QuotaService.Refund:output_type -> sallyport.quota.v1.RefundResponse
+	17, // 36: sallyport.quota.v1.QuotaService.Acquire:output_type -> sallyport.quota.v1.AcquireResponse
+	19, // 37: sallyport.quota.v1.QuotaService.Release:output_type -> sallyport.quota.v1.ReleaseResponse
+	21, // 38: sallyport.quota.v1.QuotaService.Usage:output_type -> sallyport.quota.v1.UsageResponse
+	30, // [30:39] is the sub-list for method output_type
+	21, // [21:30] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_quota_v1_quota_proto_init() }
