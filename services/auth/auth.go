@@ -77,10 +77,11 @@ type Service struct {
 	cfg      Config
 	deps     Deps
 	log      *slog.Logger
-	pepper   *apikey.Pepper
+	peppers  *apikey.Peppers
 	ring     *keyring.Ring
 	sealer   *grant.Sealer
 	scene    *scene
+	attempts *attempts
 	failures *failures
 	writing  sync.Mutex // one change of keys at a time
 }
@@ -98,24 +99,25 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	pepper, err := material(cfg.PepperFile, filepath.Join(deps.StateDir, "secrets", "pepper.key"), deps.Log)
+	peppers, err := readPeppers(cfg, deps)
 	if err != nil {
-		return nil, fmt.Errorf("pepper_file: %w", err)
+		return nil, err
 	}
 	grantKey, err := material(cfg.GrantKeyFile, filepath.Join(deps.StateDir, "secrets", "grant.key"), deps.Log)
 	if err != nil {
 		return nil, fmt.Errorf("grant_key_file: %w", err)
 	}
-	p := apikey.NewPepper(pepper)
+	tried := newAttempts(cfg.BruteForce)
 	return &Service{
 		cfg:      cfg,
 		deps:     deps,
 		log:      deps.Log,
-		pepper:   p,
-		ring:     keyring.New(cfg.Env, p, cfg.StaleAfter),
+		peppers:  peppers,
+		ring:     keyring.New(cfg.Env, peppers, cfg.StaleAfter),
 		sealer:   grant.NewSealer(grantKey),
 		scene:    newScene(set),
-		failures: newFailures(deps.Audit, deps.Log),
+		attempts: tried,
+		failures: newFailures(tried, deps.Audit, deps.Log),
 	}, nil
 }
 
@@ -171,7 +173,10 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	// The edges ask again when they hear of policies, so they are told once there
 	// are answers.
-	announce := sync.OnceFunc(func() { wg.Go(func() { s.announcePolicies(ctx) }) })
+	announce := sync.OnceFunc(func() {
+		wg.Go(func() { s.announcePolicies(ctx) })
+		wg.Go(func() { s.renewPeppers(ctx) })
+	})
 	watch(bus.Keys, s.onKey, func(complete bool) {
 		s.ring.Synced(complete)
 		if complete {

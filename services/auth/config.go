@@ -17,6 +17,14 @@ type Config struct {
 	// bytes. When empty, a file in the state folder is used, and made if there
 	// is none. Several processes of this role need the same one.
 	PepperFile string `yaml:"pepper_file"`
+	// OldPepperFiles hold peppers that PepperFile has replaced. What was hashed
+	// with them is good, and is hashed anew with the current one where it can be: a
+	// secret when it is next shown.
+	OldPepperFiles []string `yaml:"old_pepper_files"`
+	// NextPepperFile holds the pepper that other processes of this role use, or
+	// soon will, while this one still has the old one: what was hashed with it is
+	// good and stays as it is.
+	NextPepperFile string `yaml:"next_pepper_file"`
 	// GrantKeyFile holds the key that is shared with the executor, at least 32
 	// bytes. When empty, secrets/grant.key in the state folder is used, and made
 	// if there is none.
@@ -35,6 +43,8 @@ type Config struct {
 	// Policies are files, or folders with files called *.cedar. When empty, the
 	// default set holds.
 	Policies []string `yaml:"policies"`
+	// BruteForce limits failed authentications.
+	BruteForce BruteForce `yaml:"brute_force"`
 }
 
 const day = 24 * time.Hour
@@ -48,6 +58,7 @@ func DefaultConfig() Config {
 		StaleAfter:    5 * time.Second,
 		DefaultExpiry: 90 * day,
 		MaxExpiry:     365 * day,
+		BruteForce:    DefaultBruteForce(),
 	}
 }
 
@@ -72,5 +83,6 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("policies[%d]: empty", i))
 		}
 	}
+	errs = append(errs, c.validatePeppers(), c.BruteForce.validate())
 	return errors.Join(errs...)
 }

@@ -21,7 +21,7 @@ func (s *Service) Authenticate(ctx context.Context, req *authv1.AuthenticateRequ
 	now := time.Now()
 	c, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), "authenticate", now)
 	if err != nil || c == nil {
-		return &authv1.AuthenticateResponse{}, err
+		return &authv1.AuthenticateResponse{RetryAfter: s.countFailure(req, err, now)}, err
 	}
 	resp := &authv1.AuthenticateResponse{Principal: c.principal}
 	if !c.validUntil.IsZero() {
@@ -36,7 +36,7 @@ func (s *Service) Authorize(ctx context.Context, req *authv1.AuthorizeRequest) (
 	method := actions[req.GetAction()].method
 	c, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), method, now)
 	if err != nil || c == nil {
-		return &authv1.AuthorizeResponse{}, err
+		return &authv1.AuthorizeResponse{RetryAfter: s.countFailure(req, err, now)}, err
 	}
 	r, err := s.decide(c, req, now)
 	if err != nil {
@@ -79,8 +79,10 @@ func (s *Service) FilterTools(ctx context.Context, req *authv1.FilterToolsReques
 	now := time.Now()
 	c, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), actions[authv1.Action_ACTION_TOOLS_LIST].method, now)
 	if err != nil || c == nil {
+		s.countFailure(req, err, now)
 		return &authv1.FilterToolsResponse{}, err
 	}
+	c.touch(now, "", req.GetOrigin().GetAddress())
 	b := s.scene.current()
 	if b.tools == nil {
 		return nil, notReady()
@@ -104,8 +106,10 @@ func (s *Service) FilterTargets(ctx context.Context, req *authv1.FilterTargetsRe
 	}
 	c, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), actions[list].method, now)
 	if err != nil || c == nil {
+		s.countFailure(req, err, now)
 		return &authv1.FilterTargetsResponse{}, err
 	}
+	c.touch(now, "", req.GetOrigin().GetAddress())
 	allowed, err := s.filter(ctx, c, req, now)
 	if err != nil {
 		return nil, err

@@ -44,9 +44,9 @@ func (s *Service) create(ctx context.Context, req *authv1.CreateKeyRequest) (*ke
 		return nil, apikey.Token{}, err
 	}
 	token := apikey.Mint(s.cfg.Env)
-	sum := s.pepper.Sum(token)
+	sum := s.peppers.Current().Sum(token)
 	record.ID, record.Env = token.ID, token.Env
-	record.Secrets = []keyring.Secret{{Pepper: s.pepper.ID(), Sum: sum[:]}}
+	record.Secrets = []keyring.Secret{{Pepper: s.peppers.Current().ID(), Sum: sum[:]}}
 
 	details := map[string]string{
 		"name":    record.Name,
@@ -127,13 +127,13 @@ func (s *Service) rotate(ctx context.Context, id string, overlap time.Duration) 
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	token := apikey.MintSecret(s.cfg.Env, id)
-	sum := s.pepper.Sum(token)
+	sum := s.peppers.Current().Sum(token)
 	committed := false
 	key, err := s.change(ctx, id, func(r *keyring.Record, now time.Time) (bool, error) {
 		if !r.Revoked.IsZero() || !now.Before(r.Expires) {
 			return false, fault.New(codes.FailedPrecondition, authv1.Reason_REASON_KEY_DEAD, "the key is revoked or expired; make a new one")
 		}
-		secrets := []keyring.Secret{{Pepper: s.pepper.ID(), Sum: sum[:]}}
+		secrets := []keyring.Secret{{Pepper: s.peppers.Current().ID(), Sum: sum[:]}}
 		if overlap > 0 {
 			old := r.Secrets[0]
 			old.Until = now.Add(overlap)
@@ -207,7 +207,7 @@ func (s *Service) change(ctx context.Context, id string, edit func(*keyring.Reco
 		if err != nil {
 			return nil, storeFault(err)
 		}
-		record, err := keyring.Decode(entry.Value, s.pepper)
+		record, err := keyring.Decode(entry.Value, s.peppers)
 		if err != nil {
 			return nil, storeFault(err)
 		}
@@ -241,7 +241,7 @@ func (s *Service) fetch(ctx context.Context, id string) (bus.Entry, error) {
 func (s *Service) store(ctx context.Context, r *keyring.Record, revision uint64) (*keyring.Key, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
-	value, err := keyring.Encode(r, s.pepper)
+	value, err := keyring.Encode(r, s.peppers.Current())
 	if err != nil {
 		return nil, err
 	}
