@@ -21,7 +21,8 @@ const (
 
 // failures records credentials that are not good. Anybody can produce these
 // without end, so those that are alike are counted, and recorded at once the
-// first time and then at most every ten seconds.
+// first time and then at most every ten seconds. Beyond the limits on an address or
+// a key their reasons are told apart no longer.
 type failures struct {
 	attempts *attempts
 	audit    Recorder

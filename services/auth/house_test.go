@@ -35,6 +35,7 @@ type house struct {
 	log     *bytes.Buffer // not to be read while the service runs
 	auth    authv1.AuthServiceClient
 	keys    authv1.KeyServiceClient
+	stop    func() // ends the service before the test does
 }
 
 // open starts a service on a store, which may be used already. It waits until
@@ -71,12 +72,13 @@ func build(t testing.TB, st *store, edit func(*auth.Config)) *house {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- h.service.Run(ctx) }()
-	t.Cleanup(func() {
+	h.stop = sync.OnceFunc(func() {
 		stop()
 		if err := <-ended; err != nil {
 			t.Errorf("Run: %v", err)
 		}
 	})
+	t.Cleanup(h.stop)
 	h.auth = authv1.NewAuthServiceClient(rpctest.Serve(t, h.service.Register))
 	h.keys = authv1.NewKeyServiceClient(rpctest.Serve(t, h.service.Register, rpctest.As("sallyport")))
 	return h

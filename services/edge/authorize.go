@@ -46,7 +46,7 @@ func (x *exchange) authorize(action authv1.Action, target string, asked argument
 	}
 	decision := resp.GetDecision()
 	if decision == nil {
-		return nil, x.badCredential()
+		return nil, x.badCredential(resp.GetRetryAfter())
 	}
 	x.decision = decision.GetId()
 	if decision.GetReason() != auditv1.Reason_REASON_TOOL_UNKNOWN {

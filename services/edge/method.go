@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
@@ -167,7 +168,7 @@ func (x *exchange) authenticate() *refusal {
 		return x.peerFailed("auth", err)
 	}
 	if resp.GetPrincipal() == nil {
-		return x.badCredential()
+		return x.badCredential(resp.GetRetryAfter())
 	}
 	x.principal = resp.GetPrincipal()
 	x.s.remember.Put(x.cacheKey, x.principal, resp.GetValidFor().AsDuration(), ticket)
@@ -175,14 +176,21 @@ func (x *exchange) authenticate() *refusal {
 }
 
 // badCredential answers a credential that auth does not accept, which it has
-// recorded. Why is not told.
-func (x *exchange) badCredential() *refusal {
+// recorded. Why is not told. The wait is set where there were too many of these.
+func (x *exchange) badCredential(wait *durationpb.Duration) *refusal {
 	x.s.remember.Forget(x.cacheKey)
-	return &refusal{
+	refused := &refusal{
 		kind: kindCredential, reason: auditv1.Reason_REASON_UNAUTHENTICATED, recorded: true,
 		message:   "The credential is not valid, or no longer. Use another, or ask whoever runs this server for one",
 		challenge: challenge("invalid_token", nil),
 	}
+	if wait.AsDuration() > 0 {
+		// The challenge stays: a client that shows another credential is served at once.
+		refused.kind, refused.reason = kindFlood, auditv1.Reason_REASON_TOO_MANY_FAILURES
+		refused.retryAfter, refused.retryable = wait.AsDuration(), true
+		refused.message = "The credential is not valid, or no longer, and there were too many failed attempts. Use another, or wait"
+	}
+	return refused
 }
 
 // peerFailed answers when auth or quota could not say anything: refuse. Which

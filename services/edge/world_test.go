@@ -150,10 +150,12 @@ func (a *fakeAuth) Authenticate(_ context.Context, req *authv1.AuthenticateReque
 		return &authv1.AuthenticateResponse{}, nil
 	}
 	switch req.GetCredential().GetToken() {
-	case "good", "good-until-called", "good-but-authorize-down":
+	case "good", "good-until-called", "good-until-called-too-often", "good-but-authorize-down":
 		return &authv1.AuthenticateResponse{Principal: anna(), ValidFor: durationpb.New(time.Minute)}, nil
 	case "bobs":
 		return &authv1.AuthenticateResponse{Principal: bob(), ValidFor: durationpb.New(time.Minute)}, nil
+	case "bad-too-often":
+		return &authv1.AuthenticateResponse{RetryAfter: durationpb.New(41500 * time.Millisecond)}, nil
 	case "auth-down":
 		return nil, errDown
 	case "auth-broken":
@@ -169,6 +171,8 @@ func (a *fakeAuth) Authorize(_ context.Context, req *authv1.AuthorizeRequest) (*
 	switch req.GetCredential().GetToken() {
 	case "good-until-called":
 		return &authv1.AuthorizeResponse{}, nil
+	case "good-until-called-too-often":
+		return &authv1.AuthorizeResponse{RetryAfter: durationpb.New(time.Second)}, nil
 	case "good-but-authorize-down":
 		return nil, errDown
 	}
