@@ -87,7 +87,7 @@ func (s *Service) describe(req *authv1.CreateKeyRequest, now time.Time) (*keyrin
 		life = req.GetExpiresIn().AsDuration()
 	}
 	if life <= 0 || life > s.cfg.MaxExpiry {
-		return nil, fault.New(codes.InvalidArgument, authv1.Reason_REASON_EXPIRY, "a key can live for at most %v", s.cfg.MaxExpiry)
+		return nil, fault.New(codes.InvalidArgument, authv1.Reason_REASON_EXPIRY, "a key can live for at most %s", inDays(s.cfg.MaxExpiry))
 	}
 	set := s.scene.current().set
 	for _, role := range req.GetRoles() {
@@ -120,6 +120,14 @@ func (s *Service) describe(req *authv1.CreateKeyRequest, now time.Time) (*keyrin
 		r.Networks = append(r.Networks, network)
 	}
 	return r, nil
+}
+
+// inDays writes a span of time as people say it, where it is one of days.
+func inDays(d time.Duration) string {
+	if d%day != 0 {
+		return d.String()
+	}
+	return fmt.Sprintf("%d days", d/day)
 }
 
 // rotate gives a key a new secret. Like create it records first.
