@@ -18,13 +18,16 @@ const (
 	// NeedArguments says that the verdict depends on arguments that are not
 	// known.
 	NeedArguments
+	// NeedApproval is the verdict where all that forbids are policies that
+	// somebody can lift, by their @approval.
+	NeedApproval
 )
 
 // Outcome is a verdict and where it comes from.
 type Outcome struct {
 	Verdict Verdict
 	// Rule is the first policy, as written, that led to the verdict; nil where
-	// none permitted, and with NeedArguments.
+	// none permitted, and with NeedArguments. With NeedApproval it is the strictest.
 	Rule *Rule
 	// Broken says that Rule is a forbid that could not be evaluated, and so
 	// forbids.
@@ -44,12 +47,15 @@ type Match struct {
 	reading  rules // those that do
 	constant bool  // no rule reads the context
 	outcome  Outcome
+
+	lifts *liftable // nil where no rule has an @approval
 }
 
 // Match finds the policies whose scope covers the request.
 func (s *Set) Match(subject *Subject, action Action, object *Object) *Match {
 	m := &Match{subject: subject, action: action}
 	m.turn(object, s.rules)
+	m.lifts = newLiftable(m)
 	return m
 }
 
@@ -81,6 +87,9 @@ func (m *Match) turn(object *Object, among rules) {
 // Decide decides. The situation may lack arguments; the verdict is
 // NeedArguments only if a policy that reads them could turn it.
 func (m *Match) Decide(situation Situation) Outcome {
+	if m.lifts != nil {
+		return m.lifts.decide(situation)
+	}
 	if m.constant {
 		return m.outcome
 	}
@@ -105,6 +114,9 @@ func (m *Match) decide(context cedar.Record, complete bool) Outcome {
 // Callable reports whether there may be arguments with which the verdict is
 // Allow. It errs on the side of yes.
 func (m *Match) Callable(situation Situation) bool {
+	if m.lifts != nil { // what can be approved can be called
+		return m.lifts.plain.Callable(situation)
+	}
 	if m.constant {
 		return m.outcome.Verdict == Allow
 	}

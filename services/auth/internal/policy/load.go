@@ -165,6 +165,7 @@ func newRule(p *cedar.Policy) *Rule {
 		ID:       string(notes["id"]),
 		Reason:   string(notes["reason"]),
 		Source:   source(p.Position()),
+		Approval: approvalOf(notes),
 		permits:  p.Effect() == cedar.Permit,
 		tree:     (*ast.Policy)(p.AST()),
 		compiled: p,
@@ -190,5 +191,5 @@ func (r *Rule) problems() (errs []error) {
 	if len(r.Reason) > maxReason {
 		errs = append(errs, fmt.Errorf("%s: @reason is longer than %d bytes", r.Source, maxReason))
 	}
-	return errs
+	return append(errs, r.approvalProblems()...)
 }

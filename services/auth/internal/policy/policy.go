@@ -1,10 +1,11 @@
 // Package policy reads Cedar policies and decides by them.
 //
-// It is Cedar with four additions. Policies are checked against a schema when
+// It is Cedar with five additions. Policies are checked against a schema when
 // they are loaded, so that a misspelt attribute is found at once and not at
 // night. A forbid that cannot be evaluated forbids, where plain Cedar would
 // ignore it: when in doubt refuse. A URI that climbs (see [Climbs]) is refused
-// whatever policies say. And the set knows which policies read the arguments of
+// whatever policies say. A forbid can say by @approval that somebody may lift it
+// for one call. And the set knows which policies read the arguments of
 // a call, so that nobody has to send them when no policy cares.
 package policy
 
@@ -26,6 +27,8 @@ type Rule struct {
 	Reason string
 	// Source is where the policy is written, "default.cedar:12".
 	Source string
+	// Approval is who can lift the policy for one call, by its @approval.
+	Approval Approval
 
 	permits        bool
 	readsContext   bool
