@@ -41,6 +41,10 @@ const SessionLife = 24 * time.Hour
 // RoundLife is how long a client may take to answer what it was asked.
 const RoundLife = 15 * time.Minute
 
+// ApprovalLife is how long an approval of a call is kept after it was last
+// written: it may be good for a day, and is listed for a day after that.
+const ApprovalLife = 49 * time.Hour
+
 // MemberLife is how long the entry of a quota node outlives its last renewal. It
 // is for tidiness alone: leases end much sooner, and by the clocks of the nodes.
 const MemberLife = time.Minute
@@ -62,6 +66,9 @@ var (
 	Catalogue = Bucket{Name: "catalogue", Description: "tools as policies see them"}
 	// Approvals holds executorv1.Approval by "<service>.<tool>".
 	Approvals = Bucket{Name: "approvals", Description: "tool definitions that were approved"}
+	// CallApprovals holds authv1.ApprovalRecord, sealed and encrypted, by a hash of
+	// the call. Auth alone reads it.
+	CallApprovals = Bucket{Name: "call-approvals", Description: "calls that somebody has to approve, encrypted", TTL: ApprovalLife}
 	// Sessions holds edgev1.SessionState by session, for those that have one.
 	Sessions = Bucket{Name: "sessions", Description: "what clients have set in legacy sessions", TTL: SessionLife}
 	// Rounds holds the ids of states of multi-round-trip requests that were used

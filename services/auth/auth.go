@@ -26,6 +26,7 @@ import (
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	"github.com/sallyport-mcp/sallyport/pkg/secret"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/apikey"
+	"github.com/sallyport-mcp/sallyport/services/auth/internal/approval"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/grant"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/keyring"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/policy"
@@ -37,13 +38,14 @@ var defaultPolicies []byte
 // flushInterval is how often last uses are stored.
 const flushInterval = time.Minute
 
-// Store keeps keys and the catalogue; [bus.Bus] does.
+// Store keeps keys, approvals and the catalogue; [bus.Bus] does.
 type Store interface {
 	Watch(ctx context.Context, bucket bus.Bucket, on func(bus.Entry), synced func(bool)) error
 	Get(ctx context.Context, bucket bus.Bucket, key string) (bus.Entry, error)
 	Put(ctx context.Context, bucket bus.Bucket, key string, value []byte) (uint64, error)
 	Create(ctx context.Context, bucket bus.Bucket, key string, value []byte) (uint64, error)
 	Update(ctx context.Context, bucket bus.Bucket, key string, value []byte, revision uint64) (uint64, error)
+	Delete(ctx context.Context, bucket bus.Bucket, key string) error
 }
 
 // Recorder writes to the audit stream.
@@ -56,7 +58,7 @@ type Recorder interface {
 type Deps struct {
 	// Log is for operators; nil discards.
 	Log *slog.Logger
-	// Store keeps keys and the catalogue.
+	// Store keeps keys, approvals and the catalogue.
 	Store Store
 	// Audit takes each decision.
 	Audit Recorder
@@ -73,6 +75,7 @@ type Deps struct {
 type Service struct {
 	authv1.UnimplementedAuthServiceServer
 	authv1.UnimplementedKeyServiceServer
+	authv1.UnimplementedApprovalServiceServer
 
 	cfg      Config
 	deps     Deps
@@ -83,6 +86,10 @@ type Service struct {
 	scene    *scene
 	failures *failures
 	writing  sync.Mutex // one change of keys at a time
+
+	approvalBox *approval.Box
+	approvals   *approval.Book
+	petitions   sync.Mutex // one new approval at a time
 }
 
 // New returns a service that has read its keys and policies from files, and
@@ -106,6 +113,10 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("grant_key_file: %w", err)
 	}
+	box, err := approval.NewBox(grantKey)
+	if err != nil {
+		return nil, err
+	}
 	p := apikey.NewPepper(pepper)
 	return &Service{
 		cfg:      cfg,
@@ -116,6 +127,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		sealer:   grant.NewSealer(grantKey),
 		scene:    newScene(set),
 		failures: newFailures(deps.Audit, deps.Log),
+
+		approvalBox: box,
+		approvals:   approval.NewBook(box),
 	}, nil
 }
 
@@ -149,17 +163,18 @@ func material(configured, fallback string, log *slog.Logger) (secret.Key, error)
 	return key, err
 }
 
-// Register adds the two gRPC services.
+// Register adds the gRPC services.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	authv1.RegisterAuthServiceServer(r, s)
 	authv1.RegisterKeyServiceServer(r, s)
+	authv1.RegisterApprovalServiceServer(r, s)
 }
 
 // Run follows the store until ctx is done.
 func (s *Service) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	errs := make(chan error, 2)
+	errs := make(chan error, 3)
 	var wg sync.WaitGroup
 	watch := func(bucket bus.Bucket, on func(bus.Entry), synced func(bool)) {
 		wg.Go(func() {
@@ -179,6 +194,7 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 	})
 	watch(bus.Catalogue, s.onCatalogue, func(bool) {})
+	watch(bus.CallApprovals, s.onApproval, s.approvals.Synced)
 	wg.Go(func() { s.probe(ctx) })
 	wg.Go(func() { s.failures.run(ctx) })
 	wg.Go(func() { s.flush(ctx) })

@@ -30,11 +30,18 @@ type ruling struct {
 	source  string // where the rule is written
 	message string
 	tool    *tool // if the decision is about one that exists
+
+	lift     policy.Approval         // who can lift the forbid; a denial until somebody did
+	approval string                  // id of the approval that it waits for, or that has decided
+	pending  *authv1.PendingApproval // if it waits
 }
 
 func (r *ruling) verdict() auditv1.Verdict {
 	if r.reason == auditv1.Reason_REASON_UNSPECIFIED {
 		return auditv1.Verdict_VERDICT_ALLOW
+	}
+	if r.pending != nil {
+		return auditv1.Verdict_VERDICT_APPROVAL
 	}
 	return auditv1.Verdict_VERDICT_DENY
 }
@@ -83,6 +90,10 @@ func (s *Service) decide(c *caller, req *authv1.AuthorizeRequest, now time.Time)
 		}
 		out = match.Decide(situation)
 	}
+	if out.Verdict == policy.NeedApproval && len(req.GetArguments()) == 0 { // whoever approves must see them
+		r.needArguments = true
+		return r, nil
+	}
 	r.take(out, c, req)
 	return r, nil
 }
@@ -114,6 +125,8 @@ func (r *ruling) take(out policy.Outcome, c *caller, req *authv1.AuthorizeReques
 	}
 	r.reason = auditv1.Reason_REASON_POLICY_DENIED
 	switch {
+	case out.Verdict == policy.NeedApproval:
+		r.reason, r.lift = auditv1.Reason_REASON_APPROVAL_REQUIRED, out.Rule.Approval
 	case out.Broken:
 		r.message = "A policy that could forbid this cannot be evaluated for it, so it is refused. Ask the operator."
 	case out.Rule == nil:

@@ -50,8 +50,15 @@ func (s *Service) Authorize(ctx context.Context, req *authv1.AuthorizeRequest) (
 		resp.ArgumentsNeeded = true
 		return resp, nil
 	}
+	id := audit.NewDecisionID()
+	if r.lift != policy.ApprovalNone {
+		if err := s.lift(ctx, c, req, &r, id, now); err != nil {
+			return nil, err
+		}
+		resp.Approval = r.pending
+	}
 	resp.Decision = &authv1.Decision{
-		Id:      audit.NewDecisionID(),
+		Id:      id,
 		Verdict: r.verdict(),
 		Reason:  r.reason,
 		Policy:  r.rule,
@@ -66,7 +73,7 @@ func (s *Service) Authorize(ctx context.Context, req *authv1.AuthorizeRequest) (
 	}
 	// Last, for from here on it counts: what is recorded is also answered, and
 	// what cannot be recorded does not happen (fails closed).
-	if err := s.record(ctx, c, req, resp.GetDecision(), r.source); err != nil {
+	if err := s.record(ctx, c, req, resp.GetDecision(), &r); err != nil {
 		return nil, fault.New(codes.Unavailable, auditv1.ErrorReason_ERROR_REASON_STREAM_UNAVAILABLE,
 			"the decision could not be recorded").Because(err)
 	}
@@ -160,14 +167,15 @@ func (s *Service) seal(c *caller, req *authv1.AuthorizeRequest, id string, expir
 	return s.sealer.Seal(g)
 }
 
-func (s *Service) record(ctx context.Context, c *caller, req *authv1.AuthorizeRequest, d *authv1.Decision, source string) error {
+func (s *Service) record(ctx context.Context, c *caller, req *authv1.AuthorizeRequest, d *authv1.Decision, r *ruling) error {
 	p, o := c.principal, req.GetOrigin()
 	decision := &auditv1.Decision{
 		Verdict:    d.GetVerdict(),
 		Reason:     d.GetReason(),
 		Rule:       d.GetPolicy(),
-		RuleSource: source,
+		RuleSource: r.source,
 		Message:    d.GetMessage(),
+		ApprovalId: r.approval,
 	}
 	if req.GetAction() == authv1.Action_ACTION_TOOLS_CALL {
 		decision.Arguments = &auditv1.Arguments{Sha256: req.GetArgumentsSha256(), Shape: req.GetArgumentsShape()}

@@ -47,7 +47,7 @@ func overNATS(t *testing.T, b *bus.Bus, stateDir string) (*house, func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- h.service.Run(ctx) }()
-	for range 2 {
+	for range 3 {
 		<-w.synced
 	}
 	h.auth = authv1.NewAuthServiceClient(rpctest.Serve(t, h.service.Register))

@@ -9,12 +9,14 @@ import (
 )
 
 // Role plays the auth service in a process. The edge asks it; keys are managed
-// by the operators' program alone.
+// and calls approved by the operators' program alone.
 var Role = app.Role{
 	Name: "auth",
 	Allow: map[string][]string{
 		authv1.AuthService_ServiceDesc.ServiceName: {"edge"},
 		authv1.KeyService_ServiceDesc.ServiceName:  {"sallyport"},
+
+		authv1.ApprovalService_ServiceDesc.ServiceName: {"sallyport"},
 	},
 	New: func(env *app.Env) (app.Service, error) {
 		cfg := DefaultConfig()
