@@ -31,12 +31,16 @@ func (w watched) Watch(ctx context.Context, bucket bus.Bucket, on func(bus.Entry
 }
 
 // overNATS starts a service on a real bus and waits until it knows all keys.
-func overNATS(t *testing.T, b *bus.Bus, stateDir string) (*house, func()) {
+func overNATS(t *testing.T, b *bus.Bus, stateDir string, edits ...func(*auth.Config)) (*house, func()) {
 	t.Helper()
 	h := new(house)
 	w := watched{b, make(chan bool, 64)}
+	cfg := auth.DefaultConfig()
+	for _, edit := range edits {
+		edit(&cfg)
+	}
 	var err error
-	h.service, err = auth.New(auth.DefaultConfig(), auth.Deps{
+	h.service, err = auth.New(cfg, auth.Deps{
 		Store: w, Audit: new(ledger), StateDir: stateDir,
 		Notify:         func(ctx context.Context, k *authv1.Key) error { return bus.Publish(ctx, b, bus.SubjectCredentials, k) },
 		NotifyPolicies: func(context.Context, *authv1.PolicyNotice) error { return nil },
@@ -51,7 +55,8 @@ func overNATS(t *testing.T, b *bus.Bus, stateDir string) (*house, func()) {
 		<-w.synced
 	}
 	h.auth = authv1.NewAuthServiceClient(rpctest.Serve(t, h.service.Register))
-	h.keys = authv1.NewKeyServiceClient(rpctest.Serve(t, h.service.Register, rpctest.As("sallyport")))
+	operator := rpctest.Serve(t, h.service.Register, rpctest.As("sallyport"))
+	h.keys, h.approvals = authv1.NewKeyServiceClient(operator), authv1.NewApprovalServiceClient(operator)
 	return h, func() {
 		t.Helper()
 		cancel()
