@@ -37,7 +37,7 @@ func (s *Service) newServer(cert *tls.Certificate) *http.Server {
 		MaxHeaderBytes: maxHeaderBytes,
 		// The handler sets a tighter one before it writes; this is for a handler
 		// that never gets there.
-		WriteTimeout: s.cfg.BodyTimeout + s.cfg.CallTimeout + s.cfg.WriteTimeout,
+		WriteTimeout: s.cfg.BodyTimeout + s.cfg.ApprovalWait + s.cfg.CallTimeout + s.cfg.WriteTimeout,
 		ErrorLog:     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		// OPTIONS * is a request like any other.
 		DisableGeneralOptionsHandler: true,
