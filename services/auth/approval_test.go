@@ -3,7 +3,6 @@ package auth_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"strings"
 	"sync"
@@ -22,7 +21,6 @@ import (
 	"github.com/sallyport-mcp/sallyport/pkg/fault"
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
-	faultv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/fault/v1"
 	"github.com/sallyport-mcp/sallyport/services/auth"
 )
 
@@ -70,7 +68,7 @@ func TestLifeOfAnApproval(t *testing.T) {
 
 		time.Sleep(time.Minute)
 		if got := h.say(t, a.GetId(), true, "as agreed"); got.GetState() != authv1.ApprovalState_APPROVAL_STATE_APPROVED || got.GetDecidedBy() != "olga" ||
-			got.GetNote() != "as agreed" || got.GetExpireTime().AsTime().Sub(time.Now()) != 5*time.Minute {
+			got.GetNote() != "as agreed" || time.Until(got.GetExpireTime().AsTime()) != 5*time.Minute {
 			t.Errorf("approved: got %v", got)
 		}
 		if err := h.decide(t, a.GetId()); !fault.Is(err, authv1.Reason_REASON_APPROVAL_DECIDED) || status.Code(err) != codes.FailedPrecondition {
@@ -179,92 +177,6 @@ func TestAnApprovalIsForOneCallOnly(t *testing.T) {
 	}
 }
 
-func TestTheUserOfACallerAnswers(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name string
-		tool string
-		call func(text, other, id string) *authv1.AuthorizeRequest
-		want auditv1.Verdict
-		then authv1.ApprovalState // of the approval
-	}{
-		{"he approves", forUser, func(text, _, id string) *authv1.AuthorizeRequest {
-			return answered(withArguments(text, forUser, customer7), id, true)
-		}, allow, authv1.ApprovalState_APPROVAL_STATE_USED},
-		{"he refuses", forUser, func(text, _, id string) *authv1.AuthorizeRequest {
-			return answered(withArguments(text, forUser, customer7), id, false)
-		}, deny, authv1.ApprovalState_APPROVAL_STATE_DENIED},
-		{"he says nothing", forUser, func(text, _, _ string) *authv1.AuthorizeRequest {
-			return withArguments(text, forUser, customer7)
-		}, approval, authv1.ApprovalState_APPROVAL_STATE_PENDING},
-		{"he answers about another", forUser, func(text, _, _ string) *authv1.AuthorizeRequest {
-			return answered(withArguments(text, forUser, customer7), "a_01K00000000000000000000000", true)
-		}, approval, authv1.ApprovalState_APPROVAL_STATE_PENDING},
-		{"he approves other arguments", forUser, func(text, _, id string) *authv1.AuthorizeRequest {
-			return answered(withArguments(text, forUser, `{"customer_id":8}`), id, true)
-		}, approval, authv1.ApprovalState_APPROVAL_STATE_PENDING},
-		{"somebody else approves", forUser, func(_, other, id string) *authv1.AuthorizeRequest {
-			return answered(withArguments(other, forUser, customer7), id, true)
-		}, approval, authv1.ApprovalState_APPROVAL_STATE_PENDING},
-		{"somebody else refuses", forUser, func(_, other, id string) *authv1.AuthorizeRequest {
-			return answered(withArguments(other, forUser, customer7), id, false)
-		}, approval, authv1.ApprovalState_APPROVAL_STATE_PENDING},
-		{"he approves what is for operators", forOperator, func(text, _, id string) *authv1.AuthorizeRequest {
-			return answered(withArguments(text, forOperator, customer7), id, true)
-		}, approval, authv1.ApprovalState_APPROVAL_STATE_PENDING},
-		{"he refuses what is for operators", forOperator, func(text, _, id string) *authv1.AuthorizeRequest {
-			return answered(withArguments(text, forOperator, customer7), id, false)
-		}, approval, authv1.ApprovalState_APPROVAL_STATE_PENDING},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			h := open(t, newStore(t), approving(t, nil))
-			text, other := h.roleKey(t, "admin"), h.roleKey(t, "analyst")
-			asked := h.verdict(t, "before", withArguments(text, tt.tool, customer7), approval).GetApproval()
-			if asked.GetByUser() != (tt.tool == forUser) {
-				t.Errorf("got by_user %v", asked.GetByUser())
-			}
-			h.ledger.take()
-			got := h.verdict(t, "the answer", tt.call(text, other, asked.GetId()), tt.want)
-			if is := h.list(t, false)[0]; is.GetId() != asked.GetId() || is.GetState() != tt.then {
-				t.Errorf("the approval is %v, want %v", is.GetState(), tt.then)
-			}
-			events := h.ledger.take()
-			if tt.want == approval {
-				if len(events) != 1 {
-					t.Errorf("got %d events, want the decision alone", len(events))
-				}
-				return
-			}
-			// The answer is on record before what comes of it, by whom it was given.
-			admin, decision := events[0], events[1]
-			if op := admin.GetAdmin(); op.GetObject() != asked.GetId() || op.GetDetails()["by"] != "user" || op.GetDetails()["principal"] != got.GetPrincipal().GetId() ||
-				admin.GetActor().GetPrincipal() != got.GetPrincipal().GetId() || admin.GetActor().GetAddress() != "192.0.2.7" ||
-				(op.GetOperation() == "approval.approve") != (tt.want == allow) {
-				t.Errorf("got event %v", admin)
-			}
-			if decision.GetDecision().GetApprovalId() != asked.GetId() || len(events) != 2 {
-				t.Errorf("got events %v", events)
-			}
-			sum := sha256.Sum256([]byte(customer7))
-			if got := admin.GetAdmin().GetDetails()["arguments_sha256"]; got != fmt.Sprintf("%x", sum) {
-				t.Errorf("got hash %s of the arguments", got)
-			}
-		})
-	}
-}
-
-func TestTheUserCanStopWhatAnOperatorHasApproved(t *testing.T) {
-	t.Parallel()
-	h := open(t, newStore(t), approving(t, nil))
-	text := h.roleKey(t, "admin")
-	id := h.verdict(t, "before", withArguments(text, forUser, customer7), approval).GetApproval().GetId()
-	h.say(t, id, true, "")
-	h.verdict(t, "no", answered(withArguments(text, forUser, customer7), id, false), deny)
-	h.verdict(t, "after", withArguments(text, forUser, customer7), deny)
-}
-
 // A denial holds for a time, and is told with its note.
 func TestDenials(t *testing.T) {
 	t.Parallel()
@@ -360,218 +272,6 @@ func TestWhatCannotBeShownIsNotAsked(t *testing.T) {
 	}
 	if n := len(h.list(t, true)); n != 1 {
 		t.Errorf("%d are pending, want 1", n)
-	}
-}
-
-// The store can neither read what is asked nor give an answer.
-func TestTheStoreKnowsNothingOfApprovals(t *testing.T) {
-	t.Parallel()
-	h := open(t, newStore(t), approving(t, nil))
-	text := h.roleKey(t, "admin")
-	const secret = `{"customer_id":7,"reason":"a very private matter"}`
-	h.verdict(t, "before", withArguments(text, forOperator, secret), approval)
-	id := h.verdict(t, "approved", withArguments(text, forOperator, customer7), approval).GetApproval().GetId()
-	h.say(t, id, true, "")
-	entries := map[string]bus.Entry{}
-	h.store.mu.Lock()
-	for key, e := range h.store.buckets[bus.CallApprovals.Name] {
-		entries[key] = e
-		for _, text := range []string{"private", "customer", "deletions", "admin", "olga"} {
-			if bytes.Contains(append([]byte(key), e.Value...), []byte(text)) {
-				t.Errorf("the store holds %q in clear", text)
-			}
-		}
-	}
-	h.store.mu.Unlock()
-	// The approved one in the place of the other, and the other in its place.
-	var keys []string
-	for key := range entries {
-		keys = append(keys, key)
-	}
-	for i, key := range keys {
-		if _, err := h.store.Put(t.Context(), bus.CallApprovals, key, entries[keys[1-i]].Value); err != nil {
-			t.Fatal(err)
-		}
-	}
-	h.verdict(t, "after entries were swapped", withArguments(text, forOperator, secret), approval)
-	h.verdict(t, "after entries were swapped", withArguments(text, forOperator, customer7), approval)
-}
-
-// Whatever is away, nothing is allowed by an approval.
-func TestApprovalsFailClosed(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name    string
-		disturb func(*house)
-		want    fault.Reason
-	}{
-		{"the store is silent", func(h *house) { h.store.set(false, true) }, faultv1.Reason_REASON_NOT_READY},
-		{"the record is full", func(h *house) { h.ledger.fill(true) }, auditv1.ErrorReason_ERROR_REASON_STREAM_UNAVAILABLE},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			h := open(t, newStore(t), approving(t, nil))
-			text := h.roleKey(t, "admin")
-			approved := h.verdict(t, "before", withArguments(text, forOperator, customer7), approval).GetApproval().GetId()
-			h.say(t, approved, true, "")
-			asked := h.verdict(t, "before", withArguments(text, forUser, customer7), approval).GetApproval().GetId()
-			tt.disturb(h)
-			for what, req := range map[string]*authv1.AuthorizeRequest{
-				"what was approved": withArguments(text, forOperator, customer7), "what the user approves": answered(withArguments(text, forUser, customer7), asked, true),
-				"what is new": withArguments(text, forUser, `{}`),
-			} {
-				if resp, err := h.auth.Authorize(t.Context(), req); !fault.Is(err, tt.want) || status.Code(err) != codes.Unavailable {
-					t.Errorf("%s: got %v, %v; want %v", what, resp, err, tt.want)
-				}
-			}
-			if err := h.decide(t, asked); !fault.Is(err, authv1.Reason_REASON_STORE) || status.Code(err) != codes.Unavailable {
-				t.Errorf("DecideApproval: got %v, want %v", err, authv1.Reason_REASON_STORE)
-			}
-			h.ledger.fill(false)
-			h.store.set(false, false)
-			if is := h.list(t, true); len(is) < 1 || is[0].GetId() != asked {
-				t.Errorf("got %v pending, want that nobody has decided", is)
-			}
-		})
-	}
-}
-
-func TestNothingIsAskedBeforeApprovalsAreKnown(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t, newStore(t), approving(t, func(c *auth.Config) { c.StaleAfter = time.Minute }))
-		text := h.roleKey(t, "admin")
-		h.store.set(true, false) // no watch stands
-		synctest.Wait()
-		if _, err := h.auth.Authorize(t.Context(), withArguments(text, forUser, customer7)); !fault.Is(err, faultv1.Reason_REASON_NOT_READY) {
-			t.Errorf("Authorize: got %v, want %v", err, faultv1.Reason_REASON_NOT_READY)
-		}
-		if _, err := h.approvals.ListApprovals(t.Context(), &authv1.ListApprovalsRequest{}); !fault.Is(err, authv1.Reason_REASON_STORE) {
-			t.Errorf("ListApprovals: got %v, want %v", err, authv1.Reason_REASON_STORE)
-		}
-		if _, err := h.await(t, "a_x", time.Minute); !fault.Is(err, faultv1.Reason_REASON_NOT_READY) {
-			t.Errorf("AwaitApproval: got %v, want %v", err, faultv1.Reason_REASON_NOT_READY)
-		}
-	})
-}
-
-func TestAwaitApproval(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name   string
-		until  func(t *testing.T, h *house, text, id string)
-		want   authv1.ApprovalState
-		after  time.Duration
-		reason fault.Reason
-	}{
-		{name: "an operator approves", until: func(t *testing.T, h *house, _, id string) { h.say(t, id, true, "") }, want: authv1.ApprovalState_APPROVAL_STATE_APPROVED},
-		{name: "an operator denies", until: func(t *testing.T, h *house, _, id string) { h.say(t, id, false, "") }, want: authv1.ApprovalState_APPROVAL_STATE_DENIED},
-		{name: "the user approves", until: func(t *testing.T, h *house, text, id string) {
-			h.verdict(t, "the answer", answered(withArguments(text, forUser, customer7), id, true), allow)
-		}, want: authv1.ApprovalState_APPROVAL_STATE_USED},
-		{name: "nobody decides before the deadline", want: authv1.ApprovalState_APPROVAL_STATE_PENDING, after: 2*time.Minute - 200*time.Millisecond},
-		{name: "it expires", until: func(_ *testing.T, h *house, _, _ string) {}, want: authv1.ApprovalState_APPROVAL_STATE_EXPIRED, after: time.Minute},
-		{name: "it vanishes", until: func(_ *testing.T, h *house, _, _ string) {
-			for key := range h.store.buckets[bus.CallApprovals.Name] {
-				h.store.remove(bus.CallApprovals.Name, key)
-			}
-		}, reason: authv1.Reason_REASON_APPROVAL_UNKNOWN},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				st := newStore(t)
-				edit := approving(t, func(c *auth.Config) {
-					if tt.name == "it expires" {
-						c.Approvals.PendingFor = time.Minute
-					}
-				})
-				h, waits := open(t, st, edit), open(t, st, edit)
-				text := h.roleKey(t, "admin")
-				id := h.verdict(t, "before", withArguments(text, forUser, customer7), approval).GetApproval().GetId()
-				begun := time.Now()
-				type result struct {
-					state authv1.ApprovalState
-					err   error
-				}
-				got := make(chan result, 1)
-				go func() {
-					s, err := waits.await(t, id, 2*time.Minute)
-					got <- result{s, err}
-				}()
-				synctest.Wait()
-				if tt.until != nil {
-					tt.until(t, h, text, id)
-				}
-				r := <-got
-				if r.state != tt.want || time.Since(begun) != tt.after {
-					t.Errorf("got %v after %v, want %v after %v", r.state, time.Since(begun), tt.want, tt.after)
-				}
-				if (r.err != nil) != (tt.reason != nil) || tt.reason != nil && !fault.Is(r.err, tt.reason) {
-					t.Errorf("got error %v, want %v", r.err, tt.reason)
-				}
-			})
-		})
-	}
-}
-
-func TestUnknownApprovals(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t, newStore(t), approving(t, nil))
-		if _, err := h.await(t, "a_01K00000000000000000000000", time.Minute); !fault.Is(err, authv1.Reason_REASON_APPROVAL_UNKNOWN) || status.Code(err) != codes.NotFound {
-			t.Errorf("AwaitApproval: got %v", err)
-		}
-		if err := h.decide(t, "a_01K00000000000000000000000"); !fault.Is(err, authv1.Reason_REASON_APPROVAL_UNKNOWN) || status.Code(err) != codes.NotFound {
-			t.Errorf("DecideApproval: got %v", err)
-		}
-		_, err := h.approvals.DecideApproval(t.Context(), &authv1.DecideApprovalRequest{Id: "a_x", Approve: true, DecidedBy: "user"})
-		if status.Code(err) != codes.InvalidArgument {
-			t.Errorf("an operator who calls himself user: got %v", err)
-		}
-	})
-}
-
-func TestListApprovalsByPages(t *testing.T) {
-	t.Parallel()
-	h := open(t, newStore(t), approving(t, func(c *auth.Config) { c.Approvals.MaxPending = 1000 }))
-	text := h.roleKey(t, "admin")
-	large := strings.Repeat("x", 15<<10)
-	var want []string
-	for n := range 150 { // together more than one page holds
-		resp := h.verdict(t, "asked", withArguments(text, forOperator, fmt.Sprintf(`{"customer_id":%d,"reason":%q}`, n, large)), approval)
-		want = append(want, resp.GetApproval().GetId())
-	}
-	for _, size := range []uint32{0, 40, 1000} {
-		var got []string
-		pages := 0
-		for token := ""; ; pages++ {
-			resp, err := h.approvals.ListApprovals(t.Context(), &authv1.ListApprovalsRequest{PageSize: size, PageToken: token})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n := proto.Size(resp); n > 3<<20 {
-				t.Errorf("a page has %d bytes", n)
-			}
-			for _, a := range resp.GetApprovals() {
-				got = append(got, a.GetId())
-			}
-			if token = resp.GetNextPageToken(); token == "" {
-				break
-			}
-		}
-		if diff := cmp.Diff(want, got); diff != "" || pages == 0 {
-			t.Errorf("size %d: %d pages, (-want +got):\n%s", size, pages+1, diff)
-		}
-	}
-}
-
-func TestOperatorsAloneApprove(t *testing.T) {
-	t.Parallel()
-	if diff := cmp.Diff([]string{"sallyport"}, auth.Role.Allow[authv1.ApprovalService_ServiceDesc.ServiceName]); diff != "" {
-		t.Errorf("who may use the ApprovalService (-want +got):\n%s", diff)
 	}
 }
 

@@ -20,7 +20,7 @@ func TestConfigNamesEveryMistake(t *testing.T) {
 	if err == nil {
 		t.Fatal("got no error")
 	}
-	for _, field := range []string{"env", "grant_life", "valid_for", "stale_after", "default_expiry", "max_expiry", "policies[0]"} {
+	for _, field := range []string{"env", "grant_life", "valid_for", "stale_after", "default_expiry", "max_expiry", "policies[0]", "approvals.pending_for", "approvals.usable_for", "approvals.max_pending"} {
 		if !strings.Contains(err.Error(), field+":") {
 			t.Errorf("got %q, want %s in it", err, field)
 		}
