@@ -73,7 +73,10 @@ func (x *exchange) decide(name string, asked arguments) (*authv1.AuthorizeRespon
 			return nil, refused
 		}
 	}
-	return allow, x.checkQuota(allow.GetCost())
+	if refused := x.checkQuota(allow.GetCost()); refused != nil {
+		return nil, refused
+	}
+	return allow, x.checkHops()
 }
 
 // checkMirrored checks Mcp-Param-* headers, where the tool has some. Without a
