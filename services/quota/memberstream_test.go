@@ -11,7 +11,7 @@ import (
 )
 
 // TestStreamsOfSeveralNodesAreOneCount sends the checks of one caller through a
-// stream to each node, all before an answer is read.
+// stream to each node.
 func TestStreamsOfSeveralNodesAreOneCount(t *testing.T) {
 	server := natsServer(t)
 	members := []*member{join(t, server.URL(), clusterRules), join(t, server.URL(), clusterRules)}
@@ -25,15 +25,17 @@ func TestStreamsOfSeveralNodesAreOneCount(t *testing.T) {
 				return
 			}
 			const checks = 300 // more than are decided at once
-			for id := range uint64(checks) {
-				if err := stream.Send(&quotav1.CheckStreamRequest{Id: id, Check: check("action", "tools/call", "ip", "192.0.2.1")}); err != nil {
-					t.Error(err)
-					return
+			wg.Go(func() {
+				for id := range uint64(checks) {
+					if err := stream.Send(&quotav1.CheckStreamRequest{Id: id, Check: check("action", "tools/call", "ip", "192.0.2.1")}); err != nil {
+						t.Error(err)
+						return
+					}
 				}
-			}
-			if err := stream.CloseSend(); err != nil {
-				t.Error(err)
-			}
+				if err := stream.CloseSend(); err != nil {
+					t.Error(err)
+				}
+			})
 			seen := make(map[uint64]bool)
 			for range checks {
 				got, err := stream.Recv()
