@@ -81,6 +81,9 @@ func (x *exchange) decide(name string, asked arguments, answer *approvalAnswer, 
 	if refused := x.checkQuota(allow.GetCost()); refused != nil {
 		return nil, refused
 	}
+	if refused := x.checkHops(); refused != nil {
+		return nil, refused
+	}
 	return allow, nil
 }
 
