@@ -1,7 +1,9 @@
 // Package auth says who a caller is and what he may do.
 //
 // It knows API keys, decides by Cedar policies, and gives out grants: proof of
-// a decision, for one call and a short time, which the executor takes. Keys are
+// a decision, for one call and a short time, which the executor takes. Where a
+// policy wants a person asked it keeps what is asked and answered, for one call
+// each, encrypted. Keys are
 // kept in NATS and held in memory; the catalogue of tools, as policies see it,
 // comes from the executor over NATS too. It never sees the result of a tool.
 //
