@@ -41,6 +41,13 @@ const SessionLife = 24 * time.Hour
 // RoundLife is how long a client may take to answer what it was asked.
 const RoundLife = 15 * time.Minute
 
+// GrantLife is the longest that auth lets a grant be used.
+const GrantLife = 10 * time.Minute
+
+// ClockSkew is how far apart the clocks of two machines may be where that
+// matters.
+const ClockSkew = time.Minute
+
 // MemberLife is how long the entry of a quota node outlives its last renewal. It
 // is for tidiness alone: leases end much sooner, and by the clocks of the nodes.
 const MemberLife = time.Minute
@@ -67,6 +74,9 @@ var (
 	// Rounds holds the ids of states of multi-round-trip requests that were used
 	// up, for as long as they would be taken.
 	Rounds = Bucket{Name: "rounds", Description: "request states that were used up", TTL: RoundLife}
+	// Grants holds the ids of decisions whose grants for destructive tools were used
+	// up, for longer than any grant lives.
+	Grants = Bucket{Name: "grants", Description: "grants for destructive tools that were used up", TTL: GrantLife + 2*ClockSkew}
 	// Quota holds the quotav1.ClusterView under "view" and the quotav1.ClusterSeed
 	// under "seed".
 	Quota = Bucket{Name: "quota", Description: "which quota node counts what"}
