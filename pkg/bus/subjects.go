@@ -61,7 +61,9 @@ type Bucket struct {
 
 // The buckets.
 var (
-	// Keys holds the records of API keys by key id. Auth alone reads it.
+	// Keys holds the records of API keys by key id, when they were last used by
+	// "use.<id>", and "beat", by which auth finds out that it hears of changes. Auth
+	// alone reads it.
 	Keys = Bucket{Name: "keys", Description: "API keys by id; HMACs, no secrets"}
 	// Tools holds executorv1.Announcement by "<service>.<instance>".
 	Tools = Bucket{Name: "tools", Description: "announcements of tool services", TTL: Lease}
