@@ -352,8 +352,10 @@ func wantRecord(t *testing.T, e *estate, address string, want map[string]int) {
 	for _, n := range want {
 		total += n
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
 	var got map[string]int
-	for n := 0; n < total; {
+	for n := 0; n < total && ctx.Err() == nil; {
 		got, n = make(map[string]int), 0
 		req := &auditv1.QueryRequest{Filter: &auditv1.Filter{Reasons: []auditv1.Reason{auditv1.Reason_REASON_GRANT_INVALID}}, PageSize: 1000}
 		resp, err := index.Query(t.Context(), req)
