@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -295,18 +296,27 @@ func (c captured) await(t *testing.T, key string) {
 			t.Fatal(err)
 		}
 	}
+	c.awaitTools(t, key)
+}
+
+// awaitTools waits until auth knows a key and the tools, as the executor does.
+func (c captured) awaitTools(t *testing.T, key string) {
+	t.Helper()
 	sum := sha256.Sum256([]byte("{}"))
 	for _, tool := range []string{"get_customer", "delete_customer_account"} {
-		for granted := false; !granted; {
+		await(t, "auth knows the key and "+tool, func() bool {
 			resp, err := c.auth.Authorize(t.Context(), &authv1.AuthorizeRequest{
 				Credential: &authv1.Credential{Scheme: authv1.Scheme_SCHEME_BEARER, Token: key},
 				Origin:     &authv1.Origin{Address: "192.0.2.7"}, Action: actCall, Target: tool, ArgumentsSha256: sum[:],
 			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			granted = len(resp.GetGrant()) > 0
-		}
+			return err == nil && len(resp.GetGrant()) > 0
+		})
+		await(t, "the executor knows "+tool, func() bool {
+			resp, err := c.executor.ListTools(t.Context(), &executorv1.ListToolsRequest{})
+			return err == nil && slices.ContainsFunc(resp.GetTools(), func(o *executorv1.Tool) bool {
+				return o.GetDefinition().GetName() == tool && o.GetAvailable()
+			})
+		})
 	}
 }
 

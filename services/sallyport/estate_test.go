@@ -78,13 +78,13 @@ type process struct {
 // start starts a process with some roles. Each of set overrides the configuration.
 func (e *estate) start(name, nats string, roles []app.Role, set ...string) *process {
 	e.t.Helper()
-	set = append(set, "node="+name, "state_dir="+e.path(name), "bus.url="+nats)
+	given := []string{"node=" + name, "state_dir=" + e.path(name), "bus.url=" + nats}
 	for _, r := range roles {
 		if len(r.Allow) > 0 {
-			set = append(set, "listen."+r.Name+"=127.0.0.1:0")
+			given = append(given, "listen."+r.Name+"=127.0.0.1:0")
 		}
 	}
-	cfg, err := app.Load(e.file, set...)
+	cfg, err := app.Load(e.file, append(given, set...)...)
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -197,6 +197,23 @@ func (a agent) post(ctx context.Context, edge, body, method, name string) (statu
 	defer func() { _ = resp.Body.Close() }()
 	b, err := io.ReadAll(resp.Body)
 	return resp.StatusCode, string(b), err
+}
+
+// await waits for what others do in their own time: processes on a real network
+// cannot run under a fake clock.
+func await(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("not within a minute: %s", what)
+		}
+	}
 }
 
 // connections returns a client that keeps as many connections as it uses.
