@@ -48,6 +48,7 @@ func newEstate(t *testing.T, roles string) *estate {
 	e.file = e.path("config.yaml")
 	e.write("config.yaml", fmt.Sprintf(`
 admin: ""
+drain: 1s
 bus: {embedded: false}
 tls: {ca: %[1]s/certs/ca.crt, cert: "%[1]s/certs/{role}.crt", key: "%[1]s/certs/{role}.key"}
 %[2]s`, e.dir, strings.ReplaceAll(roles, "DIR", e.dir)))
