@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 )
 
 // relay passes TCP connections on to an address, and can stop to: as a cable does
@@ -126,7 +127,8 @@ func (g gate) Write(b []byte) (int, error) {
 type natsCluster struct {
 	urls [3]string
 	// third are the ways from and to the third server for the other two.
-	third []*relay
+	third   []*relay
+	servers [3]*server.Server
 }
 
 // newCluster starts one. Of clients each server tells nothing of the others.
@@ -145,7 +147,6 @@ func newCluster(t *testing.T) *natsCluster {
 		advertised[i] = newRelay(t, routes[i])
 		c.third = append(c.third, advertised[i])
 	}
-	var servers []*server.Server
 	for i := range routes {
 		var peers []*url.URL
 		for j, address := range routes {
@@ -182,16 +183,16 @@ func newCluster(t *testing.T) *natsCluster {
 			s.Shutdown()
 			s.WaitForShutdown()
 		})
-		servers = append(servers, s)
+		c.servers[i] = s
 	}
-	for i, s := range servers {
+	for i, s := range c.servers {
 		if !s.ReadyForConnections(20 * time.Second) {
 			t.Fatal("a NATS server does not start")
 		}
 		c.urls[i] = s.ClientURL()
 	}
 	await(t, "the NATS servers have a leader", func() bool {
-		for _, s := range servers {
+		for _, s := range c.servers {
 			if s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == 3 {
 				return true
 			}
@@ -199,6 +200,24 @@ func newCluster(t *testing.T) *natsCluster {
 		return false
 	})
 	return c
+}
+
+// lead makes the first two servers lead a stream, so that it goes on without the
+// third.
+func (c *natsCluster) lead(t *testing.T, stream string) {
+	t.Helper()
+	conn, err := nats.Connect(c.urls[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	await(t, "another server leads "+stream, func() bool {
+		if c.servers[2].JetStreamIsStreamLeader("$G", stream) {
+			_, _ = conn.Request("$JS.API.STREAM.LEADER.STEPDOWN."+stream, nil, time.Second) // or else again
+			return false
+		}
+		return c.servers[0].JetStreamIsStreamLeader("$G", stream) || c.servers[1].JetStreamIsStreamLeader("$G", stream)
+	})
 }
 
 // isolate cuts the third server off from the other two, or brings it back.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sallyport-mcp/sallyport/pkg/app"
+	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	"github.com/sallyport-mcp/sallyport/services/auth"
@@ -241,7 +242,7 @@ func TestRevocationWhileANodeHearsNothing(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			start := time.Now()
-			id, key := createKey(t, c.keys[0], "doomed: "+strings.ReplaceAll(tt.name, " ", "-"), "admin")
+			id, key := createKey(t, c.keys[0], "doomed "+strings.ReplaceAll(tt.name, " ", "-"), "admin")
 			lasting := c.agent(c.key("lasting"))
 			var revoked atomic.Bool
 			var calls, discoveries use
@@ -258,6 +259,11 @@ func TestRevocationWhileANodeHearsNothing(t *testing.T) {
 				})
 			})
 			await(t, "the key is used", func() bool { return calls.count.Load() > 2 && discoveries.count.Load() > 2 })
+			for _, stream := range []string{"KV_" + bus.Keys.Name, bus.AuditStream} {
+				c.nats.lead(t, stream)
+			}
+			undo := sync.OnceFunc(tt.undo)
+			t.Cleanup(undo)
 			tt.do()
 			if _, err := c.keys[0].RevokeKey(t.Context(), &authv1.RevokeKeyRequest{Id: id}); err != nil {
 				t.Fatal(err)
@@ -276,7 +282,7 @@ func TestRevocationWhileANodeHearsNothing(t *testing.T) {
 					t.Errorf("a %s that began %v after the revocation was accepted, the bound is %v", u.what, over, u.bound)
 				}
 			}
-			tt.undo()
+			undo()
 			await(t, "the node serves again", func() bool {
 				done, _, _ := lasting.call(t.Context(), c.edges[2], "get_customer", `{"customer_id":7}`)
 				return done

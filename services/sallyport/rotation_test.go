@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"strings"
@@ -74,11 +75,19 @@ func (l *load) more(t *testing.T, n int64) {
 	}
 }
 
-// signsWith returns the id of the key that an auth process signs grants with.
+// signsWith returns the id of the key that an auth process signs grants with, or
+// nothing if it does not answer.
 func signsWith(t *testing.T, c authv1.AuthServiceClient, key string) string {
 	t.Helper()
-	grant, _ := captured{auth: c}.grant(t, key, authv1.Action_ACTION_PROMPTS_LIST, "", "{}")
-	return string(grant[2:10])
+	sum := sha256.Sum256([]byte("{}"))
+	resp, err := c.Authorize(t.Context(), &authv1.AuthorizeRequest{
+		Credential: &authv1.Credential{Scheme: authv1.Scheme_SCHEME_BEARER, Token: key},
+		Origin:     &authv1.Origin{Address: "192.0.2.7"}, Action: actPrompts, ArgumentsSha256: sum[:],
+	})
+	if err != nil || len(resp.GetGrant()) < 10 {
+		return ""
+	}
+	return string(resp.GetGrant()[2:10])
 }
 
 // The key of grants is replaced under load, with two of each process, and no call
