@@ -152,6 +152,9 @@ func (s *Service) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
+	// Makes the bucket, so that the first call that needs it does not wait. If it
+	// fails that call does.
+	wg.Go(func() { _, _ = s.bus.Get(ctx, bus.Grants, "none") })
 	unsubscribe, err := bus.Subscribe(s.bus, bus.SubjectCredentials, func(_ context.Context, k *authv1.Key) {
 		if k.GetState() == authv1.KeyState_KEY_STATE_REVOKED {
 			s.revoked.Note(k.GetId())
