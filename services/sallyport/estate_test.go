@@ -25,10 +25,9 @@ import (
 // test's own, but each has its own connection to NATS and its own folder, and they
 // reach each other over mTLS alone.
 type estate struct {
-	t     *testing.T
-	dir   string
-	file  string // the configuration that all have
-	roles string // its section of that name
+	t    *testing.T
+	dir  string
+	file string // the configuration that all have
 }
 
 // grantKey and pepper are what all auth processes and executors share.
