@@ -12,6 +12,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	_ "embed" // the default policies
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -84,7 +86,8 @@ type Service struct {
 	log      *slog.Logger
 	pepper   *apikey.Pepper
 	ring     *keyring.Ring
-	sealer   *grant.Sealer
+	sealer   atomic.Pointer[grant.Sealer]
+	grantKey *secret.File // of the sealer's key; Run alone looks at it
 	scene    *scene
 	failures *failures
 	writing  sync.Mutex // one change of keys at a time
@@ -111,7 +114,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pepper_file: %w", err)
 	}
-	grantKey, err := material(cfg.GrantKeyFile, filepath.Join(deps.StateDir, "secrets", "grant.key"), deps.Log)
+	grantKeyFile := filepath.Join(deps.StateDir, "secrets", "grant.key")
+	grantKey, err := material(cfg.GrantKeyFile, grantKeyFile, deps.Log)
 	if err != nil {
 		return nil, fmt.Errorf("grant_key_file: %w", err)
 	}
@@ -120,19 +124,21 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	p := apikey.NewPepper(pepper)
-	return &Service{
+	s := &Service{
 		cfg:      cfg,
 		deps:     deps,
 		log:      deps.Log,
 		pepper:   p,
 		ring:     keyring.New(cfg.Env, p, cfg.StaleAfter),
-		sealer:   grant.NewSealer(grantKey),
+		grantKey: secret.NewFile(cmp.Or(cfg.GrantKeyFile, grantKeyFile)),
 		scene:    newScene(set),
 		failures: newFailures(deps.Audit, deps.Log),
 
 		approvalBox: box,
 		approvals:   approval.NewBook(box),
-	}, nil
+	}
+	s.sealer.Store(grant.NewSealer(grantKey))
+	return s, nil
 }
 
 // loadPolicies reads the configured policies, or takes the default set. A
@@ -197,7 +203,8 @@ func (s *Service) Run(ctx context.Context) error {
 	})
 	watch(bus.Catalogue, s.onCatalogue, func(bool) {})
 	watch(bus.CallApprovals, s.onApproval, s.approvals.Synced)
-	wg.Go(func() { s.probe(ctx) })
+	wg.Go(func() { s.beat(ctx) })
+	wg.Go(func() { s.followGrantKey(ctx) })
 	wg.Go(func() { s.failures.run(ctx) })
 	wg.Go(func() { s.flush(ctx) })
 	wg.Wait()
@@ -221,29 +228,12 @@ func (s *Service) CatalogueReady(context.Context) error {
 }
 
 func (s *Service) onKey(e bus.Entry) {
+	if e.Key == beatKey {
+		s.ring.Seen(e.Revision)
+		return
+	}
 	if err := s.ring.Apply(e.Key, e.Value, e.Revision, e.Deleted); err != nil {
 		s.log.Error("a key in the store is not good", "entry", e.Key, "err", err)
-	}
-}
-
-// probe asks the store again and again, to find out soon when it is gone: a
-// connection that is merely silent looks like one on which nothing happens.
-func (s *Service) probe(ctx context.Context) {
-	interval := s.cfg.StaleAfter / 4
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		ask, cancel := context.WithTimeout(ctx, interval)
-		_, err := s.deps.Store.Get(ask, bus.Keys, "probe")
-		cancel()
-		if err == nil || errors.Is(err, bus.ErrNotFound) {
-			s.ring.Heard()
-		}
 	}
 }
 

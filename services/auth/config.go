@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/apikey"
 )
 
@@ -79,7 +80,7 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%s: %v is not between %v and %v", name, d, least, most))
 		}
 	}
-	within("grant_life", c.GrantLife, time.Second, 10*time.Minute)
+	within("grant_life", c.GrantLife, time.Second, bus.GrantLife)
 	within("valid_for", c.ValidFor, 0, time.Minute)
 	within("stale_after", c.StaleAfter, time.Second, 10*time.Minute)
 	within("max_expiry", c.MaxExpiry, time.Minute, 3650*day)

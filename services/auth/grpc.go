@@ -164,7 +164,7 @@ func (s *Service) seal(c *caller, req *authv1.AuthorizeRequest, id string, expir
 	if t != nil {
 		g.ToolDigest = t.digest
 	}
-	return s.sealer.Seal(g)
+	return s.sealer.Load().Seal(g)
 }
 
 func (s *Service) record(ctx context.Context, c *caller, req *authv1.AuthorizeRequest, d *authv1.Decision, r *ruling) error {

@@ -24,13 +24,13 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/sallyport/internal/instance"
 )
 
-// counter is an auth service that knows some approvals, one on each page.
-type counter struct {
+// docket is an auth service that knows some approvals, one on each page.
+type docket struct {
 	authv1.UnimplementedApprovalServiceServer
 	all []*authv1.CallApproval
 }
 
-func (c *counter) ListApprovals(_ context.Context, req *authv1.ListApprovalsRequest) (*authv1.ListApprovalsResponse, error) {
+func (c *docket) ListApprovals(_ context.Context, req *authv1.ListApprovalsRequest) (*authv1.ListApprovalsResponse, error) {
 	resp := new(authv1.ListApprovalsResponse)
 	for _, a := range c.all {
 		if a.GetId() <= req.GetPageToken() || req.GetPending() && a.GetState() != authv1.ApprovalState_APPROVAL_STATE_PENDING {
@@ -42,7 +42,7 @@ func (c *counter) ListApprovals(_ context.Context, req *authv1.ListApprovalsRequ
 	return resp, nil
 }
 
-func (c *counter) DecideApproval(_ context.Context, req *authv1.DecideApprovalRequest) (*authv1.DecideApprovalResponse, error) {
+func (c *docket) DecideApproval(_ context.Context, req *authv1.DecideApprovalRequest) (*authv1.DecideApprovalResponse, error) {
 	for _, a := range c.all {
 		if a.GetId() == req.GetId() {
 			if a.State = authv1.ApprovalState_APPROVAL_STATE_DENIED; req.GetApprove() {
@@ -58,7 +58,7 @@ func (c *counter) DecideApproval(_ context.Context, req *authv1.DecideApprovalRe
 func newDesk(t *testing.T, asJSON bool) (*desk, *bytes.Buffer) {
 	t.Helper()
 	noon := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
-	c := &counter{all: []*authv1.CallApproval{{
+	c := &docket{all: []*authv1.CallApproval{{
 		Id: "a_1", State: authv1.ApprovalState_APPROVAL_STATE_USED, Tool: "echo", Arguments: []byte(`{}`), Principal: &authv1.Principal{Id: "key:b"},
 		ByUser: true, DecidedBy: "user", CreateTime: timestamppb.New(noon), ExpireTime: timestamppb.New(noon), DecideTime: timestamppb.New(noon),
 	}, {
@@ -278,7 +278,7 @@ func TestUsersApproveInTheirClients(t *testing.T) {
 			t.Parallel()
 			asked := make(chan string, 4)
 			result := &mcp.ElicitResult{}
-			client := mcp.NewClient(&mcp.Implementation{Name: "approver", Version: "1"}, &mcp.ClientOptions{
+			client := mcp.NewClient(&mcp.Implementation{Name: "docket", Version: "1"}, &mcp.ClientOptions{
 				ElicitationHandler: func(_ context.Context, r *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
 					asked <- r.Params.Message
 					return result, nil
