@@ -2,10 +2,10 @@
 //
 // It knows API keys, decides by Cedar policies, and gives out grants: proof of
 // a decision, for one call and a short time, which the executor takes. Keys are
-// kept in NATS and held in memory; the catalogue of tools, as policies see it,
+// kept in NATS and held in memory; policies come from files, or from NATS too; the catalogue of tools, as policies see it,
 // comes from the executor over NATS too. It never sees the result of a tool.
 //
-// It fails closed. Without current keys, the catalogue or a place for the audit
+// It fails closed. Without current keys, policies, the catalogue or a place for the audit
 // record there is no answer, and whoever asks must refuse.
 package auth
 
@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -37,7 +38,7 @@ var defaultPolicies []byte
 // flushInterval is how often last uses are stored.
 const flushInterval = time.Minute
 
-// Store keeps keys and the catalogue; [bus.Bus] does.
+// Store keeps keys, policies and the catalogue; [bus.Bus] does.
 type Store interface {
 	Watch(ctx context.Context, bucket bus.Bucket, on func(bus.Entry), synced func(bool)) error
 	Get(ctx context.Context, bucket bus.Bucket, key string) (bus.Entry, error)
@@ -56,7 +57,7 @@ type Recorder interface {
 type Deps struct {
 	// Log is for operators; nil discards.
 	Log *slog.Logger
-	// Store keeps keys and the catalogue.
+	// Store keeps keys, policies and the catalogue.
 	Store Store
 	// Audit takes each decision.
 	Audit Recorder
@@ -73,6 +74,7 @@ type Deps struct {
 type Service struct {
 	authv1.UnimplementedAuthServiceServer
 	authv1.UnimplementedKeyServiceServer
+	authv1.UnimplementedPolicyServiceServer
 
 	cfg      Config
 	deps     Deps
@@ -81,8 +83,12 @@ type Service struct {
 	ring     *keyring.Ring
 	sealer   *grant.Sealer
 	scene    *scene
+	policies *policies
 	failures *failures
-	writing  sync.Mutex // one change of keys at a time
+	writing  sync.Mutex // one change of keys or policies at a time
+
+	keysKnown atomic.Bool   // at least once
+	news      chan struct{} // holds one: other policies may be in use
 }
 
 // New returns a service that has read its keys and policies from files, and
@@ -107,16 +113,21 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, fmt.Errorf("grant_key_file: %w", err)
 	}
 	p := apikey.NewPepper(pepper)
-	return &Service{
+	s := &Service{
 		cfg:      cfg,
 		deps:     deps,
 		log:      deps.Log,
 		pepper:   p,
 		ring:     keyring.New(cfg.Env, p, cfg.StaleAfter),
 		sealer:   grant.NewSealer(grantKey),
-		scene:    newScene(set),
+		scene:    newScene(),
 		failures: newFailures(deps.Audit, deps.Log),
-	}, nil
+		news:     make(chan struct{}, 1),
+	}
+	s.policies = &policies{
+		paths: cfg.Policies, sealer: p, scene: s.scene, log: deps.Log, changed: s.tookUp, files: set,
+	}
+	return s, nil
 }
 
 // loadPolicies reads the configured policies, or takes the default set. A
@@ -149,17 +160,18 @@ func material(configured, fallback string, log *slog.Logger) (secret.Key, error)
 	return key, err
 }
 
-// Register adds the two gRPC services.
+// Register adds the gRPC services.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	authv1.RegisterAuthServiceServer(r, s)
 	authv1.RegisterKeyServiceServer(r, s)
+	authv1.RegisterPolicyServiceServer(r, s)
 }
 
 // Run follows the store until ctx is done.
 func (s *Service) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	errs := make(chan error, 2)
+	errs := make(chan error, 3)
 	var wg sync.WaitGroup
 	watch := func(bucket bus.Bucket, on func(bus.Entry), synced func(bool)) {
 		wg.Go(func() {
@@ -169,16 +181,20 @@ func (s *Service) Run(ctx context.Context) error {
 			}
 		})
 	}
-	// The edges ask again when they hear of policies, so they are told once there
-	// are answers.
-	announce := sync.OnceFunc(func() { wg.Go(func() { s.announcePolicies(ctx) }) })
 	watch(bus.Keys, s.onKey, func(complete bool) {
 		s.ring.Synced(complete)
+		if complete && !s.keysKnown.Swap(true) {
+			s.announce()
+		}
+	})
+	watch(bus.Policies, s.onPolicies, func(complete bool) {
 		if complete {
-			announce()
+			s.policies.sync()
 		}
 	})
 	watch(bus.Catalogue, s.onCatalogue, func(bool) {})
+	wg.Go(func() { s.announcePolicies(ctx) })
+	wg.Go(func() { s.followFiles(ctx) })
 	wg.Go(func() { s.probe(ctx) })
 	wg.Go(func() { s.failures.run(ctx) })
 	wg.Go(func() { s.flush(ctx) })
@@ -201,6 +217,10 @@ func (s *Service) CatalogueReady(context.Context) error {
 	}
 	return nil
 }
+
+// PoliciesReady returns an error while nothing can be decided for want of
+// policies.
+func (s *Service) PoliciesReady(context.Context) error { return s.policies.ready() }
 
 func (s *Service) onKey(e bus.Entry) {
 	if err := s.ring.Apply(e.Key, e.Value, e.Revision, e.Deleted); err != nil {

@@ -35,6 +35,8 @@ type house struct {
 	log     *bytes.Buffer // not to be read while the service runs
 	auth    authv1.AuthServiceClient
 	keys    authv1.KeyServiceClient
+
+	policies authv1.PolicyServiceClient
 }
 
 // open starts a service on a store, which may be used already. It waits until
@@ -42,7 +44,7 @@ type house struct {
 func open(t testing.TB, st *store, edit func(*auth.Config)) *house {
 	t.Helper()
 	h := build(t, st, edit)
-	for range 2 {
+	for range 3 {
 		<-st.watched
 	}
 	return h
@@ -78,7 +80,8 @@ func build(t testing.TB, st *store, edit func(*auth.Config)) *house {
 		}
 	})
 	h.auth = authv1.NewAuthServiceClient(rpctest.Serve(t, h.service.Register))
-	h.keys = authv1.NewKeyServiceClient(rpctest.Serve(t, h.service.Register, rpctest.As("sallyport")))
+	operator := rpctest.Serve(t, h.service.Register, rpctest.As("sallyport"))
+	h.keys, h.policies = authv1.NewKeyServiceClient(operator), authv1.NewPolicyServiceClient(operator)
 	return h
 }
 
@@ -155,7 +158,7 @@ func newStore(t testing.TB) *store {
 	st := &store{
 		dir:     t.TempDir(),
 		watched: make(chan struct{}, 64),
-		buckets: map[string]map[string]bus.Entry{"keys": {}, "catalogue": {}},
+		buckets: map[string]map[string]bus.Entry{"keys": {}, "catalogue": {}, "policies": {}},
 		watches: make(map[chan bus.Entry]string),
 		changed: make(chan struct{}),
 	}

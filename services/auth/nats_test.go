@@ -47,11 +47,12 @@ func overNATS(t *testing.T, b *bus.Bus, stateDir string) (*house, func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- h.service.Run(ctx) }()
-	for range 2 {
+	for range 3 {
 		<-w.synced
 	}
 	h.auth = authv1.NewAuthServiceClient(rpctest.Serve(t, h.service.Register))
-	h.keys = authv1.NewKeyServiceClient(rpctest.Serve(t, h.service.Register, rpctest.As("sallyport")))
+	operator := rpctest.Serve(t, h.service.Register, rpctest.As("sallyport"))
+	h.keys, h.policies = authv1.NewKeyServiceClient(operator), authv1.NewPolicyServiceClient(operator)
 	return h, func() {
 		t.Helper()
 		cancel()

@@ -31,10 +31,10 @@ func (x *exchange) authorize(action authv1.Action, target string, asked argument
 	ctx, cancel := x.peerContext()
 	defer cancel()
 	resp, err := x.s.auth.Authorize(ctx, req)
-	if err == nil && (resp.GetArgumentsNeeded() || resp.GetStepsNeeded()) {
-		var refused *refusal
-		if req, refused = x.tellMore(ctx, req, resp, asked.json); refused != nil {
-			return nil, refused
+	if err == nil && resp.GetArgumentsNeeded() {
+		req = &authv1.AuthorizeRequest{
+			Credential: req.Credential, Origin: req.Origin, Action: req.Action, Target: req.Target,
+			ArgumentsSha256: req.ArgumentsSha256, ArgumentsShape: req.ArgumentsShape, Arguments: asked.json,
 		}
 		resp, err = x.s.auth.Authorize(ctx, req)
 	}

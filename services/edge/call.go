@@ -73,10 +73,7 @@ func (x *exchange) decide(name string, asked arguments) (*authv1.AuthorizeRespon
 			return nil, refused
 		}
 	}
-	if refused := x.checkQuota(allow.GetCost()); refused != nil {
-		return nil, refused
-	}
-	return allow, x.checkHops()
+	return allow, x.checkQuota(allow.GetCost())
 }
 
 // checkMirrored checks Mcp-Param-* headers, where the tool has some. Without a

@@ -48,9 +48,6 @@ type Config struct {
 	// CallTimeout is how long any tool call may take; tools have their own,
 	// shorter limits.
 	CallTimeout time.Duration `yaml:"call_timeout"`
-	// MaxHops is how many agents and tools a call may have come through. More is
-	// taken for a loop and refused.
-	MaxHops int `yaml:"max_hops"`
 	// StreamAfter is how long a call may last before its answer becomes an event
 	// stream, so that the client sees that it is alive.
 	StreamAfter time.Duration `yaml:"stream_after"`
@@ -100,7 +97,6 @@ func DefaultConfig() Config {
 		WriteTimeout:             30 * time.Second,
 		PeerTimeout:              2 * time.Second,
 		CallTimeout:              5 * time.Minute,
-		MaxHops:                  16,
 		StreamAfter:              time.Second,
 		KeepAlive:                15 * time.Second,
 		AnswerTimeout:            bus.RoundLife,
@@ -165,7 +161,6 @@ func (c Config) Validate() error {
 	between("anonymous_records", c.AnonymousRecords, 1, 1_000_000)
 	between("auth_cache_size", c.AuthCacheSize, 0, 1_000_000)
 	between("page_size", c.PageSize, 1, 1000)
-	between("max_hops", c.MaxHops, 0, maxHops)
 	between("instructions (length)", len(c.Instructions), 0, 4096)
 	within := func(name string, d, low, high time.Duration) {
 		if d < low || d > high {

@@ -199,15 +199,6 @@ func (a *fakeAuth) Authorize(_ context.Context, req *authv1.AuthorizeRequest) (*
 			return nil, errors.New("hash of other arguments")
 		}
 		d.Verdict = auditv1.Verdict_VERDICT_ALLOW
-	case "reads_steps", "reads_steps_uncounted":
-		if req.GetOrigin().Steps == nil {
-			return &authv1.AuthorizeResponse{Principal: anna(), StepsNeeded: true}, nil
-		}
-		if req.GetOrigin().GetSteps() >= 7 {
-			d.Reason, d.Policy, d.Message = auditv1.Reason_REASON_POLICY_DENIED, "few-steps", "too far into the task"
-			return resp, nil
-		}
-		d.Verdict = auditv1.Verdict_VERDICT_ALLOW
 	default:
 		if !slices.Contains(toolNames(), target) {
 			d.Reason = auditv1.Reason_REASON_TOOL_UNKNOWN

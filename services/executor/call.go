@@ -19,7 +19,6 @@ import (
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
-	"github.com/sallyport-mcp/sallyport/pkg/toolkit"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/catalogue"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/provider"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/tool"
@@ -118,9 +117,7 @@ func (c *call) run(ctx context.Context) ending {
 	if asked := c.request.GetTimeout(); asked != nil {
 		timeout = min(timeout, asked.AsDuration())
 	}
-	origin := c.grant.GetOrigin()
-	chain := toolkit.Chain{Context: origin.GetContextId(), Hops: origin.GetHops() + 1}
-	calling, cancel := context.WithTimeout(chain.With(ctx), timeout)
+	calling, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	return c.invoke(ctx, calling, lease, msg)
 }

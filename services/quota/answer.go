@@ -65,7 +65,6 @@ func limitStates(bounds []bound, asks []limiter.Ask) []*quotav1.LimitState {
 		to.limit.ResetAfter = &to.reset
 		to.limit.Shadow = b.shadow
 		to.limit.Exceeded = from.Exceeded
-		to.limit.Kind = b.kind
 		list[known] = &to.limit
 		known++
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	rls "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 	"google.golang.org/grpc"
 
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
@@ -14,10 +13,9 @@ import (
 // usual is how many limits a check has as a rule; more cost an allocation.
 const usual = 8
 
-// Register adds the service to srv, and Envoy's rate limit service.
+// Register adds the service to srv.
 func (s *Service) Register(srv grpc.ServiceRegistrar) {
 	quotav1.RegisterQuotaServiceServer(srv, s)
-	rls.RegisterRateLimitServiceServer(srv, envoy{s: s})
 }
 
 // costOf reads a cost: probe tells that nothing is to be taken.

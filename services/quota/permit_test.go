@@ -18,9 +18,6 @@ rules:
   - {id: free, match: {user: root}, key: [user], concurrency: {max: 1}, limit: 1/s, overrides: [{when: {plan: pro}, unlimited: true}]}
 `
 
-// permit is what concurrency limits are.
-const permit = quotav1.RefusalKind_REFUSAL_KIND_CONCURRENCY
-
 func TestAcquire(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -42,8 +39,8 @@ func TestAcquire(t *testing.T) {
 		}
 		first := acquire(10, "user", "ann", "tenant", "acme")
 		want := &quotav1.CheckResponse{Allowed: true, Limits: []*quotav1.LimitState{
-			{Name: "calls/permits", Limit: 2, Remaining: 1, ResetAfter: seconds(10), Kind: permit},
-			{Name: "tenant", Limit: 1, Remaining: 0, ResetAfter: seconds(10), Kind: permit},
+			{Name: "calls/permits", Limit: 2, Remaining: 1, ResetAfter: seconds(10)},
+			{Name: "tenant", Limit: 1, Remaining: 0, ResetAfter: seconds(10)},
 		}}
 		if diff := cmp.Diff(want, first.GetCheck(), protocmp.Transform()); diff != "" {
 			t.Errorf("the first (-want +got):\n%s", diff)
@@ -53,8 +50,8 @@ func TestAcquire(t *testing.T) {
 		want = &quotav1.CheckResponse{
 			Rule: "tenant", RetryAfter: seconds(10), Refusal: quotav1.RefusalKind_REFUSAL_KIND_CONCURRENCY,
 			Limits: []*quotav1.LimitState{
-				{Name: "calls/permits", Limit: 2, Remaining: 2, ResetAfter: seconds(0), Kind: permit},
-				{Name: "tenant", Limit: 1, Remaining: 0, ResetAfter: seconds(10), Exceeded: true, Kind: permit},
+				{Name: "calls/permits", Limit: 2, Remaining: 2, ResetAfter: seconds(0)},
+				{Name: "tenant", Limit: 1, Remaining: 0, ResetAfter: seconds(10), Exceeded: true},
 			},
 		}
 		if diff := cmp.Diff(want, refused.GetCheck(), protocmp.Transform()); diff != "" {
@@ -108,9 +105,9 @@ func TestUsage(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := &quotav1.UsageResponse{Limits: []*quotav1.LimitState{
-			{Name: "calls", Limit: 5, Window: seconds(60), ResetAfter: seconds(60), Exceeded: true, Kind: quotav1.RefusalKind_REFUSAL_KIND_RATE},
-			{Name: "calls/permits", Limit: 2, Remaining: 1, ResetAfter: seconds(30), Kind: permit},
-			{Name: "tenant", Limit: 1, Remaining: 1, ResetAfter: seconds(0), Kind: permit},
+			{Name: "calls", Limit: 5, Window: seconds(60), ResetAfter: seconds(60), Exceeded: true},
+			{Name: "calls/permits", Limit: 2, Remaining: 1, ResetAfter: seconds(30)},
+			{Name: "tenant", Limit: 1, Remaining: 1, ResetAfter: seconds(0)},
 		}}
 		if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 			t.Errorf("Usage (-want +got):\n%s", diff)

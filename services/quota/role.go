@@ -5,19 +5,14 @@ import (
 	"sync"
 	"time"
 
-	rls "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
-
 	"github.com/sallyport-mcp/sallyport/pkg/app"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 )
 
 // Role plays the quota service in a process.
 var Role = app.Role{
-	Name: "quota",
-	Allow: map[string][]string{
-		quotav1.QuotaService_ServiceDesc.ServiceName: {"edge"},
-		rls.RateLimitService_ServiceDesc.ServiceName: {"envoy"},
-	},
+	Name:  "quota",
+	Allow: map[string][]string{quotav1.QuotaService_ServiceDesc.ServiceName: {"edge"}},
 	New: func(env *app.Env) (app.Service, error) {
 		cfg := DefaultConfig()
 		if err := env.Config(&cfg); err != nil {

@@ -19,7 +19,7 @@ func TestLoadRefuses(t *testing.T) {
 		text string
 		want string // in the error, which also names file and line
 	}{
-		{"a syntax error", `permit (principal, action resource);`, `x.cedar`},
+		{"a syntax error", "\n\npermit (principal, action resource);", `x.cedar:3: parse error at`},
 		{"no policy", ` // nothing`, `no policy at all`},
 		{"a policy without an id", `permit (principal, action, resource);`, `x.cedar:1: a policy without @id`},
 		{"an id that is not a name", `@id("Über all") permit (principal, action, resource);`, `x.cedar:1: @id("Über all")`},
@@ -85,7 +85,7 @@ func TestLoadNamesEveryMistake(t *testing.T) {
 	if err == nil {
 		t.Fatal("got no error")
 	}
-	for _, want := range []string{"a.cedar:1", "b.cedar: two files", "b.cedar: parse", "b.cedar:2"} {
+	for _, want := range []string{"a.cedar:1", "b.cedar: two files", "b.cedar:1: parse error at", "b.cedar:2"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("got %q, want %q in it", err, want)
 		}
@@ -202,10 +202,10 @@ func FuzzLoad(f *testing.F) {
 		}
 		m := set.Match(caller("intern"), call, tool("delete", destructive))
 		without, with := m.Decide(situation(t, "")), m.Decide(situation(t, `{"x":1}`))
-		if with.Verdict == policy.NeedArguments {
+		if with.Verdict == policy.Incomplete {
 			t.Error("arguments are needed though they are there")
 		}
-		if without.Verdict != policy.NeedArguments && without.Verdict != with.Verdict {
+		if without.Verdict != policy.Incomplete && without.Verdict != with.Verdict {
 			t.Errorf("decided %v without arguments and %v with", without.Verdict, with.Verdict)
 		}
 		if with.Verdict == policy.Allow && !m.Callable(situation(t, "")) {
