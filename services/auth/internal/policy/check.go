@@ -129,12 +129,17 @@ func (c *checker) rule(r *Rule) (ps []Problem) {
 	return ps
 }
 
-// policy type-checks a policy with the scope of r and some conditions.
+// policy type-checks a policy with the scope of r and some conditions, of which
+// each is evaluated only if those before it are true.
 func (c *checker) policy(r *Rule, conditions ...ast.IsNode) error {
 	p := *r.tree
 	p.Conditions = nil
-	for _, body := range conditions {
-		p.Conditions = append(p.Conditions, ast.ConditionType{Condition: ast.ConditionWhen, Body: body})
+	if len(conditions) > 0 {
+		body := ast.NewNode(conditions[0])
+		for _, next := range conditions[1:] {
+			body = body.And(ast.NewNode(next))
+		}
+		p.Conditions = []ast.ConditionType{{Condition: ast.ConditionWhen, Body: body.AsIsNode()}}
 	}
 	return c.types.Policy("", &p)
 }
