@@ -66,15 +66,15 @@ func (s *Service) replacePolicies(ctx context.Context, operation string, b *auth
 	if exists {
 		s.policies.apply(entry.Value, false) // the watch may be late
 	}
-	before, after := s.policies.replaceable()
+	before, files, held := s.policies.holding()
 	if base != "" && base != before {
 		return "", changedFault(before)
 	}
 	if len(b.GetFiles()) == 0 {
-		if !exists {
+		if !exists && !held {
 			return before, nil // the files hold already
 		}
-		details["version"] = after
+		details["version"] = files
 	}
 	details["before"] = before
 	maps.DeleteFunc(details, func(_, value string) bool { return value == "" })
@@ -105,19 +105,19 @@ func (s *Service) replacePolicies(ctx context.Context, operation string, b *auth
 		return "", policyStoreFault(err)
 	}
 	s.policies.apply(value, false)
-	current, _ := s.policies.replaceable()
+	current, _, _ := s.policies.holding()
 	return current, nil
 }
 
-// replaceable returns the version of the set in use, and of the one that is when
-// the store holds none.
-func (p *policies) replaceable() (now, files string) {
+// holding returns the version of the set in use, the version of the one in files,
+// and whether the store held something when it was last heard of.
+func (p *policies) holding() (now, files string, held bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if set := p.scene.current().set; set != nil {
 		now = set.Version()
 	}
-	return now, p.files.Version()
+	return now, p.files.Version(), p.stored.set != nil || p.stored.broken
 }
 
 // later returns a time that is after that of what the store holds.

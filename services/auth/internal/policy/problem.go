@@ -61,17 +61,30 @@ func (r *Rule) problem(format string, args ...any) Problem {
 }
 
 // mistakes makes problems of an error of Cedar's validator, which may be many.
+// The validator looks at a policy once for each action, in no order, and finds
+// the same each time.
 func (r *Rule) mistakes(err error) (ps []Problem) {
+	for _, text := range sorted(texts(err)) {
+		ps = append(ps, r.problem("policy %q: %s", r.ID, text))
+	}
+	return ps
+}
+
+// inAction is what the validator adds where it looks at one action.
+var inAction = regexp.MustCompile(` for Action::"[^"]*"`)
+
+// texts takes joined errors apart.
+func texts(err error) (all []string) {
 	if err == nil {
 		return nil
 	}
 	if many, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range many.Unwrap() {
-			ps = append(ps, r.mistakes(e)...)
+			all = append(all, texts(e)...)
 		}
-		return ps
+		return all
 	}
-	return []Problem{r.problem("policy %q: %v", r.ID, err)}
+	return []string{inAction.ReplaceAllString(err.Error(), "")}
 }
 
 // position is how Cedar's parser tells where it stopped; it does not know the
