@@ -69,6 +69,9 @@ var (
 	// "use.<id>", and "beat", by which auth finds out that it hears of changes. Auth
 	// alone reads it.
 	Keys = Bucket{Name: "keys", Description: "API keys by id; HMACs, no secrets"}
+	// Policies holds the authv1.PolicyBundle under "current", sealed. Auth alone
+	// reads it.
+	Policies = Bucket{Name: "policies", Description: "policies that take the place of those in files"}
 	// Tools holds executorv1.Announcement by "<service>.<instance>".
 	Tools = Bucket{Name: "tools", Description: "announcements of tool services", TTL: Lease}
 	// Catalogue holds executorv1.Catalogue under "current".

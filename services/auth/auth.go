@@ -3,11 +3,11 @@
 // It knows API keys, decides by Cedar policies, and gives out grants: proof of
 // a decision, for one call and a short time, which the executor takes. Where a
 // policy wants a person asked it keeps what is asked and answered, for one call
-// each, encrypted. Keys are
-// kept in NATS and held in memory; the catalogue of tools, as policies see it,
+// each, encrypted. Keys are kept in NATS and held in memory; policies come from
+// files, or from NATS too; the catalogue of tools, as policies see it,
 // comes from the executor over NATS too. It never sees the result of a tool.
 //
-// It fails closed. Without current keys, the catalogue or a place for the audit
+// It fails closed. Without current keys, policies, the catalogue or a place for the audit
 // record there is no answer, and whoever asks must refuse.
 package auth
 
@@ -42,7 +42,7 @@ var defaultPolicies []byte
 // flushInterval is how often last uses are stored.
 const flushInterval = time.Minute
 
-// Store keeps keys, approvals and the catalogue; [bus.Bus] does.
+// Store keeps keys, policies, approvals and the catalogue; [bus.Bus] does.
 type Store interface {
 	Watch(ctx context.Context, bucket bus.Bucket, on func(bus.Entry), synced func(bool)) error
 	Get(ctx context.Context, bucket bus.Bucket, key string) (bus.Entry, error)
@@ -62,7 +62,7 @@ type Recorder interface {
 type Deps struct {
 	// Log is for operators; nil discards.
 	Log *slog.Logger
-	// Store keeps keys, approvals and the catalogue.
+	// Store keeps keys, policies, approvals and the catalogue.
 	Store Store
 	// Audit takes each decision.
 	Audit Recorder
@@ -80,6 +80,7 @@ type Service struct {
 	authv1.UnimplementedAuthServiceServer
 	authv1.UnimplementedKeyServiceServer
 	authv1.UnimplementedApprovalServiceServer
+	authv1.UnimplementedPolicyServiceServer
 
 	cfg      Config
 	deps     Deps
@@ -89,8 +90,12 @@ type Service struct {
 	sealer   atomic.Pointer[grant.Sealer]
 	grantKey *secret.File // of the sealer's key; Run alone looks at it
 	scene    *scene
+	policies *policies
 	failures *failures
-	writing  sync.Mutex // one change of keys at a time
+	writing  sync.Mutex // one change of keys or policies at a time
+
+	keysKnown atomic.Bool   // at least once
+	news      chan struct{} // holds one: other policies may be in use
 
 	approvalBox *approval.Box
 	approvals   *approval.Book
@@ -131,13 +136,17 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		pepper:   p,
 		ring:     keyring.New(cfg.Env, p, cfg.StaleAfter),
 		grantKey: secret.NewFile(cmp.Or(cfg.GrantKeyFile, grantKeyFile)),
-		scene:    newScene(set),
+		scene:    newScene(),
 		failures: newFailures(deps.Audit, deps.Log),
+		news:     make(chan struct{}, 1),
 
 		approvalBox: box,
 		approvals:   approval.NewBook(box),
 	}
 	s.sealer.Store(grant.NewSealer(grantKey))
+	s.policies = &policies{
+		paths: cfg.Policies, sealer: p, scene: s.scene, log: deps.Log, changed: s.tookUp, files: set,
+	}
 	return s, nil
 }
 
@@ -176,6 +185,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	authv1.RegisterAuthServiceServer(r, s)
 	authv1.RegisterKeyServiceServer(r, s)
 	authv1.RegisterApprovalServiceServer(r, s)
+	authv1.RegisterPolicyServiceServer(r, s)
 }
 
 // Run follows the store until ctx is done.
@@ -192,17 +202,21 @@ func (s *Service) Run(ctx context.Context) error {
 			}
 		})
 	}
-	// The edges ask again when they hear of policies, so they are told once there
-	// are answers.
-	announce := sync.OnceFunc(func() { wg.Go(func() { s.announcePolicies(ctx) }) })
 	watch(bus.Keys, s.onKey, func(complete bool) {
 		s.ring.Synced(complete)
+		if complete && !s.keysKnown.Swap(true) {
+			s.announce()
+		}
+	})
+	watch(bus.Policies, s.onPolicies, func(complete bool) {
 		if complete {
-			announce()
+			s.policies.sync()
 		}
 	})
 	watch(bus.Catalogue, s.onCatalogue, func(bool) {})
 	watch(bus.CallApprovals, s.onApproval, s.approvals.Synced)
+	wg.Go(func() { s.announcePolicies(ctx) })
+	wg.Go(func() { s.followFiles(ctx) })
 	wg.Go(func() { s.beat(ctx) })
 	wg.Go(func() { s.followGrantKey(ctx) })
 	wg.Go(func() { s.failures.run(ctx) })
@@ -226,6 +240,10 @@ func (s *Service) CatalogueReady(context.Context) error {
 	}
 	return nil
 }
+
+// PoliciesReady returns an error while nothing can be decided for want of
+// policies.
+func (s *Service) PoliciesReady(context.Context) error { return s.policies.ready() }
 
 func (s *Service) onKey(e bus.Entry) {
 	if e.Key == beatKey {

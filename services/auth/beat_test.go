@@ -46,7 +46,7 @@ func TestAWatchThatTellsNothingIsFoundOut(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- here.service.Run(ctx) }()
-		for range 2 {
+		for range 4 {
 			<-q.watched
 		}
 		here.auth = authv1.NewAuthServiceClient(rpctest.Serve(t, here.service.Register))

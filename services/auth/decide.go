@@ -23,7 +23,8 @@ const maxMessage = 1024
 
 // ruling is a decision before it is recorded.
 type ruling struct {
-	needArguments bool
+	grounds
+	needs policy.Needs // if any, there is no decision without them
 
 	reason  auditv1.Reason // unspecified: allowed
 	rule    string
@@ -54,8 +55,16 @@ func (s *Service) decide(c *caller, req *authv1.AuthorizeRequest, now time.Time)
 			return ruling{}, fault.New(codes.InvalidArgument, authv1.Reason_REASON_ARGUMENTS_HASH, "the arguments do not have the hash given with them")
 		}
 	}
-	b := s.scene.current()
-	var r ruling
+	return s.scene.current().decide(c, req, now)
+}
+
+// decide is the decision by what is in use at one moment. Whoever simulates gets
+// it from here too.
+func (b *backdrop) decide(c *caller, req *authv1.AuthorizeRequest, now time.Time) (ruling, error) {
+	if b.set == nil {
+		return ruling{}, notReady()
+	}
+	r := ruling{grounds: grounds{set: b.set}}
 	object, err := b.object(req.GetAction(), req.GetTarget(), &r.tool)
 	if err != nil {
 		return ruling{}, err
@@ -77,11 +86,7 @@ func (s *Service) decide(c *caller, req *authv1.AuthorizeRequest, now time.Time)
 		match = b.set.Match(c.subject, actions[req.GetAction()].policy, object)
 	}
 	out := match.Decide(situation)
-	if out.Verdict == policy.NeedArguments {
-		if len(req.GetArguments()) == 0 {
-			r.needArguments = true
-			return r, nil
-		}
+	if out.Needs&policy.NeedArguments != 0 && len(req.GetArguments()) > 0 {
 		if situation.Arguments, err = policy.ParseArguments(req.GetArguments()); err != nil {
 			// The error names the kind of mistake and no value.
 			r.reason, r.rule = auditv1.Reason_REASON_INVALID_ARGUMENTS, policy.RuleArguments
@@ -90,10 +95,15 @@ func (s *Service) decide(c *caller, req *authv1.AuthorizeRequest, now time.Time)
 		}
 		out = match.Decide(situation)
 	}
-	if out.Verdict == policy.NeedApproval && len(req.GetArguments()) == 0 { // whoever approves must see them
-		r.needArguments = true
+	if out.Verdict == policy.Incomplete {
+		r.needs = out.Needs
 		return r, nil
 	}
+	if out.Verdict == policy.NeedApproval && len(req.GetArguments()) == 0 { // whoever approves must see them
+		r.needs = policy.NeedArguments
+		return r, nil
+	}
+	r.match, r.situation, r.outcome = match, situation, out
 	r.take(out, c, req)
 	return r, nil
 }
@@ -181,7 +191,7 @@ func (b *backdrop) callable(c *caller, name string, situation policy.Situation) 
 }
 
 func notReady() error {
-	return fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "keys or tools are not known just now").After(time.Second)
+	return fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "keys, policies or tools are not known just now").After(time.Second)
 }
 
 // shown quotes a name that a caller has made up, or says that there is none.

@@ -46,8 +46,9 @@ func (s *Service) Authorize(ctx context.Context, req *authv1.AuthorizeRequest) (
 	if r.tool != nil {
 		resp.Cost = r.tool.cost
 	}
-	if r.needArguments {
-		resp.ArgumentsNeeded = true
+	if r.needs != 0 {
+		resp.ArgumentsNeeded = r.needs&policy.NeedArguments != 0
+		resp.StepsNeeded = r.needs&policy.NeedSteps != 0
 		return resp, nil
 	}
 	id := audit.NewDecisionID()
@@ -89,7 +90,7 @@ func (s *Service) FilterTools(ctx context.Context, req *authv1.FilterToolsReques
 		return &authv1.FilterToolsResponse{}, err
 	}
 	b := s.scene.current()
-	if b.tools == nil {
+	if b.set == nil || b.tools == nil {
 		return nil, notReady()
 	}
 	resp := &authv1.FilterToolsResponse{Principal: c.principal}
@@ -176,6 +177,9 @@ func (s *Service) record(ctx context.Context, c *caller, req *authv1.AuthorizeRe
 		RuleSource: r.source,
 		Message:    d.GetMessage(),
 		ApprovalId: r.approval,
+		Policies:   r.version(),
+		Inputs:     r.inputs(),
+		NearMisses: r.nearMisses(),
 	}
 	if req.GetAction() == authv1.Action_ACTION_TOOLS_CALL {
 		decision.Arguments = &auditv1.Arguments{Sha256: req.GetArgumentsSha256(), Shape: req.GetArgumentsShape()}

@@ -37,6 +37,7 @@ type house struct {
 	keys    authv1.KeyServiceClient
 
 	approvals authv1.ApprovalServiceClient
+	policies  authv1.PolicyServiceClient
 }
 
 // open starts a service on a store, which may be used already. It waits until
@@ -44,7 +45,7 @@ type house struct {
 func open(t testing.TB, st *store, edit func(*auth.Config)) *house {
 	t.Helper()
 	h := build(t, st, edit)
-	for range 3 {
+	for range 4 {
 		<-st.watched
 	}
 	return h
@@ -82,6 +83,7 @@ func build(t testing.TB, st *store, edit func(*auth.Config)) *house {
 	h.auth = authv1.NewAuthServiceClient(rpctest.Serve(t, h.service.Register))
 	operator := rpctest.Serve(t, h.service.Register, rpctest.As("sallyport"))
 	h.keys, h.approvals = authv1.NewKeyServiceClient(operator), authv1.NewApprovalServiceClient(operator)
+	h.policies = authv1.NewPolicyServiceClient(operator)
 	return h
 }
 
@@ -149,18 +151,20 @@ type store struct {
 	watches  map[chan bus.Entry]string // to the name of the bucket
 	down     bool                      // watches break and do not open
 	dumb     bool                      // nothing is answered
-	changed  chan struct{}             // closed when down or dumb change
+	withheld map[string]bool           // buckets of which watches break and do not open
+	changed  chan struct{}             // closed when one of these changes
 }
 
 // newStore returns a store that has the tools of this repository.
 func newStore(t testing.TB) *store {
 	t.Helper()
 	st := &store{
-		dir:     t.TempDir(),
-		watched: make(chan struct{}, 64),
-		buckets: map[string]map[string]bus.Entry{"keys": {}, "catalogue": {}, "call-approvals": {}},
-		watches: make(map[chan bus.Entry]string),
-		changed: make(chan struct{}),
+		dir:      t.TempDir(),
+		watched:  make(chan struct{}, 64),
+		buckets:  map[string]map[string]bus.Entry{"keys": {}, "catalogue": {}, "policies": {}, "call-approvals": {}},
+		watches:  make(map[chan bus.Entry]string),
+		withheld: make(map[string]bool),
+		changed:  make(chan struct{}),
 	}
 	text, err := proto.Marshal(catalogue())
 	if err != nil {
@@ -183,11 +187,20 @@ func (st *store) set(down, dumb bool) {
 	st.changed = make(chan struct{})
 }
 
+// withhold breaks or mends the watches of one bucket.
+func (st *store) withhold(bucket string, withheld bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.withheld[bucket] = withheld
+	close(st.changed)
+	st.changed = make(chan struct{})
+}
+
 // Watch implements [auth.Store].
 func (st *store) Watch(ctx context.Context, bucket bus.Bucket, on func(bus.Entry), synced func(bool)) error {
 	for ctx.Err() == nil {
 		st.mu.Lock()
-		down, changed := st.down, st.changed
+		down, changed := st.down || st.withheld[bucket.Name], st.changed
 		news := make(chan bus.Entry, 10000)
 		present := slices.Collect(maps.Values(st.buckets[bucket.Name]))
 		if !down {
@@ -207,7 +220,7 @@ func (st *store) Watch(ctx context.Context, bucket bus.Bucket, on func(bus.Entry
 				on(e)
 			case <-changed:
 				st.mu.Lock()
-				open, changed = !st.down, st.changed
+				open, changed = !st.down && !st.withheld[bucket.Name], st.changed
 				st.mu.Unlock()
 			case <-ctx.Done():
 				open = false

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/cedar-policy/cedar-go"
@@ -36,21 +35,21 @@ func approvalOf(notes cedar.Annotations) Approval {
 }
 
 // approvalProblems returns what is wrong with an @approval.
-func (r *Rule) approvalProblems() (errs []error) {
+func (r *Rule) approvalProblems() (ps []Problem) {
 	value, noted := r.compiled.Annotations()[approval]
 	if !noted {
 		return nil
 	}
 	if r.Approval == ApprovalNone {
-		errs = append(errs, fmt.Errorf("%s: @approval(%q) is neither \"user\" (the caller's own user or an operator) nor \"operator\"", r.Source, string(value)))
+		ps = append(ps, r.problem("@approval(%q) is neither \"user\" (the caller's own user or an operator) nor \"operator\"", string(value)))
 	}
 	if r.permits {
-		errs = append(errs, fmt.Errorf("%s: @approval on a permit; write a forbid with it, which forbids until somebody has approved the call", r.Source))
+		ps = append(ps, r.problem("@approval on a permit; write a forbid with it, which forbids until somebody has approved the call"))
 	}
 	if !onlyCalls(r.tree.Action) {
-		errs = append(errs, fmt.Errorf("%s: @approval where more than calls is forbidden, and only those can be approved; write action == Action::\"tools/call\"", r.Source))
+		ps = append(ps, r.problem("@approval where more than calls is forbidden, and only those can be approved; write action == Action::\"tools/call\""))
 	}
-	return errs
+	return ps
 }
 
 // onlyCalls reports whether a scope is of calls of tools and nothing else.
