@@ -66,7 +66,7 @@ func (x *exchange) consult(action authv1.Action, target string, asked arguments,
 	}
 	decision := resp.GetDecision()
 	if decision == nil {
-		return nil, x.badCredential()
+		return nil, x.badCredential(resp.GetChallenge())
 	}
 	x.decision = decision.GetId()
 	if decision.GetReason() != auditv1.Reason_REASON_TOOL_UNKNOWN {
@@ -97,10 +97,10 @@ func (x *exchange) denied(resp *authv1.AuthorizeResponse) *refusal {
 		refused.kind, refused.message, refused.policy = kindTool, unknownTool, ""
 	case auditv1.Reason_REASON_INSUFFICIENT_SCOPE:
 		refused.kind = kindScope
-		refused.challenge = challenge("insufficient_scope", resp.GetScopesNeeded())
 		if d.GetMessage() == "" {
 			refused.message = "The token lacks scopes that this needs. Get one that has those in the challenge"
 		}
+		refused.challenge = challenge(flawScope, x.aboutResource(), resp.GetScopesNeeded(), refused.message)
 	case auditv1.Reason_REASON_UNSPECIFIED:
 		if refused.reason = auditv1.Reason_REASON_POLICY_DENIED; d.GetVerdict() == auditv1.Verdict_VERDICT_APPROVAL {
 			refused.reason = auditv1.Reason_REASON_APPROVAL_REQUIRED

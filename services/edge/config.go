@@ -21,6 +21,17 @@ type Config struct {
 	// edge speaks plain HTTP/1.1, which is for loopback or behind a proxy.
 	TLSCert string `yaml:"tls_cert"`
 	TLSKey  string `yaml:"tls_key"`
+	// TLSClientCA is a file in PEM of the authorities whose client certificates are
+	// taken. Nobody needs one; without the file none is asked for. OAuth tokens can
+	// be bound to a certificate (RFC 8705).
+	TLSClientCA string `yaml:"tls_client_ca"`
+	// TLSTrustDomain is the SPIFFE trust domain of those authorities: a certificate
+	// with an id in it is a credential by itself. Without it none is.
+	TLSTrustDomain string `yaml:"tls_trust_domain"`
+	// PublicURL is how clients reach this server, without /mcp: what a proof of
+	// DPoP has to be made for. It is needed behind a proxy that ends TLS or changes
+	// Host or path; else it is taken from the request.
+	PublicURL string `yaml:"public_url"`
 	// AllowedHosts are the names that clients may use for this server. An entry
 	// without a port allows any.
 	AllowedHosts []string `yaml:"allowed_hosts"`
@@ -142,6 +153,21 @@ func (c Config) Validate() error {
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		bad("tls_cert, tls_key: set both or neither")
+	}
+	if c.TLSClientCA != "" && c.TLSCert == "" {
+		bad("tls_client_ca: without tls_cert there are no client certificates")
+	}
+	switch {
+	case c.TLSTrustDomain == "":
+	case c.TLSClientCA == "":
+		bad("tls_trust_domain: without tls_client_ca no certificate is asked for")
+	case !trustDomain(c.TLSTrustDomain):
+		bad("tls_trust_domain: %q is not a name such as example.org, without spiffe://", c.TLSTrustDomain)
+	}
+	if c.PublicURL != "" {
+		if fault := publicURLFault(c.PublicURL); fault != "" {
+			bad("public_url: %q %s", c.PublicURL, fault)
+		}
 	}
 	for i, file := range c.StateKeyFiles {
 		if file == "" {
