@@ -24,7 +24,7 @@ func TestConfigNamesEveryMistake(t *testing.T) {
 		t.Fatal("got no error")
 	}
 	for _, field := range []string{
-		"env", "grant_life", "valid_for", "stale_after", "default_expiry", "max_expiry", "policies[0]",
+		"env", "grant_life", "valid_for", "stale_after", "default_expiry", "max_expiry", "policies[0]", "approvals.pending_for", "approvals.usable_for", "approvals.max_pending",
 		"old_pepper_files", "old_pepper_files[0]", "brute_force.window", "brute_force.per_address", "brute_force.per_key",
 	} {
 		if !strings.Contains(err.Error(), field+":") {

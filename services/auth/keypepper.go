@@ -8,9 +8,11 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	"github.com/sallyport-mcp/sallyport/pkg/secret"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/apikey"
+	"github.com/sallyport-mcp/sallyport/services/auth/internal/bundle"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/keyring"
 )
 
@@ -71,20 +73,19 @@ func readPeppers(cfg Config, deps Deps) (*apikey.Peppers, error) {
 // and tells the operator when the old ones are of no more use. A record can be
 // sealed anew at any time; a secret can be hashed anew once it was shown.
 func (s *Service) renewPeppers(ctx context.Context) {
-	left := s.ring.OldPeppers(time.Now())
-	for id, n := range left {
+	for id, n := range s.ring.OldPeppers(time.Now()) {
 		s.log.Warn("keys depend on a pepper that is not the current one", "pepper", id, "keys", n, "file_is_here", s.peppers.Find(id) != nil)
 	}
 	if !s.peppers.Replaces() {
 		return
 	}
 	for said := false; ; {
-		more := s.renewBatch(ctx)
-		left = s.ring.OldPeppers(time.Now())
-		if len(left) == 0 && !said {
-			s.log.Info("no key depends on an old pepper: old_pepper_files can go")
+		more, clean := s.renewBatch(ctx)
+		clean = clean && len(s.ring.OldPeppers(time.Now())) == 0
+		if clean && !said {
+			s.log.Info("nothing depends on an old pepper: old_pepper_files can go")
 		}
-		said = len(left) == 0
+		said = clean
 		pause := renewInterval
 		if more {
 			pause = renewPause
@@ -97,17 +98,23 @@ func (s *Service) renewPeppers(ctx context.Context) {
 	}
 }
 
-// renewBatch writes some keys anew, and reports whether there may be more at once.
-// It stops at the first that the store does not take, and goes on another time.
-func (s *Service) renewBatch(ctx context.Context) (more bool) {
+// renewBatch writes the policies and some keys anew. It reports whether there may be
+// more keys at once, and whether all that was there to write is written. It stops at
+// the first that the store does not take, and goes on another time.
+func (s *Service) renewBatch(ctx context.Context) (more, clean bool) {
 	if s.ring.Ready() != nil {
-		return false
+		return false, false
 	}
-	hashes := s.ring.TakeRehashes(renewAtOnce)
 	hashed, sealed := 0, 0
-	var err error
+	done, err := s.renewPolicies(ctx)
+	if done {
+		sealed++
+	}
+	var hashes []keyring.Rehash
+	if err == nil {
+		hashes = s.ring.TakeRehashes(renewAtOnce)
+	}
 	for i, h := range hashes {
-		var done bool
 		if done, err = s.renew(ctx, h.ID, h); err != nil {
 			s.keepRehashes(hashes[i:])
 			break
@@ -121,7 +128,6 @@ func (s *Service) renewBatch(ctx context.Context) (more bool) {
 		seals = s.ring.OldSeals(renewAtOnce)
 	}
 	for _, id := range seals {
-		var done bool
 		if done, err = s.renew(ctx, id, keyring.Rehash{}); err != nil {
 			break
 		}
@@ -133,10 +139,11 @@ func (s *Service) renewBatch(ctx context.Context) (more bool) {
 		s.recordRenewal(ctx, hashed, sealed)
 	}
 	if err != nil {
-		s.log.Warn("a key could not be moved from an old pepper", "err", err)
-		return false
+		s.log.Warn("a key or the policies could not be moved from an old pepper", "err", err)
+		return false, false
 	}
-	return len(hashes) == renewAtOnce || len(seals) == renewAtOnce
+	more = len(hashes) == renewAtOnce || len(seals) == renewAtOnce
+	return more, !more
 }
 
 // keepRehashes keeps for another time what could not be stored, but not of keys
@@ -160,6 +167,41 @@ func (s *Service) renew(ctx context.Context, id string, h keyring.Rehash) (done 
 		return done, nil
 	})
 	return done, err
+}
+
+// renewPolicies seals the store's policies anew, as they are.
+func (s *Service) renewPolicies(ctx context.Context) (done bool, err error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	entry, err := s.deps.Store.Get(ctx, bus.Policies, policyKey)
+	if errors.Is(err, bus.ErrNotFound) || err == nil && (entry.Deleted || !s.peppers.Old(bundle.SealedBy(entry.Value))) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read policies: %w", err)
+	}
+	b, err := bundle.Decode(entry.Value, sealersOf(s.peppers)...)
+	if err != nil {
+		return false, err
+	}
+	value, err := bundle.Encode(b, s.peppers.Current())
+	if err != nil {
+		return false, err
+	}
+	if _, err := s.deps.Store.Update(ctx, bus.Policies, policyKey, value, entry.Revision); err != nil {
+		return false, fmt.Errorf("write policies: %w", err) // also where somebody else has: the next round sees
+	}
+	return true, nil
+}
+
+// sealersOf returns peppers as policies are sealed with them.
+func sealersOf(p *apikey.Peppers) (all []bundle.Sealer) {
+	for _, pepper := range p.All() {
+		all = append(all, pepper)
+	}
+	return all
 }
 
 // recordRenewal puts on record that keys were written: by this service itself, and

@@ -173,13 +173,39 @@ func TestSecretIsHashedAnewWhenTheStoreIsBack(t *testing.T) {
 		if !authenticates(t, h, text) {
 			t.Fatal("the key is not good")
 		}
-		st.set(false, true)
-		time.Sleep(2 * time.Minute)
-		st.set(false, false)
+		time.Sleep(58 * time.Second)
+		st.freeze(true) // so that it fails, and is not merely not tried
+		time.Sleep(4 * time.Second)
+		st.freeze(false)
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		if got := h.old(t); got != nil {
 			t.Errorf("%q depend on the old pepper, though it was shown", got)
+		}
+	})
+}
+
+func TestPoliciesOutliveTheirPepper(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		files := pepperFiles(t, 2)
+		st := newStore(t)
+		before := open(t, st, peppers(files[0], ""))
+		if _, err := before.put(t, openAll, ""); err != nil {
+			t.Fatal(err)
+		}
+		want := before.inUse(t)
+		between := open(t, st, peppers(files[1], "", files[0]))
+		synctest.Wait()
+		if got := between.inUse(t); got.GetVersion() != want.GetVersion() {
+			t.Errorf("with the old pepper: got %v, want %v", got, want)
+		}
+		if !strings.Contains(between.log.String(), "old_pepper_files can go") {
+			t.Error("the log does not say that the old pepper can go")
+		}
+		after := open(t, st, peppers(files[1], ""))
+		if got := after.inUse(t); got.GetVersion() != want.GetVersion() || got.GetSource() != authv1.PolicySource_POLICY_SOURCE_STORE {
+			t.Errorf("without the old pepper: got %v, want %v", got, want)
 		}
 	})
 }

@@ -90,6 +90,9 @@ func (s *Service) describe(req *authv1.CreateKeyRequest, now time.Time) (*keyrin
 		return nil, fault.New(codes.InvalidArgument, authv1.Reason_REASON_EXPIRY, "a key can live for at most %s", inDays(s.cfg.MaxExpiry))
 	}
 	set := s.scene.current().set
+	if set == nil {
+		return nil, notReady()
+	}
 	for _, role := range req.GetRoles() {
 		if !set.KnowsRole(role) {
 			return nil, fault.New(codes.InvalidArgument, authv1.Reason_REASON_ROLE,

@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -17,9 +18,12 @@ const (
 	// each time; listeners are spread over it at random.
 	pace = 250 * time.Millisecond
 	// recheck is how often it is looked whether a listener's credential is still
-	// good, besides on every notice. When auth has not said so three times in a
-	// row, it is not.
-	recheck = time.Minute
+	// good, besides on every notice, and before anything is told later than auth
+	// vouched for it. A token may run out without a notice.
+	recheck = 15 * time.Second
+	// unconfirmed is how long auth may fail to say so before the credential counts
+	// as no longer good.
+	unconfirmed = 3 * time.Minute
 )
 
 // listener is a client that hears of changes on the stream of an exchange, until
@@ -35,6 +39,7 @@ type listener struct {
 	shown     [sha256.Size]byte // the list of tools as it was last seen
 	looked    time.Time         // when news was last looked at
 	confirmed time.Time         // when auth last said that the credential is good
+	vouched   time.Time         // until when it said so
 }
 
 // ending is why a stream ended.
@@ -100,12 +105,17 @@ func (l *listener) pause(expires <-chan time.Time) (ending, bool) {
 // tell passes on news, as far as this caller may know of it. What cannot be
 // judged just now is kept for the next time.
 func (l *listener) tell(n news) (ending, bool) {
-	if n.credentials {
-		changed, good := l.stillGood()
-		if !good {
+	if n.credentials || !time.Now().Before(l.vouched) {
+		switch changed, now := l.standing(); now {
+		case standingGone:
 			return endedByServer, true
+		case standingUnknown:
+			n.credentials = true
+			l.sub.keep(n)
+			return 0, false
+		default:
+			n.policies = n.policies || changed
 		}
-		n.policies = n.policies || changed
 	}
 	i := l.sub.interest
 	sent := true
@@ -177,6 +187,9 @@ func (l *listener) toolsChanged() (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if resp.GetPrincipal() == nil {
+		return false, errCredentialOver
+	}
 	digest, at := sha256.New(), 0
 	for _, name := range resp.GetAllowed() { // in the order in which they were asked for
 		for at < len(all.names) && all.names[at] < name {
@@ -191,24 +204,44 @@ func (l *listener) toolsChanged() (bool, error) {
 	return l.shown != before, nil
 }
 
-// stillGood asks auth whether the credential is good for the same principal, and
+// errCredentialOver means that auth does not take the credential any longer.
+var errCredentialOver = errors.New("the credential is not good any longer")
+
+// standing is what is known of a listener's credential.
+type standing int
+
+const (
+	standingGood standing = iota
+	standingUnknown
+	standingGone
+)
+
+// standing asks auth whether the credential is good for the same principal, and
 // whether there is anything new about him.
-func (l *listener) stillGood() (changed, good bool) {
+func (l *listener) standing() (changed bool, now standing) {
 	x := l.x
+	if certificateOver(x.r, time.Now()) {
+		return false, standingGone
+	}
 	ctx, cancel := context.WithTimeout(x.ctx, x.s.cfg.PeerTimeout)
 	defer cancel()
+	asked := time.Now()
 	resp, err := x.s.auth.Authenticate(ctx, &authv1.AuthenticateRequest{
 		Credential: x.credential, Origin: &authv1.Origin{Address: x.addressText()},
 	})
 	if err != nil {
-		return false, time.Since(l.confirmed) < 3*recheck
+		if time.Since(l.confirmed) < unconfirmed {
+			return false, standingUnknown
+		}
+		return false, standingGone
 	}
 	p := resp.GetPrincipal()
 	if p.GetId() != x.principal.GetId() || p == nil {
-		return false, false
+		return false, standingGone
 	}
-	l.confirmed = time.Now()
+	x.keepReceipt(resp)
+	l.confirmed, l.vouched = asked, asked.Add(resp.GetValidFor().AsDuration())
 	changed = !proto.Equal(p, x.principal)
 	x.principal = p
-	return changed, true
+	return changed, standingGood
 }

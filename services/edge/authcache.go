@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"hash"
 	"sync"
@@ -65,8 +66,14 @@ func newAuthCache(size int, ttl time.Duration, notices Notices) (*authCache, err
 	return c, nil
 }
 
+// rememberable reports whether a credential can be good for more than one request.
+// One with a proof is not.
+func rememberable(cred *authv1.Credential) bool {
+	return cred.GetScheme() != authv1.Scheme_SCHEME_DPOP && cred.GetDpopProof() == ""
+}
+
 // key covers the client's address too, since a credential may be good from some
-// networks only.
+// networks only, and its certificate, to which a token may be bound.
 func (c *authCache) key(cred *authv1.Credential, address string) (k authKey) {
 	m, ok := c.macs.Get().(*keyMaker)
 	if !ok {
@@ -74,6 +81,9 @@ func (c *authCache) key(cred *authv1.Credential, address string) (k authKey) {
 	}
 	m.buf = append(m.buf[:0], byte(cred.GetScheme()), byte(len(address)))
 	m.buf = append(m.buf, address...)
+	m.buf = append(append(m.buf, byte(len(cred.GetCertificateSha256()))), cred.GetCertificateSha256()...)
+	m.buf = binary.BigEndian.AppendUint16(m.buf, uint16(len(cred.GetSpiffeId())))
+	m.buf = append(m.buf, cred.GetSpiffeId()...)
 	m.buf = append(m.buf, cred.GetToken()...)
 	m.mac.Reset()
 	m.mac.Write(m.buf)

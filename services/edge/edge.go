@@ -17,7 +17,6 @@ package edge
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -99,19 +98,25 @@ type Service struct {
 	settings Sessions
 	rounds   Rounds
 	seals    *seal.Box
-	node     string // this process among edges
+	// approvalSeals are for what goes with the question for an approval.
+	approvalSeals *seal.Box
+	node          string // this process among edges
 
-	gate      gate
-	addresses *clientaddr.Resolver
-	remember  *authCache
-	tools     catalogue
-	offers    *offered
-	telemetry *telemetry
-	words     words
-	sessions  *session.Mint
-	running   running
-	asked     asked
-	hub       *hub
+	gate       gate
+	publicURL  publicURL
+	identities identities
+	addresses  *clientaddr.Resolver
+	remember   *authCache
+	described  described
+	tools      catalogue
+	offers     *offered
+	telemetry  *telemetry
+	words      words
+	sessions   *session.Mint
+	running    running
+	asked      asked
+	waiting    waiting
+	hub        *hub
 	// policyVersion is of the policies that auth has told of last.
 	policyVersion atomic.Pointer[string]
 
@@ -140,7 +145,8 @@ func New(o Options) (*Service, error) {
 		cfg: o.Config, log: o.Log, auth: o.Auth, quota: o.Quota, executor: o.Executor,
 		audit: o.Audit, notices: o.Notices, policies: o.Policies, peers: o.Peers, settings: o.Sessions, rounds: o.Rounds,
 		node: newNode(), hub: newHub(o.Config.MaxStreams, o.Config.MaxStreamsPerKey), stopping: make(chan struct{}),
-		gate:  newGate(o.Config.AllowedHosts, o.Config.AllowedOrigins),
+		gate:      newGate(o.Config.AllowedHosts, o.Config.AllowedOrigins),
+		publicURL: newPublicURL(o.Config.PublicURL), identities: identities{o.Config.TLSTrustDomain},
 		words: newWords(o.Config, o.Version), offers: newOffered(),
 
 		anonymous: rate.NewLimiter(rate.Limit(o.Config.AnonymousRecords), 10*o.Config.AnonymousRecords),
@@ -154,6 +160,7 @@ func New(o Options) (*Service, error) {
 	if o.Meter == nil {
 		o.Meter = metricnoop.NewMeterProvider().Meter("")
 	}
+	s.described.ask = s.describe
 	s.stop = sync.OnceFunc(func() { close(s.stopping) })
 	var err error
 	if s.telemetry, err = newTelemetry(o.Tracer, o.Meter); err != nil {
@@ -171,6 +178,9 @@ func New(o Options) (*Service, error) {
 	if s.seals, err = o.Keys.NewBox(statePurpose); err != nil {
 		return nil, err
 	}
+	if s.approvalSeals, err = o.Keys.NewBox(approvalPurpose); err != nil {
+		return nil, err
+	}
 	if s.sessions, err = session.New(o.Keys.Derive(sessionPurpose), version2511, version2506); err != nil {
 		return nil, err
 	}
@@ -185,13 +195,9 @@ func New(o Options) (*Service, error) {
 }
 
 func (s *Service) listen(open func(string) (net.Listener, error)) error {
-	var cert *tls.Certificate
-	if s.cfg.TLSCert != "" {
-		pair, err := tls.LoadX509KeyPair(s.cfg.TLSCert, s.cfg.TLSKey)
-		if err != nil {
-			return fmt.Errorf("load tls_cert and tls_key: %w", err)
-		}
-		cert = &pair
+	secure, err := serverTLS(s.cfg)
+	if err != nil {
+		return err
 	}
 	lis, err := open(s.cfg.Listen)
 	if err != nil {
@@ -199,7 +205,7 @@ func (s *Service) listen(open func(string) (net.Listener, error)) error {
 			"stop it, or set roles.edge.listen to another address; port 0 takes any free one)", s.cfg.Listen, err)
 	}
 	s.listener = lis
-	s.server = s.newServer(cert)
+	s.server = s.newServer(secure)
 	return nil
 }
 
@@ -272,8 +278,10 @@ func (s *Service) credentialsChanged() {
 }
 
 // policiesChanged tells all who listen, unless it is the policies that are known:
-// auth says them again when one of its processes starts.
+// auth says them again when one of its processes starts. What it says of this
+// resource may be different from then on, too.
 func (s *Service) policiesChanged(version string) {
+	s.described.Stale()
 	if before := s.policyVersion.Swap(&version); before == nil || *before != version || version == "" {
 		s.hub.Tell(news{policies: true})
 	}

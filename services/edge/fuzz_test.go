@@ -5,8 +5,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
+	"buf.build/go/protovalidate"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
@@ -110,10 +112,14 @@ func FuzzParseTraceparent(f *testing.F) {
 }
 
 func FuzzCredential(f *testing.F) {
-	f.Add("Bearer good", "", "")
-	f.Add("bearer  a.b-c", "a.b-c", "x=1")
-	f.Add("Basic Zm9v", "", "access_token=x")
-	f.Fuzz(func(t *testing.T, authorization, key, query string) {
+	f.Add("Bearer good", "", "", "")
+	f.Add("bearer  a.b-c", "a.b-c", "", "x=1")
+	f.Add("Basic Zm9v", "", "", "access_token=x")
+	f.Add("DPoP a.b-c", "", "e30.e30.c2ln", "")
+	f.Add("dpop a.b-c", "a.b-c", "e30.e30.c2ln", "")
+	f.Add("Bearer good", "", "e30.e30.c2ln\"", "")
+	s := &Service{}
+	f.Fuzz(func(t *testing.T, authorization, key, proof, query string) {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://localhost/mcp", nil)
 		if err != nil {
 			t.Fatal(err)
@@ -123,16 +129,29 @@ func FuzzCredential(f *testing.F) {
 		if key != "" {
 			r.Header["X-Api-Key"] = []string{key}
 		}
-		c, problem := credentialOf(r)
+		if proof != "" {
+			r.Header["Dpop"] = []string{proof}
+		}
+		c, problem := s.credentialOf(r, time.Now())
 		if (c == nil) == (problem == credentialFine) {
 			t.Fatalf("got credential %v and problem %q", c, problem)
 		}
 		if c == nil {
 			return
 		}
-		if !tokenChars(c.GetToken()) || !strings.HasSuffix(authorization, c.GetToken()) || key != "" && key != c.GetToken() ||
-			c.GetScheme() != authv1.Scheme_SCHEME_BEARER {
+		name, _, _ := strings.Cut(authorization, " ")
+		scheme := authv1.Scheme_SCHEME_BEARER
+		if strings.EqualFold(name, "DPoP") {
+			scheme = authv1.Scheme_SCHEME_DPOP
+		}
+		if !tokenChars(c.GetToken()) || !strings.HasSuffix(authorization, c.GetToken()) || key != "" && key != c.GetToken() || c.GetScheme() != scheme {
 			t.Fatalf("from %q and %q: got %v", authorization, key, c.GetScheme())
+		}
+		if proved := scheme == authv1.Scheme_SCHEME_DPOP; proved != (c.GetDpopProof() != "") || proved && (key != "" || c.GetDpopProof() != proof || c.GetHttpMethod() != http.MethodPost) {
+			t.Fatalf("from %q and proof %q: got %q for %s", authorization, proof, c.GetDpopProof(), c.GetHttpUri())
+		}
+		if err := protovalidate.Validate(c); err != nil {
+			t.Fatalf("auth would not read it: %v", err)
 		}
 	})
 }

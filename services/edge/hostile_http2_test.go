@@ -88,7 +88,7 @@ func TestHostileHTTP2Requests(t *testing.T) {
 		{"more headers than the server said it takes", request(true, ping2(manyPairs(600)...)...), "1: 431", true},
 		{"a huge header", func(c *h2) {
 			_ = c.framer.WriteHeaders(http2.HeadersFrameParam{
-				StreamID: 1, BlockFragment: c.headers(ping2("x-a", strings.Repeat("~", 12<<10), "x-b", strings.Repeat("~", 12<<10))...)[:16<<10], EndStream: true,
+				StreamID: 1, BlockFragment: c.headers(ping2("x-a", strings.Repeat("~", 17<<10), "x-b", strings.Repeat("~", 17<<10))...)[:16<<10], EndStream: true,
 			})
 			_ = c.framer.WriteContinuation(1, true, c.block.Bytes()[16<<10:])
 			c.next = 3

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"time"
 )
 
@@ -13,7 +14,7 @@ import (
 type fixedHeaders struct {
 	json, problem, events, nosniff, noStore, unbuffered, closing []string
 
-	allowPost, allowGet, allowStream []string
+	allowPost, allowGet, allowStream, metadata []string
 }
 
 func newFixedHeaders() fixedHeaders {
@@ -22,6 +23,7 @@ func newFixedHeaders() fixedHeaders {
 		nosniff: []string{"nosniff"}, noStore: []string{"no-store"}, unbuffered: []string{"no"}, closing: []string{"close"},
 		allowPost: []string{http.MethodPost}, allowGet: []string{http.MethodGet + ", " + http.MethodHead},
 		allowStream: []string{http.MethodGet + ", " + http.MethodPost},
+		metadata:    []string{"public, max-age=" + strconv.Itoa(int(resourceLife.Seconds()))},
 	}
 }
 
@@ -56,6 +58,12 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	default:
 		x.plain = true
+		if metadataPath(r.URL.Path) {
+			if refused := x.serveMetadata(); refused != nil {
+				x.answerRefusal(refused)
+			}
+			return
+		}
 		x.answerRefusal(&refusal{kind: kindPath, message: "There is nothing here; MCP is at POST /mcp", recorded: true})
 	}
 }

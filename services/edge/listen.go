@@ -13,17 +13,19 @@ import (
 )
 
 const (
-	idleTimeout    = 60 * time.Second
-	maxHeaderBytes = 16 << 10
-	maxStreams     = 100 // per HTTP/2 connection
+	idleTimeout = 60 * time.Second
+	maxStreams  = 100 // per HTTP/2 connection
+	// maxHeaderBytes leaves room for the longest token and a proof. Net/http adds
+	// 4 KiB to it.
+	maxHeaderBytes = maxToken + maxProof + 4<<10
 )
 
-func (s *Service) newServer(cert *tls.Certificate) *http.Server {
+func (s *Service) newServer(secure *tls.Config) *http.Server {
 	// HTTP/2 only under TLS: without it, header timeouts do not hold while the
 	// protocol is being guessed.
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(cert != nil)
+	protocols.SetHTTP2(secure != nil)
 	srv := &http.Server{
 		Handler:   s,
 		Protocols: &protocols,
@@ -37,14 +39,12 @@ func (s *Service) newServer(cert *tls.Certificate) *http.Server {
 		MaxHeaderBytes: maxHeaderBytes,
 		// The handler sets a tighter one before it writes; this is for a handler
 		// that never gets there.
-		WriteTimeout: s.cfg.BodyTimeout + s.cfg.CallTimeout + s.cfg.WriteTimeout,
+		WriteTimeout: s.cfg.BodyTimeout + s.cfg.ApprovalWait + s.cfg.CallTimeout + s.cfg.WriteTimeout,
 		ErrorLog:     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		// OPTIONS * is a request like any other.
 		DisableGeneralOptionsHandler: true,
 	}
-	if cert != nil {
-		srv.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12}
-	}
+	srv.TLSConfig = secure
 	return srv
 }
 

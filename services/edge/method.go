@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
@@ -138,23 +139,16 @@ func notificationName(method string) string {
 
 // authenticate finds out who calls: from memory, or from auth. It fails closed.
 func (x *exchange) authenticate() *refusal {
-	cred, problem := credentialOf(x.r)
+	cred, problem := x.s.credentialOf(x.r, x.start)
 	if problem != credentialFine {
-		code := ""
-		switch problem {
-		case credentialConflict, credentialInURL:
-			code = "invalid_request"
-		case credentialUnusable:
-			code = "invalid_token"
-		}
 		refused := refuse(kindCredential, problem)
-		refused.challenge = challenge(code, nil)
+		refused.challenge = challenge(flawOf(problem), x.aboutResource(), nil, "")
 		return refused
 	}
 	x.credential = cred
 	x.cacheKey = x.s.remember.key(cred, x.addressText())
 	p, ticket := x.s.remember.Get(x.cacheKey, x.start)
-	if p != nil {
+	if p != nil && rememberable(cred) {
 		x.principal = p
 		return nil
 	}
@@ -168,22 +162,43 @@ func (x *exchange) authenticate() *refusal {
 		return x.peerFailed("auth", err)
 	}
 	if resp.GetPrincipal() == nil {
-		return x.badCredential(resp.GetRetryAfter())
+		return x.badCredential(resp.GetChallenge(), resp.GetRetryAfter())
 	}
 	x.principal = resp.GetPrincipal()
-	x.s.remember.Put(x.cacheKey, x.principal, resp.GetValidFor().AsDuration(), ticket)
+	x.keepReceipt(resp)
+	if rememberable(cred) {
+		x.s.remember.Put(x.cacheKey, x.principal, resp.GetValidFor().AsDuration(), ticket)
+	}
 	return nil
+}
+
+// keepReceipt puts what auth has given for a proof into the credential. The one
+// that was sent stays as it is.
+func (x *exchange) keepReceipt(resp *authv1.AuthenticateResponse) {
+	if receipt := resp.GetProofReceipt(); len(receipt) > 0 {
+		x.credential = proto.CloneOf(x.credential)
+		x.credential.ProofReceipt = receipt
+	}
 }
 
 // badCredential answers a credential that auth does not accept, which it has
 // recorded. Why is not told. The wait is set where there were too many of these.
-func (x *exchange) badCredential(wait *durationpb.Duration) *refusal {
+func (x *exchange) badCredential(why authv1.ChallengeError, wait *durationpb.Duration) *refusal {
 	x.s.remember.Forget(x.cacheKey)
 	refused := &refusal{
 		kind: kindCredential, reason: auditv1.Reason_REASON_UNAUTHENTICATED, recorded: true,
-		message:   "The credential is not valid, or no longer. Use another, or ask whoever runs this server for one",
-		challenge: challenge("invalid_token", nil),
+		message: "The credential is not valid, or no longer. Use another, or ask whoever runs this server for one",
 	}
+	flaw := flawToken
+	switch {
+	case why == authv1.ChallengeError_CHALLENGE_ERROR_DPOP_PROOF:
+		flaw, refused.message = flawProof, "The DPoP proof is not valid for this request. Send a new one with each request"
+	case why == authv1.ChallengeError_CHALLENGE_ERROR_DPOP_NEEDED:
+		flaw, refused.message = flawUnproved, "The token has to be sent with a DPoP proof, as Authorization: DPoP TOKEN"
+	case x.credential.GetScheme() == authv1.Scheme_SCHEME_CERTIFICATE:
+		flaw = flawAbsent
+	}
+	refused.challenge = challenge(flaw, x.aboutResource(), nil, "")
 	if wait.AsDuration() > 0 {
 		// The challenge stays: a client that shows another credential is served at once.
 		refused.kind, refused.reason = kindFlood, auditv1.Reason_REASON_TOO_MANY_FAILURES

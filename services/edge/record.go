@@ -63,6 +63,9 @@ func outcomeOf(reason auditv1.Reason) *auditv1.Outcome {
 // action is what was asked for, in words of the protocol and not the caller's.
 func (x *exchange) action() string {
 	if x.plain {
+		if metadataPath(x.r.URL.Path) {
+			return "GET " + wellKnown
+		}
 		return "GET /ping"
 	}
 	return x.spanMethod()

@@ -109,5 +109,8 @@ func (x *exchange) mayRead(uris []string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if resp.GetPrincipal() == nil {
+		return nil, errCredentialOver
+	}
 	return resp.GetAllowed(), nil
 }

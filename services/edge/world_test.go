@@ -134,6 +134,7 @@ type fakeAuth struct {
 	authenticated atomic.Int64
 	mu            sync.Mutex
 	authorized    []*authv1.AuthorizeRequest
+	approvals     fakeApprovals
 	revoked       bool            // no credential is good any more
 	hidden        map[string]bool // tools and resources that nobody may know of
 }
@@ -184,6 +185,9 @@ func (a *fakeAuth) Authorize(_ context.Context, req *authv1.AuthorizeRequest) (*
 	if req.GetAction() != authv1.Action_ACTION_TOOLS_CALL {
 		decideOther(req, resp)
 		return resp, nil
+	}
+	if byUser, yes := needsApproval(req.GetTarget()); yes {
+		return a.approvals.decide(req, byUser, resp), nil
 	}
 	switch target := req.GetTarget(); target {
 	case "delete_customer_account":

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
+	"slices"
 
 	"github.com/sallyport-mcp/sallyport/pkg/secret"
 )
@@ -38,6 +39,9 @@ func NewPeppers(current secret.Key, next, old []secret.Key) (*Peppers, error) {
 
 // Current returns the pepper that hashes are made with.
 func (p *Peppers) Current() *Pepper { return p.all[0] }
+
+// All returns all of them, the current one first.
+func (p *Peppers) All() []*Pepper { return slices.Clone(p.all) }
 
 // Find returns the pepper with an id, or nil if it is none of these.
 func (p *Peppers) Find(id string) *Pepper {

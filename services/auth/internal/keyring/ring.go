@@ -38,12 +38,23 @@ type Ring struct {
 	keys       map[string]*Key
 	uses       map[string]*Use // of keys that are not known yet
 	live       bool            // the watch stands, and has told everything
-	heard      time.Time       // when it last was certain to stand
+	heard      time.Time       // whatever was written before is known
+	seen       uint64          // the latest revision that the watch has told of
+	wrote      []written       // what it has not come to yet, oldest first
 	generation uint64          // of the watch
 
 	rehashing sync.Mutex
 	rehashes  map[string]Rehash // by the old sum
 }
+
+// written is something that this process has written to the store.
+type written struct {
+	revision uint64
+	begun    time.Time
+}
+
+// maxWritten is how many writes are waited for; the others do not count.
+const maxWritten = 8
 
 // New returns an empty ring, which answers nothing until it is told that it is
 // complete. It accepts keys of one environment, hashed with any of the peppers,
@@ -63,9 +74,7 @@ func New(env string, peppers *apikey.Peppers, staleAfter time.Duration) *Ring {
 func (r *Ring) Apply(name string, value []byte, revision uint64, deleted bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.live {
-		r.heard = time.Now()
-	}
+	r.see(revision)
 	if id, ok := strings.CutPrefix(name, usePrefix); ok {
 		if deleted {
 			return nil
@@ -142,16 +151,36 @@ func (r *Ring) Synced(complete bool) {
 	if r.live {
 		r.generation++
 	}
-	r.live = false
+	r.live, r.seen, r.wrote = false, 0, nil
 }
 
-// Heard says that the store has just answered. It counts only while the watch
-// stands: a store that answers does not make up for news that was missed.
-func (r *Ring) Heard() {
+// Wrote says that this process has written something to the store, beginning at
+// a certain time. When the watch has come to its revision, everything is known
+// that was written before that time. A store that answers does not make up for a
+// watch that tells nothing.
+func (r *Ring) Wrote(revision uint64, begun time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.live {
-		r.heard = time.Now()
+	if len(r.wrote) < maxWritten {
+		r.wrote = append(r.wrote, written{revision, begun})
+	}
+	r.see(0)
+}
+
+// Seen says that the watch has come to a revision, of an entry that is no key.
+func (r *Ring) Seen(revision uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.see(revision)
+}
+
+func (r *Ring) see(revision uint64) {
+	r.seen = max(r.seen, revision)
+	for r.live && len(r.wrote) > 0 && r.wrote[0].revision <= r.seen {
+		if r.heard.Before(r.wrote[0].begun) {
+			r.heard = r.wrote[0].begun
+		}
+		r.wrote = r.wrote[1:]
 	}
 }
 

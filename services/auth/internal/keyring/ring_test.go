@@ -183,3 +183,67 @@ func BenchmarkVerify(b *testing.B) {
 		}
 	}
 }
+
+// What counts as a sign of life is that the watch has come to what was just
+// written, and how old it is when it has.
+func TestSignsOfLife(t *testing.T) {
+	t.Parallel()
+	type step struct {
+		name  string
+		do    func(*keyring.Ring)
+		wait  time.Duration
+		stale bool
+	}
+	begun := func(r *keyring.Ring, revision uint64) { r.Wrote(revision, time.Now()) }
+	tests := []struct {
+		name  string
+		steps []step
+	}{
+		{"the watch tells what was written", []step{
+			{"half a minute passes", nil, 30 * time.Second, false},
+			{"a write", func(r *keyring.Ring) { begun(r, 5); r.Seen(5) }, 59 * time.Second, false},
+			{"nothing more", nil, 2 * time.Second, true},
+			{"another write", func(r *keyring.Ring) { begun(r, 6); r.Seen(6) }, 0, false},
+		}},
+		{"the watch is faster than the answer", []step{
+			{"a write", func(r *keyring.Ring) { r.Seen(5); begun(r, 5) }, 30 * time.Second, false},
+			{"another", func(r *keyring.Ring) { r.Seen(8); begun(r, 7) }, 59 * time.Second, false},
+		}},
+		{"the store answers and the watch is silent", []step{
+			{"a write", func(r *keyring.Ring) { begun(r, 5) }, 40 * time.Second, false},
+			{"another", func(r *keyring.Ring) { begun(r, 6) }, 21 * time.Second, true},
+		}},
+		{"the watch tells of what is older", []step{
+			{"a write", func(r *keyring.Ring) { begun(r, 5) }, 40 * time.Second, false},
+			{"an older entry", func(r *keyring.Ring) { r.Seen(4) }, 21 * time.Second, true},
+		}},
+		{"the watch is late", []step{
+			{"a write", func(r *keyring.Ring) { begun(r, 5) }, 50 * time.Second, false},
+			{"the watch comes to it", func(r *keyring.Ring) { r.Seen(5) }, 9 * time.Second, false},
+			{"a minute after the write", nil, 2 * time.Second, true},
+		}},
+		{"the watch broke after the write", []step{
+			{"a write", func(r *keyring.Ring) { begun(r, 5); r.Synced(false) }, 50 * time.Second, false},
+			{"the next watch begins with what is older", func(r *keyring.Ring) { r.Seen(4) }, 11 * time.Second, true},
+			{"it has told everything", func(r *keyring.Ring) { r.Synced(true) }, 0, false},
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ring := keyring.New("dev", newPeppers(t, 7), time.Minute)
+				ring.Synced(true)
+				for _, s := range tt.steps {
+					if s.do != nil {
+						s.do(ring)
+					}
+					time.Sleep(s.wait) // of the bubble's clock
+					if stale := ring.Ready() != nil; stale != s.stale {
+						t.Errorf("%s: stale is %v, want %v", s.name, stale, s.stale)
+					}
+				}
+			})
+		})
+	}
+}

@@ -163,8 +163,9 @@ func (Reason) EnumDescriptor() ([]byte, []int) {
 type Subject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Known names: ip, key, user, tenant, tool, action, context, context_source,
-	// role (comma-separated), client, owner, plan. Others may be used by rules
-	// once the configuration lists them.
+	// role (comma-separated), client, owner, plan, call (the tool and a hash
+	// of its arguments), hops (how many agents it has come through, absent for none).
+	// Others may be used by rules once the configuration lists them.
 	Attributes    map[string]string `protobuf:"bytes,1,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

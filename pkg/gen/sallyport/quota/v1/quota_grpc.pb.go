@@ -62,7 +62,8 @@ type QuotaServiceClient interface {
 	// CheckStream answers independent checks on one stream, each as soon as it is
 	// decided, so perhaps in another order; ids tell which is which. It costs a
 	// fraction of as many unary checks. A check that cannot be decided gets a
-	// failure and does not end the stream.
+	// failure and does not end the stream. Read answers while you send: a bounded
+	// number of checks is under way, and then none is taken.
 	CheckStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[CheckStreamRequest, CheckStreamResponse], error)
 	// Peek is Check without taking anything; it never changes a count.
 	Peek(ctx context.Context, in *PeekRequest, opts ...grpc.CallOption) (*PeekResponse, error)
@@ -233,7 +234,8 @@ type QuotaServiceServer interface {
 	// CheckStream answers independent checks on one stream, each as soon as it is
 	// decided, so perhaps in another order; ids tell which is which. It costs a
 	// fraction of as many unary checks. A check that cannot be decided gets a
-	// failure and does not end the stream.
+	// failure and does not end the stream. Read answers while you send: a bounded
+	// number of checks is under way, and then none is taken.
 	CheckStream(grpc.BidiStreamingServer[CheckStreamRequest, CheckStreamResponse]) error
 	// Peek is Check without taking anything; it never changes a count.
 	Peek(context.Context, *PeekRequest) (*PeekResponse, error)
