@@ -215,13 +215,13 @@ func (a *asker) one(ctx context.Context, c *authv1.SimulatedCase, s situation) e
 		}
 	} else {
 		p := paperFor(a.out)
-		p.head(answer(e), c.GetTarget(), "as "+name)
+		p.head(oneWord(e), c.GetTarget(), "as "+name)
 		writeExplanation(p, e)
 		if p.err != nil {
 			return failed(p.err)
 		}
 	}
-	switch answer(e) {
+	switch oneWord(e) {
 	case "yes":
 		return nil
 	case "no":
@@ -257,8 +257,8 @@ func (a *asker) list(ctx context.Context, c *authv1.SimulatedCase, s situation) 
 		}
 		for i, e := range resp.GetExplanations() {
 			name := req.GetCases()[i].GetTarget()
-			some = some || answer(e) != "no"
-			rows = append(rows, []string{name, answer(e), e.GetPolicy(), e.GetPolicySource(), because(e)})
+			some = some || oneWord(e) != "no"
+			rows = append(rows, []string{name, oneWord(e), e.GetPolicy(), e.GetPolicySource(), because(e)})
 			one := explanationJSON(e)
 			one["tool"] = name
 			list = append(list, one)
@@ -416,7 +416,7 @@ func (a *asker) unknownTool(ctx context.Context, name string) error {
 
 // trouble is an error of a call where the answer "no" has the exit code that
 // failures have elsewhere. It is never nil.
-func trouble(err error) error {
+func trouble(err error) *exitError {
 	e := unanswered(err)
 	if e.code == exitNo {
 		e.code = exitUsage

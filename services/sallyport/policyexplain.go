@@ -10,8 +10,8 @@ import (
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 )
 
-// answer is an explanation in one word.
-func answer(e *authv1.Explanation) string {
+// oneWord is an explanation in one word.
+func oneWord(e *authv1.Explanation) string {
 	switch e.GetVerdict() {
 	case auditv1.Verdict_VERDICT_ALLOW:
 		return "yes"
@@ -103,7 +103,7 @@ func explanationJSON(e *authv1.Explanation) map[string]any {
 		near = append(near, map[string]string{"policy": n.GetRule(), "policy_source": n.GetRuleSource(), "missing": n.GetMissing()})
 	}
 	return map[string]any{
-		"answer": answer(e), "reason": reasonName(e.GetReason()), "message": e.GetMessage(),
+		"answer": oneWord(e), "reason": reasonName(e.GetReason()), "message": e.GetMessage(),
 		"policy": e.GetPolicy(), "policy_source": e.GetPolicySource(), "annotations": e.GetAnnotations(), "policies": e.GetPolicies(),
 		"inputs": e.GetInputs(), "near_misses": near, "arguments_needed": e.GetArgumentsNeeded(), "steps_needed": e.GetStepsNeeded(),
 		"approval_by_user": e.GetApprovalByUser(), "scopes_needed": e.GetScopesNeeded(),
