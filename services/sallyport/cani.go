@@ -29,6 +29,8 @@ Exit code 0 is yes, 1 no; 2 is neither: it depends on arguments, an approval is 
 question was no good.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: group,
+
+		SuggestionsMinimumDistance: 2,
 	}
 	cmd.AddCommand(
 		canIOneCommand(o, "call", "TOOL", authv1.Action_ACTION_TOOLS_CALL),
@@ -305,7 +307,7 @@ func (a *asker) subject(ctx context.Context, c *authv1.SimulatedCase, s situatio
 
 // findKey finds a key by its id, or the one that lives by its name.
 func findKey(ctx context.Context, client authv1.KeyServiceClient, as string) (*authv1.Key, error) {
-	as = strings.TrimPrefix(as, "key:")
+	id, isID := strings.CutPrefix(as, "key:")
 	keys, err := allKeys(ctx, client)
 	if err != nil {
 		return nil, trouble(err)
@@ -313,7 +315,7 @@ func findKey(ctx context.Context, client authv1.KeyServiceClient, as string) (*a
 	var found, dead []*authv1.Key
 	for _, k := range keys {
 		switch alive := k.GetState() == authv1.KeyState_KEY_STATE_ACTIVE || k.GetState() == authv1.KeyState_KEY_STATE_ROTATING; {
-		case k.GetId() != as && k.GetName() != as && k.GetName() != "demo "+as:
+		case isID && k.GetId() != id, !isID && k.GetId() != as && k.GetName() != as && k.GetName() != "demo "+as:
 		case alive:
 			found = append(found, k)
 		default:
@@ -322,7 +324,7 @@ func findKey(ctx context.Context, client authv1.KeyServiceClient, as string) (*a
 	}
 	// The demo keys are called by one word elsewhere too; a key that really has
 	// this name goes before.
-	if exact := slices.DeleteFunc(slices.Clone(found), func(k *authv1.Key) bool { return k.GetId() != as && k.GetName() != as }); len(exact) > 0 {
+	if exact := slices.DeleteFunc(slices.Clone(found), func(k *authv1.Key) bool { return k.GetName() == "demo "+as }); len(exact) > 0 {
 		found = exact
 	}
 	switch {

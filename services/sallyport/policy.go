@@ -30,6 +30,8 @@ func policyCommand(o *operator) *cobra.Command {
   sallyport policy push policies                let them hold`,
 		Args: cobra.ArbitraryArgs,
 		RunE: group,
+
+		SuggestionsMinimumDistance: 2,
 	}
 	cmd.AddCommand(policyShowCommand(o), policyCheckCommand(), policyTestCommand(o), policyDiffCommand(o), policyPushCommand(o), policyRemoveCommand(o))
 	return cmd
