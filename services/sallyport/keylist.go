@@ -19,7 +19,7 @@ func keyListCommand(o *operator) *cobra.Command {
 			return o.withKeys(func(c authv1.KeyServiceClient) error {
 				keys, err := allKeys(cmd.Context(), c)
 				if err != nil {
-					return err
+					return rpcError(err)
 				}
 				if live {
 					keys = slices.DeleteFunc(keys, func(k *authv1.Key) bool {

@@ -135,7 +135,7 @@ until the overlap ends, so that all who use the key can change to the new one: a
 				return usage("--overlap %s is longer than 7d", overlap)
 			}
 			return o.withKeys(func(c authv1.KeyServiceClient) error {
-				before, err := findKey(cmd.Context(), c, args[0])
+				before, err := keyMeant(cmd.Context(), c, args[0])
 				if err != nil {
 					return err
 				}
@@ -174,7 +174,7 @@ beginning of the key itself, as it was found where it should not be.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.withKeys(func(c authv1.KeyServiceClient) error {
-				k, err := findKey(cmd.Context(), c, args[0])
+				k, err := keyMeant(cmd.Context(), c, args[0])
 				if err != nil {
 					return err
 				}
@@ -194,14 +194,14 @@ beginning of the key itself, as it was found where it should not be.`,
 	return cmd
 }
 
-// findKey returns the key that a person means: by its id, by all or the beginning
+// keyMeant returns the key that a person means: by its id, by all or the beginning
 // of the key itself, or by its name, where a live one goes before dead ones.
-func findKey(ctx context.Context, c authv1.KeyServiceClient, meant string) (*authv1.Key, error) {
+func keyMeant(ctx context.Context, c authv1.KeyServiceClient, meant string) (*authv1.Key, error) {
 	keys, err := allKeys(ctx, c)
 	if err != nil {
-		return nil, err
+		return nil, rpcError(err)
 	}
-	id := meant
+	id := strings.TrimPrefix(meant, "key:")
 	if parts := strings.SplitN(meant, "_", 4); len(parts) >= 3 && parts[0] == "sp" {
 		id = parts[2]
 	}
@@ -228,20 +228,6 @@ func findKey(ctx context.Context, c authv1.KeyServiceClient, meant string) (*aut
 		return named[0], nil
 	}
 	return nil, failed(fmt.Errorf("%d keys had this name, and all are dead; use an id", len(named)))
-}
-
-// allKeys returns all keys, oldest first.
-func allKeys(ctx context.Context, c authv1.KeyServiceClient) (keys []*authv1.Key, err error) {
-	for token := ""; ; {
-		resp, err := c.ListKeys(ctx, &authv1.ListKeysRequest{PageToken: token})
-		if err != nil {
-			return nil, rpcError(err)
-		}
-		keys = append(keys, resp.GetKeys()...)
-		if token = resp.GetNextPageToken(); token == "" {
-			return keys, nil
-		}
-	}
 }
 
 func stamp(t *timestamppb.Timestamp) string {

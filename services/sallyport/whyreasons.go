@@ -32,6 +32,9 @@ func meaning(r auditv1.Reason) (means, next string) {
 	case auditv1.Reason_REASON_CREDENTIAL_RESTRICTED:
 		return "The credential is good, and may not be used from this address or for this tool.",
 			"Look at what the key is restricted to: sallyport key list -o json. Restrictions are not changed; make another key if they are too narrow."
+	case auditv1.Reason_REASON_TOO_MANY_FAILURES:
+		return "The credential is not good, and there were too many like it of late from this address, or with this key.",
+			"Look at the address: a program with an old key, or somebody trying. Good credentials from there are served all the same."
 
 	case auditv1.Reason_REASON_INSUFFICIENT_SCOPE:
 		return "The token lacks scopes that the tool needs.",

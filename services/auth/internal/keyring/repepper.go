@@ -2,7 +2,6 @@ package keyring
 
 import (
 	"crypto/sha256"
-	"maps"
 	"slices"
 	"time"
 
@@ -84,7 +83,9 @@ func (r *Ring) OldSeals(limit int) []string {
 // the next one.
 func (r *Ring) OldPeppers(now time.Time) map[string]int {
 	counts := make(map[string]int)
-	for _, k := range r.All() {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, k := range r.keys {
 		for _, id := range k.oldPeppers(now) {
 			counts[id]++
 		}
@@ -94,15 +95,18 @@ func (r *Ring) OldPeppers(now time.Time) map[string]int {
 
 // oldPeppers returns the ids of the peppers without which the key, or a secret of
 // it that is good, would be so no longer.
-func (k *Key) oldPeppers(now time.Time) []string {
-	needed := make(map[string]bool)
-	if k.peppers.Needed(k.Record.Sealed) {
-		needed[k.Record.Sealed] = true
-	}
-	for _, s := range k.Record.Secrets {
-		if k.Live(now) && (s.Until.IsZero() || now.Before(s.Until)) && k.peppers.Needed(s.Pepper) {
-			needed[s.Pepper] = true
+func (k *Key) oldPeppers(now time.Time) (ids []string) {
+	need := func(id string) {
+		if k.peppers.Needed(id) && !slices.Contains(ids, id) {
+			ids = append(ids, id)
 		}
 	}
-	return slices.Sorted(maps.Keys(needed))
+	need(k.Record.Sealed)
+	for i := range k.Record.Secrets {
+		if s := &k.Record.Secrets[i]; k.Live(now) && (s.Until.IsZero() || now.Before(s.Until)) {
+			need(s.Pepper)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
