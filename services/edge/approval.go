@@ -25,10 +25,10 @@ func (x *exchange) permit(name string, asked arguments, answer *approvalAnswer, 
 	resp, refused := x.decide(name, asked, answer, first)
 	until := time.Now().Add(x.s.cfg.ApprovalWait)
 	for range maxRounds {
-		pending := resp.GetApproval()
-		if refused != nil || pending == nil {
+		if refused != nil || resp.GetDecision().GetVerdict() == auditv1.Verdict_VERDICT_ALLOW {
 			return resp, refused
 		}
+		pending := resp.GetApproval()
 		answer = nil
 		switch {
 		case !pending.GetByUser() || !x.canAskUser():
@@ -57,7 +57,6 @@ func (x *exchange) consultOnCall(name string, asked arguments, answer *approvalA
 	}
 	switch resp.GetDecision().GetVerdict() {
 	case auditv1.Verdict_VERDICT_ALLOW:
-		resp.Approval = nil
 		return resp, nil
 	case auditv1.Verdict_VERDICT_APPROVAL:
 		if x.approval = resp.GetApproval().GetId(); x.approval != "" {

@@ -124,7 +124,7 @@ func DefaultConfig() Config {
 		StreamAfter:              time.Second,
 		KeepAlive:                15 * time.Second,
 		AnswerTimeout:            bus.RoundLife,
-		ApprovalWait:             2 * time.Minute,
+		ApprovalWait:             50 * time.Second,
 		MaxApprovalWaits:         1000,
 		MaxApprovalWaitsPerKey:   20,
 		MaxStreams:               10_000,
