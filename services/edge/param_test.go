@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
 	toolv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
@@ -125,7 +126,12 @@ func TestMarksInSchemas(t *testing.T) {
 			marked := tool("echo", toolv1.Risk_RISK_READ, func(d *providerv1.ToolDefinition) { d.InputSchema = []byte(tt.schema) })
 			w.executor.only.Store(&marked)
 			q := request{params: `"name":"echo","arguments":{"a":"v","x-mcp-header":"v"}`}
-			if a := w.send(t, q); (a.decode(t).Error.Code == -32020) != (tt.header != "") {
+			refused := func() (answer, bool) { a := w.send(t, q); return a, a.decode(t).Error.Code == -32020 }
+			a, got := refused()
+			for limit := time.Now().Add(patience); got != (tt.header != "") && time.Now().Before(limit); {
+				a, got = refused() // the edge may have asked for the tools before there was this one
+			}
+			if got != (tt.header != "") {
 				t.Errorf("without a header: got %s", a.body)
 			}
 			if tt.header == "" {

@@ -124,6 +124,18 @@ func (u *upstream) noticed(method string, params json.RawMessage) {
 	switch method {
 	case "notifications/tools/list_changed", "notifications/resources/list_changed", "notifications/prompts/list_changed":
 		poke(u.relist)
+	case "notifications/subscriptions/acknowledged":
+		// What has changed between the first look and this moment nobody told us.
+		var p struct {
+			Notifications struct {
+				Tools     bool `json:"toolsListChanged"`
+				Resources bool `json:"resourcesListChanged"`
+				Prompts   bool `json:"promptsListChanged"`
+			} `json:"notifications"`
+		}
+		if n := &p.Notifications; json.Unmarshal(params, &p) == nil && (n.Tools || n.Resources || n.Prompts) {
+			poke(u.relist)
+		}
 	case "notifications/resources/updated":
 		var p struct {
 			URI string `json:"uri"`
