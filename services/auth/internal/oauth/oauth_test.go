@@ -290,12 +290,16 @@ func TestPrincipal(t *testing.T) {
 		scopes []string
 	}{
 		{
-			"a user", oauth.Issuer{}, nil,
+			"a user",
+			oauth.Issuer{},
+			nil,
 			&authv1.Principal{Id: "user:" + i.URL + "/anna", Name: "Anna", Owner: "anna@example.com", Tenant: "default", Roles: []string{"analyst"}},
 			[]string{"tools:read", "sql:run", "sql:read"},
 		},
 		{
-			"a client for itself", oauth.Issuer{Roles: []string{"robot"}}, object{"sub": "inspector", "roles": nil, "scope": nil, "scp": []string{"a", "b"}},
+			"a client for itself",
+			oauth.Issuer{Roles: []string{"robot"}},
+			object{"sub": "inspector", "roles": nil, "scope": nil, "scp": []string{"a", "b"}},
 			&authv1.Principal{Id: "client:" + i.URL + "/inspector", Name: "Anna", Owner: "anna@example.com", Tenant: "default", Roles: []string{"robot"}},
 			[]string{"a", "b"},
 		},
