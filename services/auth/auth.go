@@ -93,6 +93,8 @@ type Service struct {
 	attempts *attempts
 	policies *policies
 	failures *failures
+	tokens   *tokens // nil: no OAuth
+	machines *machines
 	writing  sync.Mutex // one change of keys or policies at a time
 
 	keysKnown atomic.Bool   // at least once
@@ -146,6 +148,12 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		approvals:   approval.NewBook(box),
 	}
 	s.sealer.Store(grant.NewSealer(grantKey))
+	s.machines = newMachines(cfg.Machines)
+	if cfg.OAuth.Enabled() {
+		if s.tokens, err = newTokens(cfg.OAuth, deps.Log); err != nil {
+			return nil, fmt.Errorf("oauth: %w", err)
+		}
+	}
 	s.policies = &policies{
 		paths: cfg.Policies, sealers: sealersOf(peppers), scene: s.scene, log: deps.Log, changed: s.tookUp, files: set,
 	}
@@ -222,6 +230,9 @@ func (s *Service) Run(ctx context.Context) error {
 	wg.Go(func() { s.followFiles(ctx) })
 	wg.Go(func() { s.beat(ctx) })
 	wg.Go(func() { s.followGrantKey(ctx) })
+	if s.tokens != nil {
+		wg.Go(func() { s.tokens.verifier.Run(ctx) })
+	}
 	wg.Go(func() { s.failures.run(ctx) })
 	wg.Go(func() { s.flush(ctx) })
 	wg.Wait()

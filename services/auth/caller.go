@@ -16,6 +16,8 @@ type caller struct {
 	// key is the API key he showed, nil if it was something else. It can restrict
 	// what he may do beyond policies.
 	key *keyring.Key
+	// scopes are those of his token, nil if he showed something else.
+	scopes map[string]bool
 	// validUntil is when the credential ends for certain. Zero: it is good for this
 	// request alone.
 	validUntil time.Time

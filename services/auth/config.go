@@ -7,6 +7,7 @@ import (
 
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/apikey"
+	"github.com/sallyport-mcp/sallyport/services/auth/internal/oauth"
 )
 
 // Config is the "auth" section of the configuration file.
@@ -48,6 +49,10 @@ type Config struct {
 	BruteForce BruteForce `yaml:"brute_force"`
 	// Approvals is about calls that policies want approved.
 	Approvals ApprovalConfig `yaml:"approvals"`
+	// OAuth says whose access tokens are good.
+	OAuth oauth.Config `yaml:"oauth"`
+	// Machines are callers known by the SPIFFE id of their TLS certificate.
+	Machines []Machine `yaml:"machines"`
 }
 
 // ApprovalConfig says how long approvals of calls are good. What auth is asked
@@ -76,6 +81,7 @@ func DefaultConfig() Config {
 		DefaultExpiry: 90 * day,
 		MaxExpiry:     365 * day,
 		BruteForce:    DefaultBruteForce(),
+		OAuth:         oauth.DefaultConfig(),
 		Approvals:     ApprovalConfig{PendingFor: 15 * time.Minute, UsableFor: 5 * time.Minute, MaxPending: 20},
 	}
 }
@@ -106,6 +112,9 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("policies[%d]: empty", i))
 		}
 	}
-	errs = append(errs, c.validatePeppers(), c.BruteForce.validate())
+	errs = append(errs, c.validatePeppers(), c.BruteForce.validate(), c.validateMachines())
+	if err := c.OAuth.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("oauth: %w", err))
+	}
 	return errors.Join(errs...)
 }

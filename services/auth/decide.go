@@ -35,6 +35,8 @@ type ruling struct {
 	lift     policy.Approval         // who can lift the forbid; a denial until somebody did
 	approval string                  // id of the approval that it waits for, or that has decided
 	pending  *authv1.PendingApproval // if it waits
+
+	scopes []string // that the token has to have, where it lacks some
 }
 
 func (r *ruling) verdict() auditv1.Verdict {
@@ -105,6 +107,7 @@ func (b *backdrop) decide(c *caller, req *authv1.AuthorizeRequest, now time.Time
 	}
 	r.match, r.situation, r.outcome = match, situation, out
 	r.take(out, c, req)
+	r.stepUp(c)
 	return r, nil
 }
 

@@ -6,8 +6,18 @@ import (
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 )
 
-// DescribeResource implements [authv1.AuthServiceServer]. No token of anybody
-// else is good here yet, so there is nothing to tell.
+// DescribeResource implements [authv1.AuthServiceServer].
 func (s *Service) DescribeResource(context.Context, *authv1.DescribeResourceRequest) (*authv1.DescribeResourceResponse, error) {
-	return &authv1.DescribeResourceResponse{}, nil
+	c := s.cfg.OAuth
+	if !c.Enabled() {
+		return &authv1.DescribeResourceResponse{}, nil
+	}
+	resp := &authv1.DescribeResourceResponse{
+		Resource: c.Resource, ResourceName: c.ResourceName, Documentation: c.Documentation,
+		ScopesSupported: c.ScopesSupported, ChallengeScopes: c.ChallengeScopes,
+	}
+	for _, i := range c.Issuers {
+		resp.AuthorizationServers = append(resp.AuthorizationServers, i.Issuer)
+	}
+	return resp, nil
 }

@@ -64,6 +64,7 @@ func (r *ruling) explain() *authv1.Explanation {
 		Inputs:       r.inputs(),
 		NearMisses:   r.nearMisses(),
 	}
+	e.ScopesNeeded = r.scopes
 	if r.lift != policy.ApprovalNone {
 		e.Verdict, e.ApprovalByUser = auditv1.Verdict_VERDICT_APPROVAL, r.lift == policy.ApprovalUser
 	}

@@ -13,6 +13,7 @@ import (
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	faultv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/fault/v1"
+	"github.com/sallyport-mcp/sallyport/services/auth/internal/apikey"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/policy"
 )
 
@@ -58,6 +59,7 @@ func (s *Service) Authorize(ctx context.Context, req *authv1.AuthorizeRequest) (
 		}
 		resp.Approval = r.pending
 	}
+	resp.ScopesNeeded = r.scopes
 	resp.Decision = &authv1.Decision{
 		Id:      id,
 		Verdict: r.verdict(),
@@ -132,6 +134,23 @@ func (s *Service) identify(ctx context.Context, shown *authv1.Credential, origin
 	if shown.GetScheme() == authv1.Scheme_SCHEME_DPOP {
 		token = "" // an API key is not bound to a proof, so this is nothing we issued
 	}
+	switch {
+	case shown.GetScheme() == authv1.Scheme_SCHEME_CERTIFICATE:
+		c, reason := s.machines.find(shown.GetSpiffeId(), now.Add(s.cfg.ValidFor))
+		if c == nil {
+			s.notGood(ctx, origin, method, reason, "", now)
+		}
+		return c, nil
+	case shown.GetScheme() == authv1.Scheme_SCHEME_BEARER && s.tokens != nil && !apikey.Looks(token):
+		c, reason, err := s.tokens.identify(ctx, shown, now)
+		if err != nil {
+			return nil, fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "tokens cannot be judged just now").After(time.Second).Because(err)
+		}
+		if c == nil {
+			s.notGood(ctx, origin, method, reason, "", now)
+		}
+		return c, nil
+	}
 	key, reason, id, err := s.ring.Verify(token, origin.GetAddress(), now)
 	if err != nil {
 		return nil, fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "keys are not known just now").After(time.Second).Because(err)
@@ -139,6 +158,13 @@ func (s *Service) identify(ctx context.Context, shown *authv1.Credential, origin
 	if key != nil {
 		return ofKey(key, now), nil
 	}
+	s.notGood(ctx, origin, method, reason, id, now)
+	return nil, nil
+}
+
+// notGood records a credential that is not good, with the public id of what it
+// could be.
+func (s *Service) notGood(ctx context.Context, origin *authv1.Origin, method string, reason auditv1.Reason, id string, now time.Time) {
 	s.failures.note(ctx, now, &auditv1.Event{
 		Actor: &auditv1.Actor{
 			CredentialId: id,
@@ -153,7 +179,6 @@ func (s *Service) identify(ctx context.Context, shown *authv1.Credential, origin
 			Message: "The credential is not good.",
 		}},
 	})
-	return nil, nil
 }
 
 func (s *Service) seal(c *caller, req *authv1.AuthorizeRequest, id string, expires time.Time, t *tool) ([]byte, error) {

@@ -41,6 +41,7 @@ type tool struct {
 	object *policy.Object
 	digest []byte
 	cost   uint32
+	scopes []string // that a token needs
 }
 
 // matchKey compares pointers: a changed key or tool is another one.
@@ -127,6 +128,7 @@ func readCatalogue(text []byte) (map[string]*tool, error) {
 			object: policy.NewTool(e),
 			digest: e.GetDigest(),
 			cost:   max(1, e.GetOptions().GetCost()),
+			scopes: e.GetOptions().GetScopes(),
 		}
 	}
 	return tools, nil

@@ -83,7 +83,7 @@ func (s *simulation) explain(c *authv1.SimulatedCase) (*authv1.Explanation, erro
 // policies. The error is a fault.
 func (s *simulation) caller(c *authv1.SimulatedCase, now time.Time) (*caller, *authv1.Explanation, error) {
 	if p := c.GetPrincipal(); p != nil {
-		return &caller{principal: p, subject: policy.NewSubject(p)}, nil, nil
+		return &caller{principal: p, subject: policy.NewSubject(p), scopes: scopesOf(c.GetScopes())}, nil, nil
 	}
 	if s.byID == nil {
 		if err := s.index(now); err != nil {
@@ -139,7 +139,7 @@ func overlay(known map[string]*tool, described []*authv1.SimulatedTool) map[stri
 		all[name] = t
 	}
 	for _, d := range described {
-		all[d.GetName()] = &tool{cost: 1, object: policy.NewTool(&executorv1.Catalogue_Entry{
+		all[d.GetName()] = &tool{cost: 1, scopes: d.GetScopes(), object: policy.NewTool(&executorv1.Catalogue_Entry{
 			Name:    d.GetName(),
 			Service: d.GetService(),
 			Options: &toolv1.Tool{

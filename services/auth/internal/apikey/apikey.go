@@ -72,6 +72,9 @@ func Mint(env string) Token { return MintSecret(env, random(idLen)) }
 // MintSecret returns a key that has a new secret for a known id.
 func MintSecret(env, id string) Token { return Token{Env: env, ID: id, secret: random(secretLen)} }
 
+// Looks reports whether a text looks like an API key, good or not.
+func Looks(text string) bool { return strings.HasPrefix(text, prefix) }
+
 // Parse reads a key. It looks at the checksum first, which an invented key
 // does not pass, and at nothing that is secret in a way that takes time.
 func Parse(text string) (Token, error) {
