@@ -41,6 +41,17 @@ const SessionLife = 24 * time.Hour
 // RoundLife is how long a client may take to answer what it was asked.
 const RoundLife = 15 * time.Minute
 
+// ApprovalLife is how long an approval of a call is kept after it was last
+// written: it may be good for a day, and is listed for a day after that.
+const ApprovalLife = 49 * time.Hour
+
+// GrantLife is the longest that auth lets a grant be used.
+const GrantLife = 10 * time.Minute
+
+// ClockSkew is how far apart the clocks of two machines may be where that
+// matters.
+const ClockSkew = time.Minute
+
 // MemberLife is how long the entry of a quota node outlives its last renewal. It
 // is for tidiness alone: leases end much sooner, and by the clocks of the nodes.
 const MemberLife = time.Minute
@@ -54,19 +65,30 @@ type Bucket struct {
 
 // The buckets.
 var (
-	// Keys holds the records of API keys by key id. Auth alone reads it.
+	// Keys holds the records of API keys by key id, when they were last used by
+	// "use.<id>", and "beat", by which auth finds out that it hears of changes. Auth
+	// alone reads it.
 	Keys = Bucket{Name: "keys", Description: "API keys by id; HMACs, no secrets"}
+	// Policies holds the authv1.PolicyBundle under "current", sealed. Auth alone
+	// reads it.
+	Policies = Bucket{Name: "policies", Description: "policies that take the place of those in files"}
 	// Tools holds executorv1.Announcement by "<service>.<instance>".
 	Tools = Bucket{Name: "tools", Description: "announcements of tool services", TTL: Lease}
 	// Catalogue holds executorv1.Catalogue under "current".
 	Catalogue = Bucket{Name: "catalogue", Description: "tools as policies see them"}
 	// Approvals holds executorv1.Approval by "<service>.<tool>".
 	Approvals = Bucket{Name: "approvals", Description: "tool definitions that were approved"}
+	// CallApprovals holds authv1.ApprovalRecord, sealed and encrypted, by a hash of
+	// the call. Auth alone reads it.
+	CallApprovals = Bucket{Name: "call-approvals", Description: "calls that somebody has to approve, encrypted", TTL: ApprovalLife}
 	// Sessions holds edgev1.SessionState by session, for those that have one.
 	Sessions = Bucket{Name: "sessions", Description: "what clients have set in legacy sessions", TTL: SessionLife}
 	// Rounds holds the ids of states of multi-round-trip requests that were used
 	// up, for as long as they would be taken.
 	Rounds = Bucket{Name: "rounds", Description: "request states that were used up", TTL: RoundLife}
+	// Grants holds the ids of decisions whose grants for destructive tools were used
+	// up, for longer than any grant lives.
+	Grants = Bucket{Name: "grants", Description: "grants for destructive tools that were used up", TTL: GrantLife + 2*ClockSkew}
 	// Quota holds the quotav1.ClusterView under "view" and the quotav1.ClusterSeed
 	// under "seed".
 	Quota = Bucket{Name: "quota", Description: "which quota node counts what"}

@@ -15,9 +15,36 @@ const (
 	longestPause  = 5 * time.Second
 )
 
-// announcePolicies tells all edges which policies are in use, until the bus has
-// taken it or ctx is done. To be called at the start, and after each change.
+// announce says that other policies may be in use.
+func (s *Service) announce() {
+	select {
+	case s.news <- struct{}{}:
+	default: // it is said already
+	}
+}
+
+// announcePolicies tells all edges which policies are in use: once there are
+// answers, for the edges ask again when they hear of policies, and then of each
+// change. It does so until ctx is done.
 func (s *Service) announcePolicies(ctx context.Context) {
+	told := ""
+	for {
+		select {
+		case <-s.news:
+		case <-ctx.Done():
+			return
+		}
+		set := s.scene.current().set
+		if !s.keysKnown.Load() || set == nil || set.Version() == told {
+			continue
+		}
+		told = s.tellEdges(ctx)
+	}
+}
+
+// tellEdges sends which policies are in use until the bus has taken it or ctx is
+// done, and returns what it has sent.
+func (s *Service) tellEdges(ctx context.Context) (version string) {
 	for pause := shortestPause; ; pause = min(2*pause, longestPause) {
 		version := s.scene.current().set.Version() // it may have changed since the last attempt
 		attempt, cancel := context.WithTimeout(ctx, storeTimeout)
@@ -26,16 +53,16 @@ func (s *Service) announcePolicies(ctx context.Context) {
 		switch {
 		case err == nil:
 			s.log.Info("told all edges which policies are in use", "version", version)
-			return
+			return version
 		case ctx.Err() != nil:
-			return
+			return ""
 		case pause == shortestPause:
 			s.log.Warn("the edges could not be told which policies are in use, trying again", "err", err)
 		}
 		select {
 		case <-time.After(pause/2 + rand.N(pause)):
 		case <-ctx.Done():
-			return
+			return ""
 		}
 	}
 }

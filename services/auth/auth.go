@@ -1,15 +1,18 @@
 // Package auth says who a caller is and what he may do.
 //
 // It knows API keys, decides by Cedar policies, and gives out grants: proof of
-// a decision, for one call and a short time, which the executor takes. Keys are
-// kept in NATS and held in memory; the catalogue of tools, as policies see it,
+// a decision, for one call and a short time, which the executor takes. Where a
+// policy wants a person asked it keeps what is asked and answered, for one call
+// each, encrypted. Keys are kept in NATS and held in memory; policies come from
+// files, or from NATS too; the catalogue of tools, as policies see it,
 // comes from the executor over NATS too. It never sees the result of a tool.
 //
-// It fails closed. Without current keys, the catalogue or a place for the audit
+// It fails closed. Without current keys, policies, the catalogue or a place for the audit
 // record there is no answer, and whoever asks must refuse.
 package auth
 
 import (
+	"cmp"
 	"context"
 	_ "embed" // the default policies
 	"errors"
@@ -17,6 +20,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -26,6 +30,7 @@ import (
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	"github.com/sallyport-mcp/sallyport/pkg/secret"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/apikey"
+	"github.com/sallyport-mcp/sallyport/services/auth/internal/approval"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/grant"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/keyring"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/policy"
@@ -37,13 +42,14 @@ var defaultPolicies []byte
 // flushInterval is how often last uses are stored.
 const flushInterval = time.Minute
 
-// Store keeps keys and the catalogue; [bus.Bus] does.
+// Store keeps keys, policies, approvals and the catalogue; [bus.Bus] does.
 type Store interface {
 	Watch(ctx context.Context, bucket bus.Bucket, on func(bus.Entry), synced func(bool)) error
 	Get(ctx context.Context, bucket bus.Bucket, key string) (bus.Entry, error)
 	Put(ctx context.Context, bucket bus.Bucket, key string, value []byte) (uint64, error)
 	Create(ctx context.Context, bucket bus.Bucket, key string, value []byte) (uint64, error)
 	Update(ctx context.Context, bucket bus.Bucket, key string, value []byte, revision uint64) (uint64, error)
+	Delete(ctx context.Context, bucket bus.Bucket, key string) error
 }
 
 // Recorder writes to the audit stream.
@@ -56,7 +62,7 @@ type Recorder interface {
 type Deps struct {
 	// Log is for operators; nil discards.
 	Log *slog.Logger
-	// Store keeps keys and the catalogue.
+	// Store keeps keys, policies, approvals and the catalogue.
 	Store Store
 	// Audit takes each decision.
 	Audit Recorder
@@ -73,16 +79,28 @@ type Deps struct {
 type Service struct {
 	authv1.UnimplementedAuthServiceServer
 	authv1.UnimplementedKeyServiceServer
+	authv1.UnimplementedApprovalServiceServer
+	authv1.UnimplementedPolicyServiceServer
 
 	cfg      Config
 	deps     Deps
 	log      *slog.Logger
-	pepper   *apikey.Pepper
+	peppers  *apikey.Peppers
 	ring     *keyring.Ring
-	sealer   *grant.Sealer
+	sealer   atomic.Pointer[grant.Sealer]
+	grantKey *secret.File // of the sealer's key; Run alone looks at it
 	scene    *scene
+	attempts *attempts
+	policies *policies
 	failures *failures
-	writing  sync.Mutex // one change of keys at a time
+	writing  sync.Mutex // one change of keys or policies at a time
+
+	keysKnown atomic.Bool   // at least once
+	news      chan struct{} // holds one: other policies may be in use
+
+	approvalBox *approval.Box
+	approvals   *approval.Book
+	petitions   sync.Mutex // one new approval at a time
 }
 
 // New returns a service that has read its keys and policies from files, and
@@ -98,25 +116,40 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	pepper, err := material(cfg.PepperFile, filepath.Join(deps.StateDir, "secrets", "pepper.key"), deps.Log)
+	peppers, err := readPeppers(cfg, deps)
 	if err != nil {
-		return nil, fmt.Errorf("pepper_file: %w", err)
+		return nil, err
 	}
-	grantKey, err := material(cfg.GrantKeyFile, filepath.Join(deps.StateDir, "secrets", "grant.key"), deps.Log)
+	grantKeyFile := filepath.Join(deps.StateDir, "secrets", "grant.key")
+	grantKey, err := material(cfg.GrantKeyFile, grantKeyFile, deps.Log)
 	if err != nil {
 		return nil, fmt.Errorf("grant_key_file: %w", err)
 	}
-	p := apikey.NewPepper(pepper)
-	return &Service{
+	box, err := approval.NewBox(grantKey)
+	if err != nil {
+		return nil, err
+	}
+	tried := newAttempts(cfg.BruteForce)
+	s := &Service{
 		cfg:      cfg,
 		deps:     deps,
 		log:      deps.Log,
-		pepper:   p,
-		ring:     keyring.New(cfg.Env, p, cfg.StaleAfter),
-		sealer:   grant.NewSealer(grantKey),
-		scene:    newScene(set),
-		failures: newFailures(deps.Audit, deps.Log),
-	}, nil
+		peppers:  peppers,
+		ring:     keyring.New(cfg.Env, peppers, cfg.StaleAfter),
+		grantKey: secret.NewFile(cmp.Or(cfg.GrantKeyFile, grantKeyFile)),
+		scene:    newScene(),
+		attempts: tried,
+		failures: newFailures(tried, deps.Audit, deps.Log),
+		news:     make(chan struct{}, 1),
+
+		approvalBox: box,
+		approvals:   approval.NewBook(box),
+	}
+	s.sealer.Store(grant.NewSealer(grantKey))
+	s.policies = &policies{
+		paths: cfg.Policies, sealers: sealersOf(peppers), scene: s.scene, log: deps.Log, changed: s.tookUp, files: set,
+	}
+	return s, nil
 }
 
 // loadPolicies reads the configured policies, or takes the default set. A
@@ -149,17 +182,19 @@ func material(configured, fallback string, log *slog.Logger) (secret.Key, error)
 	return key, err
 }
 
-// Register adds the two gRPC services.
+// Register adds the gRPC services.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	authv1.RegisterAuthServiceServer(r, s)
 	authv1.RegisterKeyServiceServer(r, s)
+	authv1.RegisterApprovalServiceServer(r, s)
+	authv1.RegisterPolicyServiceServer(r, s)
 }
 
 // Run follows the store until ctx is done.
 func (s *Service) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	errs := make(chan error, 2)
+	errs := make(chan error, 3)
 	var wg sync.WaitGroup
 	watch := func(bucket bus.Bucket, on func(bus.Entry), synced func(bool)) {
 		wg.Go(func() {
@@ -169,17 +204,24 @@ func (s *Service) Run(ctx context.Context) error {
 			}
 		})
 	}
-	// The edges ask again when they hear of policies, so they are told once there
-	// are answers.
-	announce := sync.OnceFunc(func() { wg.Go(func() { s.announcePolicies(ctx) }) })
 	watch(bus.Keys, s.onKey, func(complete bool) {
 		s.ring.Synced(complete)
+		if complete && !s.keysKnown.Swap(true) {
+			s.announce()
+			wg.Go(func() { s.renewPeppers(ctx) })
+		}
+	})
+	watch(bus.Policies, s.onPolicies, func(complete bool) {
 		if complete {
-			announce()
+			s.policies.sync()
 		}
 	})
 	watch(bus.Catalogue, s.onCatalogue, func(bool) {})
-	wg.Go(func() { s.probe(ctx) })
+	watch(bus.CallApprovals, s.onApproval, s.approvals.Synced)
+	wg.Go(func() { s.announcePolicies(ctx) })
+	wg.Go(func() { s.followFiles(ctx) })
+	wg.Go(func() { s.beat(ctx) })
+	wg.Go(func() { s.followGrantKey(ctx) })
 	wg.Go(func() { s.failures.run(ctx) })
 	wg.Go(func() { s.flush(ctx) })
 	wg.Wait()
@@ -202,30 +244,17 @@ func (s *Service) CatalogueReady(context.Context) error {
 	return nil
 }
 
+// PoliciesReady returns an error while nothing can be decided for want of
+// policies.
+func (s *Service) PoliciesReady(context.Context) error { return s.policies.ready() }
+
 func (s *Service) onKey(e bus.Entry) {
+	if e.Key == beatKey {
+		s.ring.Seen(e.Revision)
+		return
+	}
 	if err := s.ring.Apply(e.Key, e.Value, e.Revision, e.Deleted); err != nil {
 		s.log.Error("a key in the store is not good", "entry", e.Key, "err", err)
-	}
-}
-
-// probe asks the store again and again, to find out soon when it is gone: a
-// connection that is merely silent looks like one on which nothing happens.
-func (s *Service) probe(ctx context.Context) {
-	interval := s.cfg.StaleAfter / 4
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		ask, cancel := context.WithTimeout(ctx, interval)
-		_, err := s.deps.Store.Get(ask, bus.Keys, "probe")
-		cancel()
-		if err == nil || errors.Is(err, bus.ErrNotFound) {
-			s.ring.Heard()
-		}
 	}
 }
 

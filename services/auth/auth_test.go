@@ -16,11 +16,17 @@ func TestConfigNamesEveryMistake(t *testing.T) {
 	if err := auth.DefaultConfig().Validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}
-	err := auth.Config{Env: "Dev_1", ValidFor: -1, Policies: []string{""}}.Validate()
+	err := auth.Config{
+		Env: "Dev_1", ValidFor: -1, Policies: []string{""},
+		OldPepperFiles: []string{"", "b", "c", "d", "e"}, BruteForce: auth.BruteForce{PerAddress: -1, PerKey: 1e7},
+	}.Validate()
 	if err == nil {
 		t.Fatal("got no error")
 	}
-	for _, field := range []string{"env", "grant_life", "valid_for", "stale_after", "default_expiry", "max_expiry", "policies[0]"} {
+	for _, field := range []string{
+		"env", "grant_life", "valid_for", "stale_after", "default_expiry", "max_expiry", "policies[0]", "approvals.pending_for", "approvals.usable_for", "approvals.max_pending",
+		"old_pepper_files", "old_pepper_files[0]", "brute_force.window", "brute_force.per_address", "brute_force.per_key",
+	} {
 		if !strings.Contains(err.Error(), field+":") {
 			t.Errorf("got %q, want %s in it", err, field)
 		}
@@ -38,6 +44,10 @@ func TestNewRefuses(t *testing.T) {
 	if err := os.WriteFile(short, []byte("password"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	long := filepath.Join(dir, "long.key")
+	if err := os.WriteFile(long, []byte(strings.Repeat("k", 32)), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	tests := []struct {
 		name string
 		edit func(*auth.Config)
@@ -46,6 +56,9 @@ func TestNewRefuses(t *testing.T) {
 		{"policies with a mistake", func(c *auth.Config) { c.Policies = []string{bad} }, "bad.cedar:2: a policy without @id"},
 		{"policies that are not there", func(c *auth.Config) { c.Policies = []string{filepath.Join(dir, "none")} }, "none"},
 		{"a pepper that is not there", func(c *auth.Config) { c.PepperFile = filepath.Join(dir, "none") }, "pepper_file"},
+		{"an old pepper that is too short", func(c *auth.Config) { c.OldPepperFiles = []string{short} }, "old_pepper_files[0]"},
+		{"a next pepper that is not there", func(c *auth.Config) { c.NextPepperFile = filepath.Join(dir, "none") }, "next_pepper_file"},
+		{"a pepper that is old and current", func(c *auth.Config) { c.PepperFile, c.OldPepperFiles = long, []string{long} }, "named twice"},
 		{"a grant key that is too short", func(c *auth.Config) { c.GrantKeyFile = short }, "grant_key_file"},
 		{"a configuration that is not valid", func(c *auth.Config) { c.Env = "" }, "env"},
 	}

@@ -231,11 +231,22 @@ func TestDecisionIsRecordedInFull(t *testing.T) {
 			Rule: "destructive-admins-only", RuleSource: h.ruleSource(t, "destructive-admins-only"),
 			Message:   "This tool destroys data, which only admins may do. Trying again will not help; ask an admin.",
 			Arguments: &auditv1.Arguments{Sha256: req.GetArgumentsSha256(), Shape: "{…}"},
+			Policies:  h.version(t),
 		}},
 	}}
 	if diff := cmp.Diff(want, h.ledger.take(), protocmp.Transform()); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
+}
+
+// version is that of the policies in use.
+func (h *house) version(t *testing.T) string {
+	t.Helper()
+	resp, err := h.policies.GetPolicies(t.Context(), &authv1.GetPoliciesRequest{})
+	if err != nil || len(resp.GetVersion()) != 64 {
+		t.Fatalf("got %v, %v; want a hash", resp, err)
+	}
+	return resp.GetVersion()
 }
 
 // ruleSource finds a policy of the default set in its file, by eye as it were.

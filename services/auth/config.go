@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/apikey"
 )
 
@@ -17,6 +18,14 @@ type Config struct {
 	// bytes. When empty, a file in the state folder is used, and made if there
 	// is none. Several processes of this role need the same one.
 	PepperFile string `yaml:"pepper_file"`
+	// OldPepperFiles hold peppers that PepperFile has replaced. What was hashed
+	// with them is good, and is hashed anew with the current one where it can be: a
+	// secret when it is next shown.
+	OldPepperFiles []string `yaml:"old_pepper_files"`
+	// NextPepperFile holds the pepper that other processes of this role use, or
+	// soon will, while this one still has the old one: what was hashed with it is
+	// good and stays as it is.
+	NextPepperFile string `yaml:"next_pepper_file"`
 	// GrantKeyFile holds the key that is shared with the executor, at least 32
 	// bytes. When empty, secrets/grant.key in the state folder is used, and made
 	// if there is none.
@@ -35,6 +44,24 @@ type Config struct {
 	// Policies are files, or folders with files called *.cedar. When empty, the
 	// default set holds.
 	Policies []string `yaml:"policies"`
+	// BruteForce limits failed authentications.
+	BruteForce BruteForce `yaml:"brute_force"`
+	// Approvals is about calls that policies want approved.
+	Approvals ApprovalConfig `yaml:"approvals"`
+}
+
+// ApprovalConfig says how long approvals of calls are good. What auth is asked
+// to approve is kept encrypted, under a key that is derived from the grant key.
+type ApprovalConfig struct {
+	// PendingFor is how long an approval can be given.
+	PendingFor time.Duration `yaml:"pending_for"`
+	// UsableFor is how long the call can be made after it was approved. A denial
+	// holds as long.
+	UsableFor time.Duration `yaml:"usable_for"`
+	// MaxPending is how many calls of one principal can wait for approval at once;
+	// more are denied. Several processes that are asked in the same instant may let
+	// some more through.
+	MaxPending int `yaml:"max_pending"`
 }
 
 const day = 24 * time.Hour
@@ -48,6 +75,8 @@ func DefaultConfig() Config {
 		StaleAfter:    5 * time.Second,
 		DefaultExpiry: 90 * day,
 		MaxExpiry:     365 * day,
+		BruteForce:    DefaultBruteForce(),
+		Approvals:     ApprovalConfig{PendingFor: 15 * time.Minute, UsableFor: 5 * time.Minute, MaxPending: 20},
 	}
 }
 
@@ -62,15 +91,21 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%s: %v is not between %v and %v", name, d, least, most))
 		}
 	}
-	within("grant_life", c.GrantLife, time.Second, 10*time.Minute)
+	within("grant_life", c.GrantLife, time.Second, bus.GrantLife)
 	within("valid_for", c.ValidFor, 0, time.Minute)
 	within("stale_after", c.StaleAfter, time.Second, 10*time.Minute)
 	within("max_expiry", c.MaxExpiry, time.Minute, 3650*day)
 	within("default_expiry", c.DefaultExpiry, time.Minute, c.MaxExpiry)
+	within("approvals.pending_for", c.Approvals.PendingFor, time.Second, day)
+	within("approvals.usable_for", c.Approvals.UsableFor, time.Second, day)
+	if n := c.Approvals.MaxPending; n < 1 || n > 1000 {
+		errs = append(errs, fmt.Errorf("approvals.max_pending: %d is not between 1 and 1000", n))
+	}
 	for i, path := range c.Policies {
 		if path == "" {
 			errs = append(errs, fmt.Errorf("policies[%d]: empty", i))
 		}
 	}
+	errs = append(errs, c.validatePeppers(), c.BruteForce.validate())
 	return errors.Join(errs...)
 }

@@ -158,7 +158,7 @@ func TestKeyOfAnotherEnvironmentIsUnknown(t *testing.T) {
 func TestFailuresThatAreAlikeAreCounted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := open(t, newStore(t), nil)
+		h := open(t, newStore(t), func(c *auth.Config) { c.BruteForce.PerAddress, c.BruteForce.PerKey = 0, 0 })
 		try := func(address string) {
 			t.Helper()
 			if _, err := h.auth.Authenticate(t.Context(), &authv1.AuthenticateRequest{Credential: bearer(foreign), Origin: from(address)}); err != nil {

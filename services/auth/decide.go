@@ -23,18 +23,26 @@ const maxMessage = 1024
 
 // ruling is a decision before it is recorded.
 type ruling struct {
-	needArguments bool
+	grounds
+	needs policy.Needs // if any, there is no decision without them
 
 	reason  auditv1.Reason // unspecified: allowed
 	rule    string
 	source  string // where the rule is written
 	message string
 	tool    *tool // if the decision is about one that exists
+
+	lift     policy.Approval         // who can lift the forbid; a denial until somebody did
+	approval string                  // id of the approval that it waits for, or that has decided
+	pending  *authv1.PendingApproval // if it waits
 }
 
 func (r *ruling) verdict() auditv1.Verdict {
 	if r.reason == auditv1.Reason_REASON_UNSPECIFIED {
 		return auditv1.Verdict_VERDICT_ALLOW
+	}
+	if r.pending != nil {
+		return auditv1.Verdict_VERDICT_APPROVAL
 	}
 	return auditv1.Verdict_VERDICT_DENY
 }
@@ -47,8 +55,16 @@ func (s *Service) decide(c *caller, req *authv1.AuthorizeRequest, now time.Time)
 			return ruling{}, fault.New(codes.InvalidArgument, authv1.Reason_REASON_ARGUMENTS_HASH, "the arguments do not have the hash given with them")
 		}
 	}
-	b := s.scene.current()
-	var r ruling
+	return s.scene.current().decide(c, req, now)
+}
+
+// decide is the decision by what is in use at one moment. Whoever simulates gets
+// it from here too.
+func (b *backdrop) decide(c *caller, req *authv1.AuthorizeRequest, now time.Time) (ruling, error) {
+	if b.set == nil {
+		return ruling{}, notReady()
+	}
+	r := ruling{grounds: grounds{set: b.set}}
 	object, err := b.object(req.GetAction(), req.GetTarget(), &r.tool)
 	if err != nil {
 		return ruling{}, err
@@ -70,11 +86,7 @@ func (s *Service) decide(c *caller, req *authv1.AuthorizeRequest, now time.Time)
 		match = b.set.Match(c.subject, actions[req.GetAction()].policy, object)
 	}
 	out := match.Decide(situation)
-	if out.Verdict == policy.NeedArguments {
-		if len(req.GetArguments()) == 0 {
-			r.needArguments = true
-			return r, nil
-		}
+	if out.Needs&policy.NeedArguments != 0 && len(req.GetArguments()) > 0 {
 		if situation.Arguments, err = policy.ParseArguments(req.GetArguments()); err != nil {
 			// The error names the kind of mistake and no value.
 			r.reason, r.rule = auditv1.Reason_REASON_INVALID_ARGUMENTS, policy.RuleArguments
@@ -83,6 +95,15 @@ func (s *Service) decide(c *caller, req *authv1.AuthorizeRequest, now time.Time)
 		}
 		out = match.Decide(situation)
 	}
+	if out.Verdict == policy.Incomplete {
+		r.needs = out.Needs
+		return r, nil
+	}
+	if out.Verdict == policy.NeedApproval && len(req.GetArguments()) == 0 { // whoever approves must see them
+		r.needs = policy.NeedArguments
+		return r, nil
+	}
+	r.match, r.situation, r.outcome = match, situation, out
 	r.take(out, c, req)
 	return r, nil
 }
@@ -114,6 +135,8 @@ func (r *ruling) take(out policy.Outcome, c *caller, req *authv1.AuthorizeReques
 	}
 	r.reason = auditv1.Reason_REASON_POLICY_DENIED
 	switch {
+	case out.Verdict == policy.NeedApproval:
+		r.reason, r.lift = auditv1.Reason_REASON_APPROVAL_REQUIRED, out.Rule.Approval
 	case out.Broken:
 		r.message = "A policy that could forbid this cannot be evaluated for it, so it is refused. Ask the operator."
 	case out.Rule == nil:
@@ -168,7 +191,7 @@ func (b *backdrop) callable(c *caller, name string, situation policy.Situation) 
 }
 
 func notReady() error {
-	return fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "keys or tools are not known just now").After(time.Second)
+	return fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "keys, policies or tools are not known just now").After(time.Second)
 }
 
 // shown quotes a name that a caller has made up, or says that there is none.

@@ -21,10 +21,12 @@ const (
 
 // failures records credentials that are not good. Anybody can produce these
 // without end, so those that are alike are counted, and recorded at once the
-// first time and then at most every ten seconds.
+// first time and then at most every ten seconds. Beyond the limits on an address or
+// a key their reasons are told apart no longer.
 type failures struct {
-	audit Recorder
-	log   *slog.Logger
+	attempts *attempts
+	audit    Recorder
+	log      *slog.Logger
 
 	mu  sync.Mutex
 	all map[failure]*tally
@@ -44,12 +46,13 @@ type tally struct {
 	sample   *auditv1.Event
 }
 
-func newFailures(audit Recorder, log *slog.Logger) *failures {
-	return &failures{audit: audit, log: log, all: make(map[failure]*tally)}
+func newFailures(a *attempts, audit Recorder, log *slog.Logger) *failures {
+	return &failures{attempts: a, audit: audit, log: log, all: make(map[failure]*tally)}
 }
 
 // note takes a failure. The event is a decision; it names all that is known.
 func (f *failures) note(ctx context.Context, now time.Time, e *auditv1.Event) {
+	f.gather(now, e)
 	k := failure{
 		address:      block(e.GetActor().GetAddress()),
 		reason:       e.GetDecision().GetReason(),
@@ -70,6 +73,28 @@ func (f *failures) note(ctx context.Context, now time.Time, e *auditv1.Event) {
 	f.all[k] = &tally{recorded: now, sample: e}
 	f.mu.Unlock()
 	f.record(ctx, e, 0)
+}
+
+// gather makes a failure one of too many, of its address or else with its key,
+// where there were.
+func (f *failures) gather(now time.Time, e *auditv1.Event) {
+	actor := e.GetActor()
+	var message string
+	switch {
+	case f.attempts.fromAddress(now, actor.GetAddress()):
+		message = "There were too many failed attempts from this address."
+		e.Actor = &auditv1.Actor{Address: actor.GetAddress()}
+	case f.attempts.withKey(now, actor.GetCredentialId()):
+		message = "There were too many failed attempts with this key, from anywhere."
+		e.Actor = &auditv1.Actor{CredentialId: actor.GetCredentialId()}
+	default:
+		return
+	}
+	e.What = &auditv1.Event_Decision{Decision: &auditv1.Decision{
+		Verdict: auditv1.Verdict_VERDICT_DENY,
+		Reason:  auditv1.Reason_REASON_TOO_MANY_FAILURES,
+		Message: message,
+	}}
 }
 
 // run records what was counted, until ctx is done, and then what is left.

@@ -23,11 +23,15 @@ func (s *Service) filter(ctx context.Context, c *caller, req *authv1.FilterTarge
 	if c.toolsOnly() {
 		return nil, nil
 	}
+	set := s.scene.current().set
+	if set == nil {
+		return nil, notReady()
+	}
 	object := policy.NewResource
 	if req.GetAction() == authv1.Action_ACTION_PROMPTS_GET {
 		object = policy.NewPrompt
 	}
-	sweep := s.scene.current().set.NewSweep(c.subject, actions[req.GetAction()].policy, object,
+	sweep := set.NewSweep(c.subject, actions[req.GetAction()].policy, object,
 		policy.Situation{Origin: req.GetOrigin(), Time: now})
 	var allowed []string
 	for i, target := range req.GetTargets() {

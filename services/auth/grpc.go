@@ -21,7 +21,7 @@ func (s *Service) Authenticate(ctx context.Context, req *authv1.AuthenticateRequ
 	now := time.Now()
 	c, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), "authenticate", now)
 	if err != nil || c == nil {
-		return &authv1.AuthenticateResponse{}, err
+		return &authv1.AuthenticateResponse{RetryAfter: s.countFailure(req, err, now)}, err
 	}
 	resp := &authv1.AuthenticateResponse{Principal: c.principal}
 	if !c.validUntil.IsZero() {
@@ -36,7 +36,7 @@ func (s *Service) Authorize(ctx context.Context, req *authv1.AuthorizeRequest) (
 	method := actions[req.GetAction()].method
 	c, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), method, now)
 	if err != nil || c == nil {
-		return &authv1.AuthorizeResponse{}, err
+		return &authv1.AuthorizeResponse{RetryAfter: s.countFailure(req, err, now)}, err
 	}
 	r, err := s.decide(c, req, now)
 	if err != nil {
@@ -46,12 +46,20 @@ func (s *Service) Authorize(ctx context.Context, req *authv1.AuthorizeRequest) (
 	if r.tool != nil {
 		resp.Cost = r.tool.cost
 	}
-	if r.needArguments {
-		resp.ArgumentsNeeded = true
+	if r.needs != 0 {
+		resp.ArgumentsNeeded = r.needs&policy.NeedArguments != 0
+		resp.StepsNeeded = r.needs&policy.NeedSteps != 0
 		return resp, nil
 	}
+	id := audit.NewDecisionID()
+	if r.lift != policy.ApprovalNone {
+		if err := s.lift(ctx, c, req, &r, id, now); err != nil {
+			return nil, err
+		}
+		resp.Approval = r.pending
+	}
 	resp.Decision = &authv1.Decision{
-		Id:      audit.NewDecisionID(),
+		Id:      id,
 		Verdict: r.verdict(),
 		Reason:  r.reason,
 		Policy:  r.rule,
@@ -66,7 +74,7 @@ func (s *Service) Authorize(ctx context.Context, req *authv1.AuthorizeRequest) (
 	}
 	// Last, for from here on it counts: what is recorded is also answered, and
 	// what cannot be recorded does not happen (fails closed).
-	if err := s.record(ctx, c, req, resp.GetDecision(), r.source); err != nil {
+	if err := s.record(ctx, c, req, resp.GetDecision(), &r); err != nil {
 		return nil, fault.New(codes.Unavailable, auditv1.ErrorReason_ERROR_REASON_STREAM_UNAVAILABLE,
 			"the decision could not be recorded").Because(err)
 	}
@@ -79,10 +87,12 @@ func (s *Service) FilterTools(ctx context.Context, req *authv1.FilterToolsReques
 	now := time.Now()
 	c, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), actions[authv1.Action_ACTION_TOOLS_LIST].method, now)
 	if err != nil || c == nil {
+		s.countFailure(req, err, now)
 		return &authv1.FilterToolsResponse{}, err
 	}
+	c.touch(now, "", req.GetOrigin().GetAddress())
 	b := s.scene.current()
-	if b.tools == nil {
+	if b.set == nil || b.tools == nil {
 		return nil, notReady()
 	}
 	resp := &authv1.FilterToolsResponse{Principal: c.principal}
@@ -104,8 +114,10 @@ func (s *Service) FilterTargets(ctx context.Context, req *authv1.FilterTargetsRe
 	}
 	c, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), actions[list].method, now)
 	if err != nil || c == nil {
+		s.countFailure(req, err, now)
 		return &authv1.FilterTargetsResponse{}, err
 	}
+	c.touch(now, "", req.GetOrigin().GetAddress())
 	allowed, err := s.filter(ctx, c, req, now)
 	if err != nil {
 		return nil, err
@@ -157,17 +169,21 @@ func (s *Service) seal(c *caller, req *authv1.AuthorizeRequest, id string, expir
 	if t != nil {
 		g.ToolDigest = t.digest
 	}
-	return s.sealer.Seal(g)
+	return s.sealer.Load().Seal(g)
 }
 
-func (s *Service) record(ctx context.Context, c *caller, req *authv1.AuthorizeRequest, d *authv1.Decision, source string) error {
+func (s *Service) record(ctx context.Context, c *caller, req *authv1.AuthorizeRequest, d *authv1.Decision, r *ruling) error {
 	p, o := c.principal, req.GetOrigin()
 	decision := &auditv1.Decision{
 		Verdict:    d.GetVerdict(),
 		Reason:     d.GetReason(),
 		Rule:       d.GetPolicy(),
-		RuleSource: source,
+		RuleSource: r.source,
 		Message:    d.GetMessage(),
+		ApprovalId: r.approval,
+		Policies:   r.version(),
+		Inputs:     r.inputs(),
+		NearMisses: r.nearMisses(),
 	}
 	if req.GetAction() == authv1.Action_ACTION_TOOLS_CALL {
 		decision.Arguments = &auditv1.Arguments{Sha256: req.GetArgumentsSha256(), Shape: req.GetArgumentsShape()}

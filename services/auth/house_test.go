@@ -35,6 +35,10 @@ type house struct {
 	log     *bytes.Buffer // not to be read while the service runs
 	auth    authv1.AuthServiceClient
 	keys    authv1.KeyServiceClient
+	stop    func() // ends the service before the test does
+
+	approvals authv1.ApprovalServiceClient
+	policies  authv1.PolicyServiceClient
 }
 
 // open starts a service on a store, which may be used already. It waits until
@@ -42,7 +46,7 @@ type house struct {
 func open(t testing.TB, st *store, edit func(*auth.Config)) *house {
 	t.Helper()
 	h := build(t, st, edit)
-	for range 2 {
+	for range 4 {
 		<-st.watched
 	}
 	return h
@@ -71,14 +75,17 @@ func build(t testing.TB, st *store, edit func(*auth.Config)) *house {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- h.service.Run(ctx) }()
-	t.Cleanup(func() {
+	h.stop = sync.OnceFunc(func() {
 		stop()
 		if err := <-ended; err != nil {
 			t.Errorf("Run: %v", err)
 		}
 	})
+	t.Cleanup(h.stop)
 	h.auth = authv1.NewAuthServiceClient(rpctest.Serve(t, h.service.Register))
-	h.keys = authv1.NewKeyServiceClient(rpctest.Serve(t, h.service.Register, rpctest.As("sallyport")))
+	operator := rpctest.Serve(t, h.service.Register, rpctest.As("sallyport"))
+	h.keys, h.approvals = authv1.NewKeyServiceClient(operator), authv1.NewApprovalServiceClient(operator)
+	h.policies = authv1.NewPolicyServiceClient(operator)
 	return h
 }
 
@@ -146,18 +153,21 @@ type store struct {
 	watches  map[chan bus.Entry]string // to the name of the bucket
 	down     bool                      // watches break and do not open
 	dumb     bool                      // nothing is answered
-	changed  chan struct{}             // closed when down or dumb change
+	withheld map[string]bool           // buckets of which watches break and do not open
+	frozen   bool                      // nothing is written
+	changed  chan struct{}             // closed when one of these changes
 }
 
 // newStore returns a store that has the tools of this repository.
 func newStore(t testing.TB) *store {
 	t.Helper()
 	st := &store{
-		dir:     t.TempDir(),
-		watched: make(chan struct{}, 64),
-		buckets: map[string]map[string]bus.Entry{"keys": {}, "catalogue": {}},
-		watches: make(map[chan bus.Entry]string),
-		changed: make(chan struct{}),
+		dir:      t.TempDir(),
+		watched:  make(chan struct{}, 64),
+		buckets:  map[string]map[string]bus.Entry{"keys": {}, "catalogue": {}, "policies": {}, "call-approvals": {}},
+		watches:  make(map[chan bus.Entry]string),
+		withheld: make(map[string]bool),
+		changed:  make(chan struct{}),
 	}
 	text, err := proto.Marshal(catalogue())
 	if err != nil {
@@ -180,11 +190,20 @@ func (st *store) set(down, dumb bool) {
 	st.changed = make(chan struct{})
 }
 
+// withhold breaks or mends the watches of one bucket.
+func (st *store) withhold(bucket string, withheld bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.withheld[bucket] = withheld
+	close(st.changed)
+	st.changed = make(chan struct{})
+}
+
 // Watch implements [auth.Store].
 func (st *store) Watch(ctx context.Context, bucket bus.Bucket, on func(bus.Entry), synced func(bool)) error {
 	for ctx.Err() == nil {
 		st.mu.Lock()
-		down, changed := st.down, st.changed
+		down, changed := st.down || st.withheld[bucket.Name], st.changed
 		news := make(chan bus.Entry, 10000)
 		present := slices.Collect(maps.Values(st.buckets[bucket.Name]))
 		if !down {
@@ -204,7 +223,7 @@ func (st *store) Watch(ctx context.Context, bucket bus.Bucket, on func(bus.Entry
 				on(e)
 			case <-changed:
 				st.mu.Lock()
-				open, changed = !st.down, st.changed
+				open, changed = !st.down && !st.withheld[bucket.Name], st.changed
 				st.mu.Unlock()
 			case <-ctx.Done():
 				open = false
@@ -222,6 +241,13 @@ func (st *store) Watch(ctx context.Context, bucket bus.Bucket, on func(bus.Entry
 		}
 	}
 	return ctx.Err()
+}
+
+// freeze makes the store take nothing, or take it again.
+func (st *store) freeze(frozen bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.frozen = frozen
 }
 
 func (st *store) answers() error {
@@ -270,11 +296,22 @@ func (st *store) Update(_ context.Context, bucket bus.Bucket, key string, value 
 	})
 }
 
+// Delete implements [auth.Store].
+func (st *store) Delete(_ context.Context, bucket bus.Bucket, key string) error {
+	st.mu.Lock()
+	err := st.answers()
+	st.mu.Unlock()
+	if err == nil {
+		st.remove(bucket.Name, key)
+	}
+	return err
+}
+
 func (st *store) write(bucket bus.Bucket, key string, value []byte, check func(bus.Entry, bool) error) (uint64, error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if err := st.answers(); err != nil {
-		return 0, err
+	if err := st.answers(); err != nil || st.frozen {
+		return 0, errDown
 	}
 	old, ok := st.buckets[bucket.Name][key]
 	if err := check(old, ok); err != nil {

@@ -44,9 +44,9 @@ func (s *Service) create(ctx context.Context, req *authv1.CreateKeyRequest) (*ke
 		return nil, apikey.Token{}, err
 	}
 	token := apikey.Mint(s.cfg.Env)
-	sum := s.pepper.Sum(token)
+	sum := s.peppers.Current().Sum(token)
 	record.ID, record.Env = token.ID, token.Env
-	record.Secrets = []keyring.Secret{{Pepper: s.pepper.ID(), Sum: sum[:]}}
+	record.Secrets = []keyring.Secret{{Pepper: s.peppers.Current().ID(), Sum: sum[:]}}
 
 	details := map[string]string{
 		"name":    record.Name,
@@ -87,9 +87,12 @@ func (s *Service) describe(req *authv1.CreateKeyRequest, now time.Time) (*keyrin
 		life = req.GetExpiresIn().AsDuration()
 	}
 	if life <= 0 || life > s.cfg.MaxExpiry {
-		return nil, fault.New(codes.InvalidArgument, authv1.Reason_REASON_EXPIRY, "a key can live for at most %v", s.cfg.MaxExpiry)
+		return nil, fault.New(codes.InvalidArgument, authv1.Reason_REASON_EXPIRY, "a key can live for at most %s", inDays(s.cfg.MaxExpiry))
 	}
 	set := s.scene.current().set
+	if set == nil {
+		return nil, notReady()
+	}
 	for _, role := range req.GetRoles() {
 		if !set.KnowsRole(role) {
 			return nil, fault.New(codes.InvalidArgument, authv1.Reason_REASON_ROLE,
@@ -122,18 +125,26 @@ func (s *Service) describe(req *authv1.CreateKeyRequest, now time.Time) (*keyrin
 	return r, nil
 }
 
+// inDays writes a span of time as people say it, where it is one of days.
+func inDays(d time.Duration) string {
+	if d%day != 0 {
+		return d.String()
+	}
+	return fmt.Sprintf("%d days", d/day)
+}
+
 // rotate gives a key a new secret. Like create it records first.
 func (s *Service) rotate(ctx context.Context, id string, overlap time.Duration) (*keyring.Key, apikey.Token, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	token := apikey.MintSecret(s.cfg.Env, id)
-	sum := s.pepper.Sum(token)
+	sum := s.peppers.Current().Sum(token)
 	committed := false
 	key, err := s.change(ctx, id, func(r *keyring.Record, now time.Time) (bool, error) {
 		if !r.Revoked.IsZero() || !now.Before(r.Expires) {
 			return false, fault.New(codes.FailedPrecondition, authv1.Reason_REASON_KEY_DEAD, "the key is revoked or expired; make a new one")
 		}
-		secrets := []keyring.Secret{{Pepper: s.pepper.ID(), Sum: sum[:]}}
+		secrets := []keyring.Secret{{Pepper: s.peppers.Current().ID(), Sum: sum[:]}}
 		if overlap > 0 {
 			old := r.Secrets[0]
 			old.Until = now.Add(overlap)
@@ -207,7 +218,7 @@ func (s *Service) change(ctx context.Context, id string, edit func(*keyring.Reco
 		if err != nil {
 			return nil, storeFault(err)
 		}
-		record, err := keyring.Decode(entry.Value, s.pepper)
+		record, err := keyring.Decode(entry.Value, s.peppers)
 		if err != nil {
 			return nil, storeFault(err)
 		}
@@ -241,7 +252,7 @@ func (s *Service) fetch(ctx context.Context, id string) (bus.Entry, error) {
 func (s *Service) store(ctx context.Context, r *keyring.Record, revision uint64) (*keyring.Key, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
-	value, err := keyring.Encode(r, s.pepper)
+	value, err := keyring.Encode(r, s.peppers.Current())
 	if err != nil {
 		return nil, err
 	}

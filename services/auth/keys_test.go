@@ -38,7 +38,7 @@ func TestCreateKeyRefuses(t *testing.T) {
 		},
 		{
 			"a life beyond the maximum", &authv1.CreateKeyRequest{Name: "a", Roles: []string{"admin"}, ExpiresIn: durationpb.New(366 * 24 * time.Hour)},
-			codes.InvalidArgument, authv1.Reason_REASON_EXPIRY, "at most 8760h",
+			codes.InvalidArgument, authv1.Reason_REASON_EXPIRY, "at most 365 days",
 		},
 		{
 			"the name of a live key", &authv1.CreateKeyRequest{Name: "admin", Roles: []string{"admin"}},

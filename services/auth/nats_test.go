@@ -9,6 +9,7 @@ import (
 
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	"github.com/sallyport-mcp/sallyport/pkg/bus/bustest"
+	"github.com/sallyport-mcp/sallyport/pkg/fault"
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	"github.com/sallyport-mcp/sallyport/pkg/rpc/rpctest"
 	"github.com/sallyport-mcp/sallyport/services/auth"
@@ -31,12 +32,16 @@ func (w watched) Watch(ctx context.Context, bucket bus.Bucket, on func(bus.Entry
 }
 
 // overNATS starts a service on a real bus and waits until it knows all keys.
-func overNATS(t *testing.T, b *bus.Bus, stateDir string) (*house, func()) {
+func overNATS(t *testing.T, b *bus.Bus, stateDir string, edits ...func(*auth.Config)) (*house, func()) {
 	t.Helper()
 	h := new(house)
 	w := watched{b, make(chan bool, 64)}
+	cfg := auth.DefaultConfig()
+	for _, edit := range edits {
+		edit(&cfg)
+	}
 	var err error
-	h.service, err = auth.New(auth.DefaultConfig(), auth.Deps{
+	h.service, err = auth.New(cfg, auth.Deps{
 		Store: w, Audit: new(ledger), StateDir: stateDir,
 		Notify:         func(ctx context.Context, k *authv1.Key) error { return bus.Publish(ctx, b, bus.SubjectCredentials, k) },
 		NotifyPolicies: func(context.Context, *authv1.PolicyNotice) error { return nil },
@@ -47,11 +52,13 @@ func overNATS(t *testing.T, b *bus.Bus, stateDir string) (*house, func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- h.service.Run(ctx) }()
-	for range 2 {
+	for range 4 {
 		<-w.synced
 	}
 	h.auth = authv1.NewAuthServiceClient(rpctest.Serve(t, h.service.Register))
-	h.keys = authv1.NewKeyServiceClient(rpctest.Serve(t, h.service.Register, rpctest.As("sallyport")))
+	operator := rpctest.Serve(t, h.service.Register, rpctest.As("sallyport"))
+	h.keys, h.approvals = authv1.NewKeyServiceClient(operator), authv1.NewApprovalServiceClient(operator)
+	h.policies = authv1.NewPolicyServiceClient(operator)
 	return h, func() {
 		t.Helper()
 		cancel()
@@ -117,6 +124,28 @@ func TestNodesLearnOfEachOthersChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the catalogue arrives", func() bool { return one.service.CatalogueReady(t.Context()) == nil })
+}
+
+func TestPoliciesOfTheStoreReachAllNodes(t *testing.T) {
+	t.Parallel()
+	b, stateDir := bustest.New(t), t.TempDir()
+	one, stop := overNATS(t, b, stateDir)
+	defer stop()
+	other, stop := overNATS(t, b, stateDir)
+	defer stop()
+	files := one.inUse(t).GetVersion()
+	resp, err := one.put(t, openAll, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the other node uses what was put", func() bool { return other.inUse(t).GetVersion() == resp.GetVersion() })
+	if _, err := other.put(t, closedAll, files); !fault.Is(fault.Receive(err), authv1.Reason_REASON_POLICY_CHANGED) {
+		t.Errorf("put with an old base: got %v", err)
+	}
+	if _, err := other.policies.RemovePolicies(t.Context(), &authv1.RemovePoliciesRequest{BaseVersion: resp.GetVersion()}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the first node uses files again", func() bool { return one.inUse(t).GetVersion() == files })
 }
 
 func authenticates(t *testing.T, h *house, text string) bool {

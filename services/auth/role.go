@@ -8,13 +8,15 @@ import (
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 )
 
-// Role plays the auth service in a process. The edge asks it; keys are managed
-// by the operators' program alone.
+// Role plays the auth service in a process. The edge asks it; keys and policies
+// are managed and calls approved by the operators' program alone.
 var Role = app.Role{
 	Name: "auth",
 	Allow: map[string][]string{
-		authv1.AuthService_ServiceDesc.ServiceName: {"edge"},
-		authv1.KeyService_ServiceDesc.ServiceName:  {"sallyport"},
+		authv1.AuthService_ServiceDesc.ServiceName:     {"edge"},
+		authv1.KeyService_ServiceDesc.ServiceName:      {"sallyport"},
+		authv1.PolicyService_ServiceDesc.ServiceName:   {"sallyport"},
+		authv1.ApprovalService_ServiceDesc.ServiceName: {"sallyport"},
 	},
 	New: func(env *app.Env) (app.Service, error) {
 		cfg := DefaultConfig()
@@ -35,6 +37,7 @@ var Role = app.Role{
 			return nil, err
 		}
 		env.Ready("keys", s.KeysReady)
+		env.Ready("policies", s.PoliciesReady)
 		env.Ready("catalogue", s.CatalogueReady)
 		return s, nil
 	},

@@ -29,7 +29,7 @@ type scene struct {
 
 // backdrop is a scene at one moment.
 type backdrop struct {
-	set   *policy.Set
+	set   *policy.Set      // nil: not known yet
 	tools map[string]*tool // nil: not known yet
 
 	mu      sync.RWMutex
@@ -50,10 +50,14 @@ type matchKey struct {
 	object  *policy.Object
 }
 
-func newScene(set *policy.Set) *scene {
+func newScene() *scene {
 	s := new(scene)
-	s.now.Store(&backdrop{set: set, matches: make(map[matchKey]*policy.Match)})
+	s.now.Store(newBackdrop(nil, nil))
 	return s
+}
+
+func newBackdrop(set *policy.Set, tools map[string]*tool) *backdrop {
+	return &backdrop{set: set, tools: tools, matches: make(map[matchKey]*policy.Match)}
 }
 
 func (s *scene) current() *backdrop { return s.now.Load() }
@@ -63,7 +67,7 @@ func (s *scene) change(edit func(*backdrop)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.now.Load()
-	b := &backdrop{set: old.set, tools: old.tools, matches: make(map[matchKey]*policy.Match)}
+	b := newBackdrop(old.set, old.tools)
 	edit(b)
 	s.now.Store(b)
 }

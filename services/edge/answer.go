@@ -308,6 +308,9 @@ func (f *refusal) appendFacts(b []byte) []byte {
 	b = append(b, `","decision_id":"`...)
 	b = append(b, f.decision...)
 	b = append(b, '"')
+	if f.approval != "" {
+		b = appendText(append(b, `,"approval_id":`...), f.approval)
+	}
 	if f.policy != "" {
 		b = appendText(append(b, `,"policy":`...), f.policy)
 	}

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"crypto/sha256"
+	"strings"
 
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
@@ -23,15 +24,34 @@ func noArguments() arguments {
 
 // authorize asks auth for the decision and, on allow, the grant. It fails closed.
 func (x *exchange) authorize(action authv1.Action, target string, asked arguments) (*authv1.AuthorizeResponse, *refusal) {
+	resp, refused := x.consult(action, target, asked, nil)
+	if refused == nil && resp.GetDecision().GetVerdict() != auditv1.Verdict_VERDICT_ALLOW {
+		return nil, x.denied(resp)
+	}
+	return resp, refused
+}
+
+// about notes what the request is for.
+func (x *exchange) about(target string, asked arguments) {
 	x.asked, x.digest, x.shape = target, asked.digest[:], asked.shape
+}
+
+// consult asks auth for the decision, whatever that is. An answer of the client's
+// user to the question for an approval may go with it.
+func (x *exchange) consult(action authv1.Action, target string, asked arguments, answer *approvalAnswer) (*authv1.AuthorizeResponse, *refusal) {
+	x.about(target, asked)
 	req := &authv1.AuthorizeRequest{
 		Credential: x.credential, Origin: x.origin(), Action: action,
 		Target: target, ArgumentsSha256: x.digest, ArgumentsShape: x.shape,
 	}
+	if answer != nil {
+		req.Approval, req.ApprovalRefused = []byte(answer.id), answer.refused
+	}
 	ctx, cancel := x.peerContext()
 	defer cancel()
 	resp, err := x.s.auth.Authorize(ctx, req)
-	if err == nil && (resp.GetArgumentsNeeded() || resp.GetStepsNeeded()) {
+	// Arguments and steps may be wanted one after the other.
+	for n := 0; n < 2 && err == nil && (resp.GetArgumentsNeeded() || resp.GetStepsNeeded()); n++ {
 		var refused *refusal
 		if req, refused = x.tellMore(ctx, req, resp, asked.json); refused != nil {
 			return nil, refused
@@ -46,14 +66,11 @@ func (x *exchange) authorize(action authv1.Action, target string, asked argument
 	}
 	decision := resp.GetDecision()
 	if decision == nil {
-		return nil, x.badCredential(resp.GetChallenge())
+		return nil, x.badCredential(resp.GetChallenge(), resp.GetRetryAfter())
 	}
 	x.decision = decision.GetId()
 	if decision.GetReason() != auditv1.Reason_REASON_TOOL_UNKNOWN {
 		x.target = target
-	}
-	if decision.GetVerdict() != auditv1.Verdict_VERDICT_ALLOW {
-		return nil, x.denied(resp)
 	}
 	return resp, nil
 }
@@ -63,7 +80,7 @@ func (x *exchange) denied(resp *authv1.AuthorizeResponse) *refusal {
 	d := resp.GetDecision()
 	refused := &refusal{
 		kind: kindResult, reason: d.GetReason(), message: d.GetMessage(), policy: d.GetPolicy(),
-		decision: d.GetId(), verdict: d.GetVerdict(), recorded: true,
+		decision: d.GetId(), verdict: d.GetVerdict(), recorded: true, approval: x.approval,
 	}
 	if x.method != toolsCall {
 		refused.kind = kindForbidden
@@ -72,6 +89,10 @@ func (x *exchange) denied(resp *authv1.AuthorizeResponse) *refusal {
 		refused.message = "This is not allowed"
 	}
 	switch d.GetReason() {
+	case auditv1.Reason_REASON_APPROVAL_REQUIRED:
+		if d.GetVerdict() == auditv1.Verdict_VERDICT_DENY { // a person has said no
+			refused.message, refused.complete = strings.TrimRight(refused.message, ". ")+". Do not make this call again", true
+		}
 	case auditv1.Reason_REASON_TOOL_UNKNOWN:
 		refused.kind, refused.message, refused.policy = kindTool, unknownTool, ""
 	case auditv1.Reason_REASON_INSUFFICIENT_SCOPE:

@@ -43,13 +43,17 @@ func (x *exchange) callTool() *refusal {
 		asked.json, asked.shape = bytes.Clone(m.Raw(m.Arguments)), m.Shape()
 		asked.digest = sha256.Sum256(asked.json)
 	}
-	allow, refused := x.decide(name, asked)
-	if refused != nil {
+	x.about(name, asked)
+	if refused := x.takeApproval(); refused != nil {
+		return refused
+	}
+	allow, refused := x.permit(name, asked, x.answer, true)
+	if refused != nil || allow == nil { // or the client was asked
 		return refused
 	}
 	return x.rounds(func(round *providerv1.Round) (*providerv1.InputRequired, *refusal) {
 		if allow == nil { // each round is decided about anew
-			if allow, refused = x.authorize(authv1.Action_ACTION_TOOLS_CALL, name, asked); refused != nil {
+			if allow, refused = x.permit(name, asked, nil, false); refused != nil {
 				return nil, refused
 			}
 		}
@@ -61,19 +65,26 @@ func (x *exchange) callTool() *refusal {
 	})
 }
 
-// decide asks all who have a say in a call.
-func (x *exchange) decide(name string, asked arguments) (*authv1.AuthorizeResponse, *refusal) {
+// decide asks all services that have a say in a call. Where a person has one, too,
+// that is the answer, and the call is charged: to ask people costs as much.
+func (x *exchange) decide(name string, asked arguments, answer *approvalAnswer, first bool) (*authv1.AuthorizeResponse, *refusal) {
 	defer x.askTogether()()
-	allow, refused := x.authorize(authv1.Action_ACTION_TOOLS_CALL, name, asked)
-	if refused != nil {
-		return nil, refused
+	allow, refused := x.consultOnCall(name, asked, answer)
+	if refused != nil || !first {
+		return allow, refused
 	}
 	if x.era == eraModern {
 		if refused := x.checkMirrored(name); refused != nil {
 			return nil, refused
 		}
 	}
-	return allow, x.checkQuota(allow.GetCost())
+	if refused := x.checkQuota(allow.GetCost()); refused != nil {
+		return nil, refused
+	}
+	if refused := x.checkHops(); refused != nil {
+		return nil, refused
+	}
+	return allow, nil
 }
 
 // checkMirrored checks Mcp-Param-* headers, where the tool has some. Without a

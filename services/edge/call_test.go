@@ -3,6 +3,7 @@ package edge_test
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"strings"
@@ -41,6 +42,7 @@ func TestWhatPeersAreTold(t *testing.T) {
 	wantQuota := map[string]string{
 		"ip": "127.0.0.1", "key": "7Xk2abcdef", "user": "key:anna", "owner": "team-a", "tenant": "default", "role": "analyst",
 		"tool": "echo", "action": "tools/call", "context": "task:7", "context_source": "explicit", "client": "agent/1",
+		"call": "echo:" + base64.RawURLEncoding.EncodeToString(sum[:16]), "hops": "2",
 	}
 	if diff := cmp.Diff(wantQuota, w.quota.last().GetSubject().GetAttributes()); diff != "" {
 		t.Errorf("Check (-want +got):\n%s", diff)

@@ -59,6 +59,9 @@ type Config struct {
 	// CallTimeout is how long any tool call may take; tools have their own,
 	// shorter limits.
 	CallTimeout time.Duration `yaml:"call_timeout"`
+	// MaxHops is how many agents and tools a call may have come through. More is
+	// taken for a loop and refused.
+	MaxHops int `yaml:"max_hops"`
 	// StreamAfter is how long a call may last before its answer becomes an event
 	// stream, so that the client sees that it is alive.
 	StreamAfter time.Duration `yaml:"stream_after"`
@@ -67,6 +70,15 @@ type Config struct {
 	// AnswerTimeout is how long a client may take to answer what a tool asks it
 	// (the legacy era).
 	AnswerTimeout time.Duration `yaml:"answer_timeout"`
+	// ApprovalWait is how long a call is held open that somebody has to approve,
+	// where that is not the user whom the client asks; 0 does not hold it. Many
+	// clients give up a call that lasts; it can be made again once it is approved.
+	ApprovalWait time.Duration `yaml:"approval_wait"`
+	// MaxApprovalWaits is how many calls are held open for that at this process, and
+	// MaxApprovalWaitsPerKey how many of one principal. More are told at once that
+	// they have to be approved.
+	MaxApprovalWaits       int `yaml:"max_approval_waits"`
+	MaxApprovalWaitsPerKey int `yaml:"max_approval_waits_per_key"`
 	// MaxStreams is how many clients may listen for changes at this process, and
 	// MaxStreamsPerKey how many of one principal.
 	MaxStreams       int `yaml:"max_streams"`
@@ -108,9 +120,13 @@ func DefaultConfig() Config {
 		WriteTimeout:             30 * time.Second,
 		PeerTimeout:              2 * time.Second,
 		CallTimeout:              5 * time.Minute,
+		MaxHops:                  16,
 		StreamAfter:              time.Second,
 		KeepAlive:                15 * time.Second,
 		AnswerTimeout:            bus.RoundLife,
+		ApprovalWait:             50 * time.Second,
+		MaxApprovalWaits:         1000,
+		MaxApprovalWaitsPerKey:   20,
 		MaxStreams:               10_000,
 		MaxStreamsPerKey:         64,
 		DrainTimeout:             15 * time.Second,
@@ -182,11 +198,14 @@ func (c Config) Validate() error {
 	}
 	between("max_body_bytes", c.MaxBodyBytes, 1<<10, maxBody)
 	between("max_connections_per_address", c.MaxConnectionsPerAddress, 1, 1<<20)
+	between("max_approval_waits", c.MaxApprovalWaits, 0, 1_000_000)
+	between("max_approval_waits_per_key", c.MaxApprovalWaitsPerKey, 0, 1_000_000)
 	between("max_streams", c.MaxStreams, 0, 1_000_000)
 	between("max_streams_per_key", c.MaxStreamsPerKey, 0, 1_000_000)
 	between("anonymous_records", c.AnonymousRecords, 1, 1_000_000)
 	between("auth_cache_size", c.AuthCacheSize, 0, 1_000_000)
 	between("page_size", c.PageSize, 1, 1000)
+	between("max_hops", c.MaxHops, 0, maxHops)
 	between("instructions (length)", len(c.Instructions), 0, 4096)
 	within := func(name string, d, low, high time.Duration) {
 		if d < low || d > high {
@@ -201,6 +220,7 @@ func (c Config) Validate() error {
 	within("stream_after", c.StreamAfter, time.Millisecond, time.Hour)
 	within("keep_alive", c.KeepAlive, time.Millisecond, 10*time.Minute)
 	within("answer_timeout", c.AnswerTimeout, time.Millisecond, bus.RoundLife)
+	within("approval_wait", c.ApprovalWait, 0, time.Hour)
 	within("drain_timeout", c.DrainTimeout, 0, time.Hour)
 	within("auth_cache_ttl", c.AuthCacheTTL, 0, 5*time.Minute)
 	within("list_ttl", c.ListTTL, 0, 24*time.Hour)

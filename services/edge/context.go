@@ -3,10 +3,12 @@ package edge
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
+	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
 )
@@ -52,6 +54,17 @@ func (x *exchange) findContext() *refusal {
 	}
 	name, _, _ := strings.Cut(x.client, "/")
 	x.context, x.source = bounded(x.principal.GetId()+"/"+name), authv1.ContextSource_CONTEXT_SOURCE_PRINCIPAL
+	return nil
+}
+
+// checkHops ends a call that agents and tools pass on to each other in a circle.
+func (x *exchange) checkHops() *refusal {
+	if most := x.s.cfg.MaxHops; int(x.hops) > most {
+		return &refusal{
+			kind: kindResult, reason: auditv1.Reason_REASON_LOOP_DETECTED, decision: x.decision,
+			message: fmt.Sprintf("This call has come through %d agents and tools, and %d are the most; they seem to call each other in a circle", x.hops, most),
+		}
+	}
 	return nil
 }
 

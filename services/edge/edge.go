@@ -98,7 +98,9 @@ type Service struct {
 	settings Sessions
 	rounds   Rounds
 	seals    *seal.Box
-	node     string // this process among edges
+	// approvalSeals are for what goes with the question for an approval.
+	approvalSeals *seal.Box
+	node          string // this process among edges
 
 	gate       gate
 	publicURL  publicURL
@@ -113,6 +115,7 @@ type Service struct {
 	sessions   *session.Mint
 	running    running
 	asked      asked
+	waiting    waiting
 	hub        *hub
 	// policyVersion is of the policies that auth has told of last.
 	policyVersion atomic.Pointer[string]
@@ -173,6 +176,9 @@ func New(o Options) (*Service, error) {
 		o.Keys = seal.Random()
 	}
 	if s.seals, err = o.Keys.NewBox(statePurpose); err != nil {
+		return nil, err
+	}
+	if s.approvalSeals, err = o.Keys.NewBox(approvalPurpose); err != nil {
 		return nil, err
 	}
 	if s.sessions, err = session.New(o.Keys.Derive(sessionPurpose), version2511, version2506); err != nil {

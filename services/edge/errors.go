@@ -128,6 +128,8 @@ type refusal struct {
 	message string
 	// decision is the id of the decision; a new one is made when it is empty.
 	decision string
+	// approval is the id of the approval that the request waits for, or did.
+	approval string
 	// policy and limit name what decided, where something did.
 	policy, limit string
 	// retryAfter is set when waiting helps.

@@ -59,6 +59,8 @@ type facts struct {
 	shape    string
 	digest   []byte
 	limits   []*quotav1.LimitState
+	approval string          // id of the approval that the call needs, once it is known
+	answer   *approvalAnswer // what a modern client brings from its user
 
 	session    *session.Session // of the legacy era, if there is one
 	response   bool             // the message answers a request of ours

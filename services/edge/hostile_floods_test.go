@@ -119,6 +119,11 @@ type blockingAuth struct {
 	release       chan struct{}
 }
 
+// DescribeResource knows of no OAuth.
+func (*blockingAuth) DescribeResource(context.Context, *authv1.DescribeResourceRequest, ...grpc.CallOption) (*authv1.DescribeResourceResponse, error) {
+	return &authv1.DescribeResourceResponse{}, nil
+}
+
 func (a *blockingAuth) Authenticate(ctx context.Context, req *authv1.AuthenticateRequest, _ ...grpc.CallOption) (*authv1.AuthenticateResponse, error) {
 	if req.GetCredential().GetToken() != "slow" {
 		return &authv1.AuthenticateResponse{Principal: anna()}, nil

@@ -39,7 +39,7 @@ func (s *Service) newServer(secure *tls.Config) *http.Server {
 		MaxHeaderBytes: maxHeaderBytes,
 		// The handler sets a tighter one before it writes; this is for a handler
 		// that never gets there.
-		WriteTimeout: s.cfg.BodyTimeout + s.cfg.CallTimeout + s.cfg.WriteTimeout,
+		WriteTimeout: s.cfg.BodyTimeout + s.cfg.ApprovalWait + s.cfg.CallTimeout + s.cfg.WriteTimeout,
 		ErrorLog:     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		// OPTIONS * is a request like any other.
 		DisableGeneralOptionsHandler: true,

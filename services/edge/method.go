@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
@@ -161,7 +162,7 @@ func (x *exchange) authenticate() *refusal {
 		return x.peerFailed("auth", err)
 	}
 	if resp.GetPrincipal() == nil {
-		return x.badCredential(resp.GetChallenge())
+		return x.badCredential(resp.GetChallenge(), resp.GetRetryAfter())
 	}
 	x.principal = resp.GetPrincipal()
 	x.keepReceipt(resp)
@@ -181,8 +182,8 @@ func (x *exchange) keepReceipt(resp *authv1.AuthenticateResponse) {
 }
 
 // badCredential answers a credential that auth does not accept, which it has
-// recorded. Why is not told.
-func (x *exchange) badCredential(why authv1.ChallengeError) *refusal {
+// recorded. Why is not told. The wait is set where there were too many of these.
+func (x *exchange) badCredential(why authv1.ChallengeError, wait *durationpb.Duration) *refusal {
 	x.s.remember.Forget(x.cacheKey)
 	refused := &refusal{
 		kind: kindCredential, reason: auditv1.Reason_REASON_UNAUTHENTICATED, recorded: true,
@@ -198,6 +199,12 @@ func (x *exchange) badCredential(why authv1.ChallengeError) *refusal {
 		flaw = flawAbsent
 	}
 	refused.challenge = challenge(flaw, x.aboutResource(), nil, "")
+	if wait.AsDuration() > 0 {
+		// The challenge stays: a client that shows another credential is served at once.
+		refused.kind, refused.reason = kindFlood, auditv1.Reason_REASON_TOO_MANY_FAILURES
+		refused.retryAfter, refused.retryable = wait.AsDuration(), true
+		refused.message = "The credential is not valid, or no longer, and there were too many failed attempts. Use another, or wait"
+	}
 	return refused
 }
 

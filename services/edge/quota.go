@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"encoding/base64"
 	"net/http"
 	"strconv"
 	"strings"
@@ -46,7 +47,7 @@ func mayPassLater(kind quotav1.RefusalKind) bool {
 // attributes are what limits can match and count by.
 func (x *exchange) attributes() map[string]string {
 	p := x.principal
-	all := make(map[string]string, 14)
+	all := make(map[string]string, 16)
 	for _, a := range [...]struct{ name, value string }{
 		{"ip", x.addressText()},
 		{"key", p.GetCredentialId()},
@@ -59,12 +60,31 @@ func (x *exchange) attributes() map[string]string {
 		{"context", x.context},
 		{"context_source", contextSourceName(x.source)},
 		{"client", x.client},
+		{"call", x.callID()},
+		{"hops", hopsText(x.hops)},
 	} {
 		if a.value != "" {
 			all[a.name] = a.value
 		}
 	}
 	return all
+}
+
+// callID is the same for the same tool with the same arguments, for limits on
+// repeating a call.
+func (x *exchange) callID() string {
+	const enough = 16 // bytes of a SHA-256
+	if x.method != toolsCall || len(x.digest) < enough {
+		return ""
+	}
+	return x.tool() + ":" + base64.RawURLEncoding.EncodeToString(x.digest[:enough])
+}
+
+func hopsText(n uint32) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatUint(uint64(n), 10)
 }
 
 // roleList joins roles as far as an attribute can hold them whole.

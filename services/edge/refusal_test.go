@@ -47,6 +47,14 @@ func TestRefusals(t *testing.T) {
 			request{token: "good-until-called"},
 			401, 401, -31401, "UNAUTHENTICATED", none,
 		}, {
+			"a bad credential after too many",
+			request{token: "bad-too-often"},
+			429, 429, -31029, "TOO_MANY_FAILURES", none,
+		}, {
+			"a credential that is revoked now, after too many",
+			request{token: "good-until-called-too-often"},
+			429, 429, -31029, "TOO_MANY_FAILURES", none,
+		}, {
 			"a scope too small",
 			request{params: `"name":"needs_scope"`},
 			403, 403, -31403, "INSUFFICIENT_SCOPE", none,
@@ -282,5 +290,16 @@ func TestErrorsRepeatNothing(t *testing.T) {
 		if text := e.GetTarget() + e.GetAction() + e.GetDecision().GetMessage() + e.GetDecision().GetRule(); strings.Contains(text, canary) {
 			t.Errorf("recorded as a name: %v", e)
 		}
+	}
+}
+
+func TestTooManyFailuresTellWhenToComeBack(t *testing.T) {
+	t.Parallel()
+	a := newWorld(t).send(t, request{token: "bad-too-often"})
+	if got := a.header.Get("Retry-After"); got != "42" { // 41.5 s, rounded up
+		t.Errorf("got Retry-After %q, want 42", got)
+	}
+	if got := a.header.Get("Www-Authenticate"); !strings.Contains(got, `error="invalid_token"`) {
+		t.Errorf("got challenge %q, want invalid_token", got)
 	}
 }

@@ -6,7 +6,6 @@ import (
 
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
-	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
 )
 
 // Rounds remembers which request states were used up, for all edges.
@@ -56,20 +55,15 @@ func (x *exchange) rounds(run func(*providerv1.Round) (*providerv1.InputRequired
 // thisRound reads what a modern client brings: its capabilities, and in a second
 // round answers and the state that goes with them.
 func (x *exchange) thisRound() (*providerv1.Round, *refusal) {
-	m := &x.msg
-	round := &providerv1.Round{ClientCapabilities: bytes.Clone(m.Raw(m.MetaCapabilities))}
-	switch m.InputResponses.Kind {
-	case jsonrpc.Absent, jsonrpc.Null:
-	case jsonrpc.Object:
-		round.InputResponses = bytes.Clone(m.Raw(m.InputResponses))
-	default:
-		return nil, refuse(kindParams, "params.inputResponses has to be an object")
+	round := &providerv1.Round{ClientCapabilities: bytes.Clone(x.msg.Raw(x.msg.MetaCapabilities))}
+	text, responses, refused := x.brought()
+	if refused != nil {
+		return nil, refused
 	}
-	switch m.RequestState.Kind {
-	case jsonrpc.Absent, jsonrpc.Null:
+	if round.InputResponses = responses; text == "" {
 		return round, nil
 	}
-	id, state, ok := x.openState(m.Text(m.RequestState))
+	id, state, ok := x.openState(text)
 	if !ok {
 		return nil, refuse(kindParams, badState)
 	}

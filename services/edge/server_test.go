@@ -245,7 +245,7 @@ func TestConfigNamesAllMistakes(t *testing.T) {
 	}
 	bad := edge.Config{
 		Listen: "nowhere", TLSCert: "cert.pem", AllowedHosts: []string{"http://x/"}, AllowedOrigins: []string{"example.com"},
-		TrustedProxies: []string{"all"}, MaxBodyBytes: 2 << 20, AuthCacheTTL: time.Hour,
+		TrustedProxies: []string{"all"}, MaxBodyBytes: 2 << 20, AuthCacheTTL: time.Hour, ApprovalWait: -1, MaxApprovalWaits: -1, MaxApprovalWaitsPerKey: -1,
 	}
 	err := bad.Validate()
 	if err == nil {
@@ -253,7 +253,7 @@ func TestConfigNamesAllMistakes(t *testing.T) {
 	}
 	for _, name := range []string{
 		"listen", "tls_cert", "allowed_hosts", "allowed_origins", "trusted_proxies", "max_body_bytes", "max_connections_per_address",
-		"anonymous_records", "page_size", "header_timeout", "body_timeout", "write_timeout", "peer_timeout", "call_timeout", "auth_cache_ttl",
+		"anonymous_records", "page_size", "header_timeout", "body_timeout", "write_timeout", "peer_timeout", "call_timeout", "auth_cache_ttl", "approval_wait", "max_approval_waits", "max_approval_waits_per_key",
 	} {
 		if !strings.Contains(err.Error(), name) {
 			t.Errorf("%s is not named in: %v", name, err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
+	"github.com/sallyport-mcp/sallyport/services/edge/internal/seal"
 )
 
 // A request state is what a provider wants to have back with the client's
@@ -30,8 +31,11 @@ var errNoRounds = errors.New("nothing remembers which request states were used")
 
 // sealState seals a provider's state for this request. It reports false when
 // that would be longer than a client could send back.
-func (x *exchange) sealState(state []byte) (string, bool) {
-	if x.s.seals.Length(stateHead+len(state))+len(`""`) > jsonrpc.DefaultLimits().StringBytes {
+func (x *exchange) sealState(state []byte) (string, bool) { return x.sealWith(x.s.seals, state) }
+
+// sealWith is sealState for other states than those of providers.
+func (x *exchange) sealWith(box *seal.Box, state []byte) (string, bool) {
+	if box.Length(stateHead+len(state))+len(`""`) > jsonrpc.DefaultLimits().StringBytes {
 		return "", false
 	}
 	b := make([]byte, 0, stateHead+len(state))
@@ -40,14 +44,19 @@ func (x *exchange) sealState(state []byte) (string, bool) {
 	_, _ = rand.Read(b[len(b)-stateIDSize:]) // never fails: crypto/rand ends the process instead
 	binding := x.binding()
 	b = append(append(b, binding[:]...), state...)
-	return x.s.seals.Seal(b), true
+	return box.Seal(b), true
 }
 
 // openState opens a state that a client has brought back. It fails closed: the
 // seal has to be ours, and the state for this request of this caller, and not
 // expired.
 func (x *exchange) openState(text string) (id string, state []byte, ok bool) {
-	b, ok := x.s.seals.Open(text)
+	return x.openWith(x.s.seals, text)
+}
+
+// openWith is openState for other states than those of providers.
+func (x *exchange) openWith(box *seal.Box, text string) (id string, state []byte, ok bool) {
+	b, ok := box.Open(text)
 	if !ok || len(b) < stateHead {
 		return "", nil, false
 	}

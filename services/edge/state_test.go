@@ -30,7 +30,11 @@ func asker(t testing.TB, change func(*exchange)) *exchange {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &exchange{s: &Service{seals: box}}
+	approvals, err := keys.NewBox(approvalPurpose)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &exchange{s: &Service{seals: box, approvalSeals: approvals}}
 	x.principal, x.method, x.asked, x.digest = &authv1.Principal{Id: "key:anna"}, toolsCall, "pay", []byte("digest")
 	if change != nil {
 		change(x)

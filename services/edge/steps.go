@@ -18,6 +18,7 @@ func (x *exchange) tellMore(ctx context.Context, req *authv1.AuthorizeRequest, r
 		Credential: req.GetCredential(), Origin: req.GetOrigin(), Action: req.GetAction(), Target: req.GetTarget(),
 		ArgumentsSha256: req.GetArgumentsSha256(), ArgumentsShape: req.GetArgumentsShape(),
 		TaskTools: req.GetTaskTools(), Approval: req.GetApproval(), ApprovalRefused: req.GetApprovalRefused(),
+		Arguments: req.GetArguments(),
 	}
 	if resp.GetArgumentsNeeded() {
 		more.Arguments = arguments

@@ -36,7 +36,8 @@ func talkingTools() []string { return slices.Sorted(maps.Keys(talkers())) }
 
 func talkers() map[string]talk {
 	all := map[string]talk{
-		"asks_name": asks(askName()),
+		"asks_name":    asks(askName()),
+		"approve_asks": asks(askName()),
 		"asks_everything": asks(&providerv1.InputRequired{InputRequests: []byte(`{` +
 			`"form":{"method":"elicitation/create","params":{"message":"?","requestedSchema":{}}},` +
 			`"url":{"method":"elicitation/create","params":{"mode":"url","url":"https://example.com/"}},` +

@@ -134,6 +134,7 @@ type fakeAuth struct {
 	authenticated atomic.Int64
 	mu            sync.Mutex
 	authorized    []*authv1.AuthorizeRequest
+	approvals     fakeApprovals
 	revoked       bool            // no credential is good any more
 	hidden        map[string]bool // tools and resources that nobody may know of
 }
@@ -150,10 +151,12 @@ func (a *fakeAuth) Authenticate(_ context.Context, req *authv1.AuthenticateReque
 		return &authv1.AuthenticateResponse{}, nil
 	}
 	switch req.GetCredential().GetToken() {
-	case "good", "good-until-called", "good-but-authorize-down":
+	case "good", "good-until-called", "good-until-called-too-often", "good-but-authorize-down":
 		return &authv1.AuthenticateResponse{Principal: anna(), ValidFor: durationpb.New(time.Minute)}, nil
 	case "bobs":
 		return &authv1.AuthenticateResponse{Principal: bob(), ValidFor: durationpb.New(time.Minute)}, nil
+	case "bad-too-often":
+		return &authv1.AuthenticateResponse{RetryAfter: durationpb.New(41500 * time.Millisecond)}, nil
 	case "auth-down":
 		return nil, errDown
 	case "auth-broken":
@@ -169,6 +172,8 @@ func (a *fakeAuth) Authorize(_ context.Context, req *authv1.AuthorizeRequest) (*
 	switch req.GetCredential().GetToken() {
 	case "good-until-called":
 		return &authv1.AuthorizeResponse{}, nil
+	case "good-until-called-too-often":
+		return &authv1.AuthorizeResponse{RetryAfter: durationpb.New(time.Second)}, nil
 	case "good-but-authorize-down":
 		return nil, errDown
 	}
@@ -180,6 +185,9 @@ func (a *fakeAuth) Authorize(_ context.Context, req *authv1.AuthorizeRequest) (*
 	if req.GetAction() != authv1.Action_ACTION_TOOLS_CALL {
 		decideOther(req, resp)
 		return resp, nil
+	}
+	if byUser, yes := needsApproval(req.GetTarget()); yes {
+		return a.approvals.decide(req, byUser, resp), nil
 	}
 	switch target := req.GetTarget(); target {
 	case "delete_customer_account":

@@ -40,7 +40,8 @@ func (s *Service) admit(ctx context.Context, raw []byte, action authv1.Action, t
 	return g, nil
 }
 
-// open checks that a grant is genuine, not expired, and for this target.
+// open checks that a grant is genuine, not expired, for this target, and of a
+// credential that is not known to be revoked.
 func (s *Service) open(raw []byte, action authv1.Action, target string) (*authv1.Grant, error) {
 	g, err := grant.Open(raw, s.keys, time.Now())
 	if err != nil {
@@ -48,6 +49,9 @@ func (s *Service) open(raw []byte, action authv1.Action, target string) (*authv1
 	}
 	if g.GetAction() != action || g.GetTarget() != target {
 		return g, grant.ErrCall
+	}
+	if s.revoked.Has(g.GetPrincipal().GetCredentialId()) {
+		return g, grant.ErrRevoked
 	}
 	return g, nil
 }
@@ -62,15 +66,17 @@ func (s *Service) openCall(req *executorv1.CallRequest, sum []byte) (*authv1.Gra
 }
 
 // use checks that a grant was given for the tool as it is now, and uses it up
-// if the tool is destructive.
-func (s *Service) use(g *authv1.Grant, t *tool.Face) error {
+// if the tool is destructive. Only that costs a round trip to the bus.
+func (s *Service) use(ctx context.Context, g *authv1.Grant, t *tool.Face) error {
 	if d := g.GetToolDigest(); len(d) > 0 && !bytes.Equal(d, t.Digest) {
 		return grant.ErrDigest
 	}
-	if t.Destructive() {
-		return s.used.Use(g.GetDecisionId(), g.GetExpires().AsTime())
+	if !t.Destructive() {
+		return nil
 	}
-	return nil
+	claiming, cancel := context.WithTimeout(ctx, s.cfg.AuditTimeout)
+	defer cancel()
+	return s.used.Use(claiming, g.GetDecisionId(), g.GetExpires().AsTime())
 }
 
 // denyGrant records that a grant was refused and returns what the caller is

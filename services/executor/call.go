@@ -19,7 +19,9 @@ import (
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
+	"github.com/sallyport-mcp/sallyport/pkg/toolkit"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/catalogue"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/grant"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/provider"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/tool"
 )
@@ -71,10 +73,11 @@ func (s *Service) Call(req *executorv1.CallRequest, stream grpc.ServerStreamingS
 	var end ending
 	if c.entry.Withheld {
 		end = refuse(withheld(req.GetTool())) // which uses up no grant
+	} else if err := s.use(ctx, g, &c.entry.Face); errors.Is(err, grant.ErrUnclaimed) {
+		end = unrecorded(ctx, err)
+	} else if err != nil {
+		return s.denyGrant(ctx, g, authv1.Action_ACTION_TOOLS_CALL, req.GetTool(), err)
 	} else {
-		if err := s.use(g, &c.entry.Face); err != nil {
-			return s.denyGrant(ctx, g, authv1.Action_ACTION_TOOLS_CALL, req.GetTool(), err)
-		}
 		end = c.run(ctx)
 	}
 	c.record(ctx, end)
@@ -104,11 +107,7 @@ func (c *call) run(ctx context.Context) ending {
 	}
 	defer lease.Release()
 	if err := c.intend(ctx); err != nil {
-		end := ending{err: err, status: auditv1.Status_STATUS_FAILED, reason: auditv1.Reason_REASON_AUDIT_UNAVAILABLE}
-		if ctx.Err() != nil {
-			end.reason = goneReason(ctx)
-		}
-		return end
+		return unrecorded(ctx, err)
 	}
 	timeout := s.cfg.DefaultTimeout
 	if own := t.Timeout(); own > 0 {
@@ -117,7 +116,9 @@ func (c *call) run(ctx context.Context) ending {
 	if asked := c.request.GetTimeout(); asked != nil {
 		timeout = min(timeout, asked.AsDuration())
 	}
-	calling, cancel := context.WithTimeout(ctx, timeout)
+	origin := c.grant.GetOrigin()
+	chain := toolkit.Chain{Context: origin.GetContextId(), Hops: origin.GetHops() + 1}
+	calling, cancel := context.WithTimeout(chain.With(ctx), timeout)
 	defer cancel()
 	return c.invoke(ctx, calling, lease, msg)
 }
@@ -178,14 +179,19 @@ func (c *call) intend(ctx context.Context) error {
 	} else {
 		err = c.service.audit.Record(ctx, e)
 	}
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return ctx.Err() // the caller went away; nothing was called
-	}
-	return fault.New(codes.Unavailable, executorv1.Reason_REASON_AUDIT_UNAVAILABLE,
+	return err
+}
+
+// unrecorded is the end of a call that was not made, because the bus has not
+// taken what must be kept of it.
+func unrecorded(ctx context.Context, err error) ending {
+	end := ending{status: auditv1.Status_STATUS_FAILED, reason: auditv1.Reason_REASON_AUDIT_UNAVAILABLE}
+	end.err = fault.New(codes.Unavailable, executorv1.Reason_REASON_AUDIT_UNAVAILABLE,
 		"the call could not be recorded, so it was not made").Because(err).After(time.Second)
+	if ctx.Err() != nil { // the caller went away
+		end.err, end.reason = ctx.Err(), goneReason(ctx)
+	}
+	return end
 }
 
 // invoke calls the tool, twice at most. ctx is the caller's, calling has the

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/approval"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/joining"
 )
@@ -26,10 +27,14 @@ type Config struct {
 	Hold approval.Config `yaml:"hold"`
 	// ReflectionInterval is how often such servers are asked again.
 	ReflectionInterval time.Duration `yaml:"reflection_interval"`
-	// GrantKeyFiles hold the keys that auth signs grants with, 32 bytes each.
-	// More than one lets a key be replaced. None means secrets/grant.key in the
-	// state folder.
+	// GrantKeyFiles hold the keys that auth signs grants with, at least 32 bytes
+	// each. They are read again when they change and need not exist, so a key can
+	// be replaced while all run: name a second file, put the new key there before
+	// auth signs with it. None means secrets/grant.key in the state folder.
 	GrantKeyFiles []string `yaml:"grant_key_files"`
+	// GrantKeyOverlap is how long a key is accepted that is in no file any more.
+	// It has to be longer than grants live (grant_life of auth), by ten seconds.
+	GrantKeyOverlap time.Duration `yaml:"grant_key_overlap"`
 	// DefaultTimeout bounds calls of tools that do not say how long they take.
 	DefaultTimeout time.Duration `yaml:"default_timeout"`
 	// AuditTimeout is how long a destructive call waits for the acknowledgement
@@ -59,6 +64,7 @@ func DefaultConfig() Config {
 	return Config{
 		Hold:               approval.DefaultConfig(),
 		ReflectionInterval: 30 * time.Second,
+		GrantKeyOverlap:    time.Minute,
 		DefaultTimeout:     10 * time.Second,
 		AuditTimeout:       2 * time.Second,
 		MaxResultBytes:     1 << 20,
@@ -102,6 +108,7 @@ func (c Config) Validate() error {
 		}
 	}
 	between("reflection_interval", c.ReflectionInterval, time.Second, 24*time.Hour)
+	between("grant_key_overlap", c.GrantKeyOverlap, 0, 2*bus.GrantLife)
 	between("default_timeout", c.DefaultTimeout, time.Millisecond, time.Hour)
 	between("audit_timeout", c.AuditTimeout, time.Millisecond, time.Minute)
 	// A result is sent twice, as data and as text, within 8 MiB at most.

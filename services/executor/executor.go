@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 
 	"go.opentelemetry.io/otel/metric"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
@@ -25,6 +26,7 @@ import (
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	"github.com/sallyport-mcp/sallyport/pkg/fault"
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
+	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	faultv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/fault/v1"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/catalogue"
@@ -53,9 +55,12 @@ type Options struct {
 	// Dial returns a lazy connection to a tool service at an address; what is
 	// there must prove to be that service. It must not be nil.
 	Dial func(service, address string) (Conn, error)
-	// Bus is where tool services announce themselves. Nil means that there are
-	// none and Run does nothing.
+	// Bus is where tool services announce themselves, and auth credentials that
+	// were revoked. Nil means that there are none and Run does nothing.
 	Bus *bus.Bus
+	// Used is where all executors note which grants for destructive tools they
+	// have used up. It must not be nil.
+	Used grant.Bucket
 	// Hold says which tools of providers must not be used. Nil means that there
 	// are none.
 	Hold catalogue.Hold
@@ -64,6 +69,9 @@ type Options struct {
 	Meter  metric.Meter
 	Tracer trace.Tracer
 }
+
+// maxRevoked is how many revoked credentials are remembered.
+const maxRevoked = 10_000
 
 // Service implements [executorv1.ExecutorServiceServer]. Its methods are safe
 // for concurrent use.
@@ -78,6 +86,7 @@ type Service struct {
 	metrics   *metrics
 	keys      *grant.Files
 	used      *grant.Used
+	revoked   *grant.Revoked
 	catalogue *catalogue.Catalogue
 }
 
@@ -101,8 +110,9 @@ func New(o Options) (*Service, error) {
 	}
 	s := &Service{
 		cfg: o.Config, log: o.Log, audit: o.Audit, bus: o.Bus, tracer: o.Tracer, metrics: m,
-		keys: grant.NewFiles(o.Config.GrantKeyFiles, o.Log),
-		used: grant.NewUsed(o.Config.MaxUsedGrants),
+		keys:    grant.NewFiles(o.Config.GrantKeyFiles, o.Config.GrantKeyOverlap, o.Log),
+		used:    grant.NewUsed(o.Config.MaxUsedGrants, o.Used),
+		revoked: grant.NewRevoked(maxRevoked),
 	}
 	static := make([]catalogue.Static, len(o.Config.Services))
 	for i, c := range o.Config.Services {
@@ -130,12 +140,30 @@ func New(o Options) (*Service, error) {
 // too.
 func (s *Service) Offered() []catalogue.Offer { return s.catalogue.Offered() }
 
-// Run keeps the catalogue until ctx is done.
+// Run keeps the catalogue, follows the files of grant keys and hears of revoked
+// credentials until ctx is done.
 func (s *Service) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	wg.Go(func() { s.keys.Follow(ctx) })
 	if s.bus == nil {
 		<-ctx.Done()
 		return nil
 	}
+	// Makes the bucket, so that the first call that needs it does not wait. If it
+	// fails that call does.
+	wg.Go(func() { _, _ = s.bus.Get(ctx, bus.Grants, "none") })
+	unsubscribe, err := bus.Subscribe(s.bus, bus.SubjectCredentials, func(_ context.Context, k *authv1.Key) {
+		if k.GetState() == authv1.KeyState_KEY_STATE_REVOKED {
+			s.revoked.Note(k.GetId())
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer unsubscribe()
 	if err := s.catalogue.Run(ctx, s.bus); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}

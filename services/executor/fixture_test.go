@@ -39,6 +39,7 @@ var key = bytes.Repeat([]byte{0x42}, 32)
 type system struct {
 	t       testing.TB
 	bus     *bus.Bus
+	config  executor.Config
 	service *executor.Service
 	audit   *recorder
 	client  executorv1.ExecutorServiceClient
@@ -72,33 +73,41 @@ func startHeld(t testing.TB, hold catalogue.Hold, configure ...func(*executor.Co
 		c(&cfg)
 	}
 	svc, err := executor.New(executor.Options{
-		Config: cfg, Audit: s.audit, Bus: s.bus, Dial: s.dial, Hold: hold,
+		Config: cfg, Audit: s.audit, Bus: s.bus, Used: s.bus, Dial: s.dial, Hold: hold,
 		Log: slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), s), nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.config = cfg
+	s.run(svc)
+	return s
+}
+
+// run runs an executor, and makes it the one that is called.
+func (s *system) run(svc *executor.Service) {
+	s.t.Helper()
 	s.service = svc
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- svc.Run(ctx) }()
-	t.Cleanup(func() {
+	s.t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
+			s.t.Errorf("Run: %v", err)
 		}
 	})
-	s.client = executorv1.NewExecutorServiceClient(rpctest.Serve(t, svc.Register))
+	s.client = executorv1.NewExecutorServiceClient(rpctest.Serve(s.t, svc.Register))
+	var err error
 	if s.watch, err = s.client.Watch(ctx, &executorv1.WatchRequest{}); err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	if _, err := s.watch.Recv(); err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	if err := svc.Ready(ctx); err != nil {
-		t.Errorf("Ready: %v", err)
+		s.t.Errorf("Ready: %v", err)
 	}
-	return s
 }
 
 // keepAnnouncements makes announcements last for as long as the test, however

@@ -116,7 +116,7 @@ func (b *builder) concurrency(s section) []uint32 {
 
 // knownAttributes are those of the contract's Subject.
 func knownAttributes() []string {
-	return []string{"ip", "key", "user", "tenant", "tool", "action", "context", "context_source", "role", "client", "owner", "plan"}
+	return []string{"ip", "key", "user", "tenant", "tool", "action", "context", "context_source", "role", "client", "owner", "plan", "call", "hops"}
 }
 
 func isID(s string) bool { return isName(s, 64, '-') }

@@ -47,8 +47,10 @@ type Rule struct {
 	Algorithm string `yaml:"algorithm"`
 	// Burst is what gcra admits at once; the limit when zero.
 	Burst uint32 `yaml:"burst"`
-	// Kind is rate (the default), or steps for a budget of steps in a context:
-	// its refusal tells an agent to stop rather than to retry.
+	// Kind is rate (the default), steps for a budget of steps in a context, or loop
+	// for how often one and the same call may be repeated in a context: the refusals
+	// of these two tell an agent to stop rather than to retry. A loop is keyed by
+	// context and call.
 	Kind string `yaml:"kind"`
 	// Cost is weight (the default), to count what a check says it costs, or one,
 	// to count checks.
@@ -130,6 +132,14 @@ func DefaultConfig() Config {
 			Key:   []string{"user", "context"},
 			Limit: Strings{"200/hour"},
 			Kind:  kindSteps,
+		}, {
+			// The same tool with the same arguments again and again.
+			ID:    "same-call",
+			Match: map[string]Strings{"context_source": {"explicit", "trace", "session"}, "action": {"tools/call"}},
+			Key:   []string{"user", "context", "call"},
+			Limit: Strings{"20/5 minutes"},
+			Kind:  kindLoop,
+			Cost:  "one",
 		}, {
 			ID:    "per-ip-other",
 			Match: map[string]Strings{"action": {"!tools/call"}},

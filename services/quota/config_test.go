@@ -104,6 +104,7 @@ func TestConfigRefuses(t *testing.T) {
 		{"a window too long", "rules: [{id: a, limit: 1/32days}]", []string{"rules[0].limit: \"1/32days\": the window must be"}},
 		{"an unknown algorithm", "rules: [{id: a, limit: 1/s, algorithm: leaky}]", []string{`rules[0].algorithm: "leaky" is not one of`}},
 		{"an unknown kind", "rules: [{id: a, limit: 1/s, kind: step}]", []string{`rules[0].kind: "step" is not one of`}},
+		{"a loop of any call", "rules: [{id: a, limit: 1/s, kind: loop, key: [user, context]}]", []string{`rules[0].key: of a loop has to name context and call`}},
 		{"an unknown cost", "rules: [{id: a, limit: 1/s, cost: two}]", []string{`rules[0].cost: "two" is not one of`}},
 		{"an unknown way out", "rules: [{id: a, limit: 1/s, on_unavailable: hope}]", []string{`rules[0].on_unavailable: "hope" is not one of`}},
 		{"a burst without gcra", "rules: [{id: a, limit: 1/s, burst: 2}]", []string{"rules[0].limit: burst 2 is for gcra only"}},

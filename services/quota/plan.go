@@ -17,6 +17,7 @@ import (
 const (
 	kindRate  = "rate"
 	kindSteps = "steps"
+	kindLoop  = "loop"
 )
 
 // plan is the configuration made ready for checks. It is never written after
@@ -148,8 +149,14 @@ func (b *builder) rule(r Rule) {
 	}
 	b.choice("on_unavailable", r.OnUnavailable, "share", "deny", "allow")
 	kind := quotav1.RefusalKind_REFUSAL_KIND_RATE
-	if b.choice("kind", r.Kind, kindRate, kindSteps) == kindSteps {
+	switch b.choice("kind", r.Kind, kindRate, kindSteps, kindLoop) {
+	case kindSteps:
 		kind = quotav1.RefusalKind_REFUSAL_KIND_STEP_BUDGET
+	case kindLoop:
+		kind = quotav1.RefusalKind_REFUSAL_KIND_LOOP
+		if !slices.Contains(r.Key, "call") || !slices.Contains(r.Key, "context") {
+			b.fail("key", "of a loop has to name context and call: it counts how often one call is repeated in one context")
+		}
 	}
 	algorithm := limiter.Sliding
 	switch b.choice("algorithm", r.Algorithm, "sliding", "gcra", "fixed") {

@@ -70,6 +70,7 @@ rules:
   - {id: heavy, match: {tool: heavy}, key: [user], limit: 10/minute}
   - {id: flat, match: {tool: flat}, key: [user], limit: 2/minute, cost: one}
   - {id: steps, match: {context: "*"}, key: [user, context], limit: 2/hour, kind: steps}
+  - {id: loop, match: {call: "*"}, key: [user, context, call], limit: 2/minute, kind: loop, cost: one}
   - {id: watch, match: {tool: watched}, key: [user], limit: 1/minute, shadow: true}
   - id: plans
     match: {tool: planned}
@@ -93,6 +94,10 @@ func TestCheck(t *testing.T) {
 	}
 	steps := func(l *quotav1.LimitState) *quotav1.LimitState {
 		l.Kind = quotav1.RefusalKind_REFUSAL_KIND_STEP_BUDGET
+		return l
+	}
+	loop := func(l *quotav1.LimitState) *quotav1.LimitState {
+		l.Kind = quotav1.RefusalKind_REFUSAL_KIND_LOOP
 		return l
 	}
 	over := func(l *quotav1.LimitState) *quotav1.LimitState { l.Exceeded = true; return l }
@@ -183,6 +188,19 @@ func TestCheck(t *testing.T) {
 			Rule: "steps", RetryAfter: hour, Refusal: quotav1.RefusalKind_REFUSAL_KIND_STEP_BUDGET,
 			Limits: []*quotav1.LimitState{over(steps(limit("steps", 2, 0, hour, hour)))},
 		},
+	}, {
+		name:   "one call repeated too often is told to be a loop, whatever it costs",
+		before: []*quotav1.CheckRequest{costs(9, check("user", "ann", "call", "a")), costs(9, check("user", "ann", "call", "a"))},
+		req:    check("user", "ann", "call", "a"),
+		want: &quotav1.CheckResponse{
+			Rule: "loop", RetryAfter: minute, Refusal: quotav1.RefusalKind_REFUSAL_KIND_LOOP,
+			Limits: []*quotav1.LimitState{over(loop(limit("loop", 2, 0, minute, minute)))},
+		},
+	}, {
+		name:   "another call is no loop",
+		before: []*quotav1.CheckRequest{check("user", "ann", "call", "a"), check("user", "ann", "call", "a")},
+		req:    check("user", "ann", "call", "b"),
+		want:   &quotav1.CheckResponse{Allowed: true, Limits: []*quotav1.LimitState{loop(limit("loop", 2, 1, minute, minute))}},
 	}, {
 		name:   "another context has its own steps",
 		before: []*quotav1.CheckRequest{costs(2, check("user", "ann", "context", "c1"))},

@@ -83,7 +83,7 @@ func auditTailCommand(o *operator) *cobra.Command {
 	cmd.Flags().StringVar(&decision, "decision", "", "only events of this decision `id`")
 	cmd.Flags().StringVar(&principal, "principal", "", "only events of this `principal`, such as key:7Xk2abcdef")
 	cmd.Flags().StringVar(&tool, "tool", "", "only events about this `tool`; * at the end matches any rest")
-	cmd.Flags().StringVar(&verdict, "verdict", "", "only decisions with this `verdict`: allow or deny")
+	cmd.Flags().StringVar(&verdict, "verdict", "", "only decisions with this `verdict`: allow, deny or approval")
 	cmd.Flags().StringVar(&since, "since", "", "only events of the last `span`: 15m, 24h, 7d")
 	return cmd
 }
@@ -105,8 +105,10 @@ func auditFilter(decision, principal, tool, verdict, since string) (*auditv1.Fil
 		f.Verdicts = []auditv1.Verdict{auditv1.Verdict_VERDICT_ALLOW}
 	case "deny":
 		f.Verdicts = []auditv1.Verdict{auditv1.Verdict_VERDICT_DENY}
+	case "approval":
+		f.Verdicts = []auditv1.Verdict{auditv1.Verdict_VERDICT_APPROVAL}
 	default:
-		return nil, usage("--verdict: %q is neither allow nor deny", verdict)
+		return nil, usage("--verdict: %q is not allow, deny or approval", verdict)
 	}
 	if since != "" {
 		d, err := span(since)
@@ -160,7 +162,7 @@ func describe(e *auditv1.Event) (what, why string) {
 	switch {
 	case e.GetDecision() != nil:
 		d := e.GetDecision()
-		return strings.TrimPrefix(d.GetVerdict().String(), "VERDICT_"), strings.TrimSpace(reason(d.GetReason()) + " " + d.GetRule())
+		return strings.TrimPrefix(d.GetVerdict().String(), "VERDICT_"), strings.TrimSpace(reason(d.GetReason()) + " " + d.GetRule() + " " + d.GetApprovalId())
 	case e.GetIntent() != nil:
 		return "INTENT", e.GetIntent().GetArguments().GetShape()
 	case e.GetOutcome() != nil:

@@ -148,17 +148,26 @@ func argumentKinds(ctx context.Context, c mcp.Client, tool string) (map[string]s
 		if t.Name != tool {
 			continue
 		}
-		var schema struct {
-			Properties map[string]struct {
-				Type any `json:"type"`
-			} `json:"properties"`
-		}
-		if err := json.Unmarshal(t.InputSchema, &schema); err != nil {
+		if kinds, err = schemaKinds(t.InputSchema); err != nil {
 			return nil, fmt.Errorf("schema of %s: %w", tool, err)
 		}
-		for name, p := range schema.Properties {
-			kinds[name], _ = p.Type.(string)
-		}
+	}
+	return kinds, nil
+}
+
+// schemaKinds returns the JSON type of each property of a schema.
+func schemaKinds(raw []byte) (map[string]string, error) {
+	var schema struct {
+		Properties map[string]struct {
+			Type any `json:"type"`
+		} `json:"properties"`
+	}
+	if err := json.Unmarshal(raw, &schema); err != nil {
+		return nil, err
+	}
+	kinds := make(map[string]string)
+	for name, p := range schema.Properties {
+		kinds[name], _ = p.Type.(string)
 	}
 	return kinds, nil
 }

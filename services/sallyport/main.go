@@ -91,7 +91,10 @@ authorized, limited, validated, recorded and traced.`,
 	var o operator
 	root.PersistentFlags().StringVar(&o.state, "state", os.Getenv("SALLYPORT_STATE"), "state `folder` of the instance (SALLYPORT_STATE; default .sallyport)")
 	root.PersistentFlags().StringVar(&o.config, "config", "", "configuration `file`; for operator commands its peers and identity are used")
-	root.AddCommand(devCommand(&o), runCommand(), callCommand(&o), toolCommand(&o), keyCommand(&o), auditCommand(&o), configCommand(&o), bootstrapCommand(), certCommand(&o), versionCommand())
+	root.AddCommand(
+		devCommand(&o), runCommand(), callCommand(&o), toolCommand(&o), keyCommand(&o), policyCommand(&o), whyCommand(&o),
+		canICommand(&o), approvalsCommand(&o), auditCommand(&o), configCommand(&o), bootstrapCommand(), certCommand(&o), versionCommand(),
+	)
 	return root
 }
 

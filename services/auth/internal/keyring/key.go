@@ -26,6 +26,8 @@ type Key struct {
 	revision   uint64
 	generation uint64
 	use        *use // shared by all revisions
+	peppers    *apikey.Peppers
+	noted      [2]atomic.Bool // for the secrets: their new sum is known, see Rehash
 }
 
 // use is the last use of a key.
@@ -34,7 +36,7 @@ type use struct {
 	dirty atomic.Bool // not stored yet
 }
 
-func newKey(r *Record, revision uint64) *Key {
+func newKey(r *Record, revision uint64, peppers *apikey.Peppers) *Key {
 	roles := slices.Clone(r.Roles)
 	slices.Sort(roles)
 	p := &authv1.Principal{
@@ -45,7 +47,7 @@ func newKey(r *Record, revision uint64) *Key {
 		Tenant:       r.Tenant,
 		Roles:        roles,
 	}
-	return &Key{Record: r, Principal: p, Subject: policy.NewSubject(p), revision: revision, use: new(use)}
+	return &Key{Record: r, Principal: p, Subject: policy.NewSubject(p), revision: revision, use: new(use), peppers: peppers}
 }
 
 // State tells where the key is in its life.
@@ -91,9 +93,9 @@ func (k *Key) AllowsTool(tool string) bool {
 func (k *Key) ToolsOnly() bool { return len(k.Record.Tools) > 0 }
 
 // Touch notes a use. Uses within a second count as one, so that a busy key
-// costs nothing.
+// costs nothing; it is that of a tool, if one of them is.
 func (k *Key) Touch(now time.Time, tool, address string) {
-	if last := k.use.last.Load(); last != nil && now.Sub(last.Time) < time.Second {
+	if last := k.use.last.Load(); last != nil && now.Sub(last.Time) < time.Second && (tool == "" || last.Tool != "") {
 		return
 	}
 	k.use.last.Store(&Use{Time: now, Tool: tool, Address: address})
@@ -113,6 +115,7 @@ func (k *Key) Describe(now time.Time) *authv1.Key {
 		CreateTime: timestamppb.New(r.Created),
 		ExpireTime: timestamppb.New(r.Expires),
 		Masked:     apikey.Masked(r.Env, r.ID),
+		OldPeppers: k.oldPeppers(now),
 	}
 	if !r.Revoked.IsZero() {
 		out.RevokeTime = timestamppb.New(r.Revoked)

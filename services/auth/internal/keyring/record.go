@@ -38,6 +38,9 @@ type Record struct {
 	// Tools and Networks restrict the key; empty means no restriction.
 	Tools    []string       `json:"tools,omitempty"`
 	Networks []netip.Prefix `json:"networks,omitempty"`
+
+	// Sealed is the id of the pepper that the stored form is sealed with.
+	Sealed string `json:"-"`
 }
 
 // Secret is what is kept of a secret.
@@ -59,7 +62,7 @@ type envelope struct {
 	Record  json.RawMessage `json:"record"`
 }
 
-// Encode returns the stored form of a record.
+// Encode returns the stored form of a record, and notes what it is sealed with.
 func Encode(r *Record, pepper *apikey.Pepper) ([]byte, error) {
 	body, err := json.Marshal(r)
 	if err != nil {
@@ -70,12 +73,14 @@ func Encode(r *Record, pepper *apikey.Pepper) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode key record: %w", err)
 	}
+	r.Sealed = pepper.ID()
 	return text, nil
 }
 
-// Decode reads the stored form. It is strict: what it does not understand in
-// full is an error, and a key with such a record is not good.
-func Decode(text []byte, pepper *apikey.Pepper) (*Record, error) {
+// Decode reads the stored form, sealed with any of the peppers. It is strict: what
+// it does not understand in full is an error, and a key with such a record is not
+// good.
+func Decode(text []byte, peppers *apikey.Peppers) (*Record, error) {
 	var e envelope
 	if err := strict(text, &e); err != nil {
 		return nil, fmt.Errorf("decode key record: %w", err)
@@ -83,14 +88,15 @@ func Decode(text []byte, pepper *apikey.Pepper) (*Record, error) {
 	if e.Version != recordVersion {
 		return nil, fmt.Errorf("decode key record: version %d is not known", e.Version)
 	}
-	if e.Pepper != pepper.ID() {
+	pepper := peppers.Find(e.Pepper)
+	if pepper == nil {
 		return nil, fmt.Errorf("decode key record: made with pepper %q, which is not here", e.Pepper)
 	}
 	seal := pepper.Seal(recordDomain, e.Record)
 	if !hmac.Equal(seal[:], e.Seal) {
 		return nil, errors.New("decode key record: the seal is broken, somebody else has written it")
 	}
-	r := new(Record)
+	r := &Record{Sealed: e.Pepper}
 	if err := strict(e.Record, r); err != nil {
 		return nil, fmt.Errorf("decode key record: %w", err)
 	}

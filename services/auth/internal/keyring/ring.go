@@ -7,7 +7,6 @@ package keyring
 
 import (
 	"cmp"
-	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -31,24 +30,41 @@ var ErrStale = errors.New("keys are not known to be current")
 // Ring is the set of all keys. Its methods are safe for concurrent use.
 type Ring struct {
 	env        string
-	pepper     *apikey.Pepper
+	peppers    *apikey.Peppers
 	staleAfter time.Duration
+	nobody     *Key // stands in for keys that do not exist
 
 	mu         sync.RWMutex
 	keys       map[string]*Key
 	uses       map[string]*Use // of keys that are not known yet
 	live       bool            // the watch stands, and has told everything
-	heard      time.Time       // when it last was certain to stand
+	heard      time.Time       // whatever was written before is known
+	seen       uint64          // the latest revision that the watch has told of
+	wrote      []written       // what it has not come to yet, oldest first
 	generation uint64          // of the watch
+
+	rehashing sync.Mutex
+	rehashes  map[string]Rehash // by the old sum
 }
 
+// written is something that this process has written to the store.
+type written struct {
+	revision uint64
+	begun    time.Time
+}
+
+// maxWritten is how many writes are waited for; the others do not count.
+const maxWritten = 8
+
 // New returns an empty ring, which answers nothing until it is told that it is
-// complete. It accepts keys of one environment, hashed with one pepper, and for
-// staleAfter without a sign of life from the store.
-func New(env string, pepper *apikey.Pepper, staleAfter time.Duration) *Ring {
+// complete. It accepts keys of one environment, hashed with any of the peppers,
+// and for staleAfter without a sign of life from the store.
+func New(env string, peppers *apikey.Peppers, staleAfter time.Duration) *Ring {
+	zeros := Secret{Pepper: peppers.Current().ID(), Sum: make([]byte, sha256.Size)} // which no hash is
 	return &Ring{
-		env: env, pepper: pepper, staleAfter: staleAfter,
-		keys: make(map[string]*Key), uses: make(map[string]*Use),
+		env: env, peppers: peppers, staleAfter: staleAfter,
+		nobody: &Key{Record: &Record{Env: env, Secrets: []Secret{zeros, zeros}}},
+		keys:   make(map[string]*Key), uses: make(map[string]*Use), rehashes: make(map[string]Rehash),
 	}
 }
 
@@ -58,9 +74,7 @@ func New(env string, pepper *apikey.Pepper, staleAfter time.Duration) *Ring {
 func (r *Ring) Apply(name string, value []byte, revision uint64, deleted bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.live {
-		r.heard = time.Now()
-	}
+	r.see(revision)
 	if id, ok := strings.CutPrefix(name, usePrefix); ok {
 		if deleted {
 			return nil
@@ -74,7 +88,7 @@ func (r *Ring) Apply(name string, value []byte, revision uint64, deleted bool) e
 		delete(r.keys, name)
 		return nil
 	}
-	record, err := Decode(value, r.pepper)
+	record, err := Decode(value, r.peppers)
 	if err == nil && record.ID != name {
 		err = errors.New("decode key record: it is of another key")
 	}
@@ -82,7 +96,7 @@ func (r *Ring) Apply(name string, value []byte, revision uint64, deleted bool) e
 		delete(r.keys, name)
 		return err
 	}
-	r.put(newKey(record, revision))
+	r.put(newKey(record, revision, r.peppers))
 	return nil
 }
 
@@ -94,7 +108,7 @@ func (r *Ring) Put(record *Record, revision uint64) *Key {
 	if old := r.keys[record.ID]; old != nil && old.revision > revision {
 		return old
 	}
-	k := newKey(record, revision)
+	k := newKey(record, revision, r.peppers)
 	r.put(k)
 	return k
 }
@@ -137,16 +151,36 @@ func (r *Ring) Synced(complete bool) {
 	if r.live {
 		r.generation++
 	}
-	r.live = false
+	r.live, r.seen, r.wrote = false, 0, nil
 }
 
-// Heard says that the store has just answered. It counts only while the watch
-// stands: a store that answers does not make up for news that was missed.
-func (r *Ring) Heard() {
+// Wrote says that this process has written something to the store, beginning at
+// a certain time. When the watch has come to its revision, everything is known
+// that was written before that time. A store that answers does not make up for a
+// watch that tells nothing.
+func (r *Ring) Wrote(revision uint64, begun time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.live {
-		r.heard = time.Now()
+	if len(r.wrote) < maxWritten {
+		r.wrote = append(r.wrote, written{revision, begun})
+	}
+	r.see(0)
+}
+
+// Seen says that the watch has come to a revision, of an entry that is no key.
+func (r *Ring) Seen(revision uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.see(revision)
+}
+
+func (r *Ring) see(revision uint64) {
+	r.seen = max(r.seen, revision)
+	for r.live && len(r.wrote) > 0 && r.wrote[0].revision <= r.seen {
+		if r.heard.Before(r.wrote[0].begun) {
+			r.heard = r.wrote[0].begun
+		}
+		r.wrote = r.wrote[1:]
 	}
 }
 
@@ -176,46 +210,44 @@ func (r *Ring) Verify(presented, address string, now time.Time) (k *Key, reason 
 	if malformed != nil {
 		return nil, auditv1.Reason_REASON_CREDENTIAL_MALFORMED, "", r.Ready()
 	}
-	sum := r.pepper.Sum(token)
+	sums := r.peppers.Sums(token)
 	r.mu.RLock()
 	err, k = r.ready(), r.keys[token.ID]
 	r.mu.RUnlock()
 	if err != nil {
 		return nil, 0, "", err
 	}
-	if good := r.matches(k, sum, now); k == nil || !good || token.Env != r.env || k.Record.Env != r.env {
-		if k != nil {
-			knownID = token.ID
-		}
-		return nil, auditv1.Reason_REASON_CREDENTIAL_UNKNOWN, knownID, nil
+	if k == nil {
+		k = r.nobody
 	}
+	knownID = k.Record.ID
+	secret := k.match(&sums, now)
 	switch {
+	case secret < 0 || token.Env != r.env || k.Record.Env != r.env:
+		return nil, auditv1.Reason_REASON_CREDENTIAL_UNKNOWN, knownID, nil
 	case !k.Record.Revoked.IsZero():
-		return nil, auditv1.Reason_REASON_CREDENTIAL_REVOKED, token.ID, nil
+		return nil, auditv1.Reason_REASON_CREDENTIAL_REVOKED, knownID, nil
 	case !now.Before(k.Record.Expires):
-		return nil, auditv1.Reason_REASON_CREDENTIAL_EXPIRED, token.ID, nil
+		return nil, auditv1.Reason_REASON_CREDENTIAL_EXPIRED, knownID, nil
 	case !k.AllowsAddress(address):
-		return nil, auditv1.Reason_REASON_CREDENTIAL_RESTRICTED, token.ID, nil
+		return nil, auditv1.Reason_REASON_CREDENTIAL_RESTRICTED, knownID, nil
 	}
-	return k, auditv1.Reason_REASON_UNSPECIFIED, token.ID, nil
+	r.noteRehash(k, secret, &sums)
+	return k, auditv1.Reason_REASON_UNSPECIFIED, knownID, nil
 }
 
-// matches compares with two secrets, always: where there are fewer, with zeros,
-// which no hash is.
-func (r *Ring) matches(k *Key, sum [sha256.Size]byte, now time.Time) bool {
-	var zeros [sha256.Size]byte
-	good := false
-	for i := range 2 {
-		want, counts := zeros[:], false
-		if k != nil && i < len(k.Record.Secrets) {
-			s := k.Record.Secrets[i]
-			want, counts = s.Sum, s.Pepper == r.pepper.ID() && (s.Until.IsZero() || now.Before(s.Until))
-		}
-		if hmac.Equal(want, sum[:]) && counts {
-			good = true
+// match returns which of the secrets was shown, or -1. It compares with two,
+// always: where there is only one, with that one again.
+func (k *Key) match(sums *apikey.Sums, now time.Time) int {
+	found := -1
+	for i := 1; i >= 0; i-- {
+		at := min(i, len(k.Record.Secrets)-1)
+		s := &k.Record.Secrets[at]
+		if good := sums.Match(s.Pepper, s.Sum); good && (s.Until.IsZero() || now.Before(s.Until)) {
+			found = at
 		}
 	}
-	return good
+	return found
 }
 
 // Get returns a key by its id, or nil.

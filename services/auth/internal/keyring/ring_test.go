@@ -13,12 +13,25 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/keyring"
 )
 
-func newPepper() *apikey.Pepper {
-	return apikey.NewPepper(secret.NewKey(bytes.Repeat([]byte{7}, 32)))
+func pepperKey(b byte) secret.Key { return secret.NewKey(bytes.Repeat([]byte{b}, 32)) }
+
+// newPeppers returns a current pepper with old ones.
+func newPeppers(t testing.TB, current byte, old ...byte) *apikey.Peppers {
+	t.Helper()
+	var keys []secret.Key
+	for _, b := range old {
+		keys = append(keys, pepperKey(b))
+	}
+	p, err := apikey.NewPeppers(pepperKey(current), nil, keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 // record returns a record of a new key with the text that opens it.
-func record(pepper *apikey.Pepper) (*keyring.Record, string) {
+func record(peppers *apikey.Peppers) (*keyring.Record, string) {
+	pepper := peppers.Current()
 	token := apikey.Mint("dev")
 	sum := pepper.Sum(token)
 	return &keyring.Record{
@@ -28,9 +41,9 @@ func record(pepper *apikey.Pepper) (*keyring.Record, string) {
 	}, token.Reveal()
 }
 
-func encode(t testing.TB, r *keyring.Record, pepper *apikey.Pepper) []byte {
+func encode(t testing.TB, r *keyring.Record, peppers *apikey.Peppers) []byte {
 	t.Helper()
-	text, err := keyring.Encode(r, pepper)
+	text, err := keyring.Encode(r, peppers.Current())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,9 +81,9 @@ func TestOrderOfNews(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			pepper := newPepper()
-			ring := keyring.New("dev", pepper, time.Minute)
-			r, text := record(pepper)
+			peppers := newPeppers(t, 7)
+			ring := keyring.New("dev", peppers, time.Minute)
+			r, text := record(peppers)
 			ring.Synced(true)
 			for _, n := range tt.news {
 				next := *r
@@ -84,7 +97,7 @@ func TestOrderOfNews(t *testing.T) {
 				case n.own:
 					ring.Put(&next, n.revision)
 				default:
-					if err := ring.Apply(r.ID, encode(t, &next, pepper), n.revision, n.deleted); err != nil {
+					if err := ring.Apply(r.ID, encode(t, &next, peppers), n.revision, n.deleted); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -101,11 +114,11 @@ func TestOrderOfNews(t *testing.T) {
 
 func TestRecordOfAnotherKeyIsRefused(t *testing.T) {
 	t.Parallel()
-	pepper := newPepper()
-	ring := keyring.New("dev", pepper, time.Minute)
+	peppers := newPeppers(t, 7)
+	ring := keyring.New("dev", peppers, time.Minute)
 	ring.Synced(true)
-	r, text := record(pepper)
-	if err := ring.Apply("0123456789", encode(t, r, pepper), 1, false); err == nil {
+	r, text := record(peppers)
+	if err := ring.Apply("0123456789", encode(t, r, peppers), 1, false); err == nil {
 		t.Error("got no error for a record under another id")
 	}
 	if k, _, _, err := ring.Verify(text, "", time.Now()); err != nil || k != nil {
@@ -116,13 +129,13 @@ func TestRecordOfAnotherKeyIsRefused(t *testing.T) {
 func TestUseThatIsKnownBeforeTheKey(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		pepper := newPepper()
-		ring := keyring.New("dev", pepper, time.Minute)
-		r, _ := record(pepper)
+		peppers := newPeppers(t, 7)
+		ring := keyring.New("dev", peppers, time.Minute)
+		r, _ := record(peppers)
 		if err := ring.Apply("use."+r.ID, []byte(`{"time":"1999-12-31T00:00:00Z","tool":"echo"}`), 1, false); err != nil {
 			t.Fatal(err)
 		}
-		if err := ring.Apply(r.ID, encode(t, r, pepper), 2, false); err != nil {
+		if err := ring.Apply(r.ID, encode(t, r, peppers), 2, false); err != nil {
 			t.Fatal(err)
 		}
 		k := ring.Get(r.ID)
@@ -140,27 +153,27 @@ func TestUseThatIsKnownBeforeTheKey(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	pepper := newPepper()
-	r, _ := record(pepper)
-	f.Add(encode(f, r, pepper))
+	peppers := newPeppers(f, 7)
+	r, _ := record(peppers)
+	f.Add(encode(f, r, peppers))
 	f.Add([]byte(`{"v":1,"pepper":"","seal":"","record":{}}`))
 	f.Add([]byte(`{}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		r, err := keyring.Decode(text, pepper)
+		r, err := keyring.Decode(text, peppers)
 		if err != nil {
 			return
 		}
-		if again, err := keyring.Decode(encode(t, r, pepper), pepper); err != nil || again.ID != r.ID {
+		if again, err := keyring.Decode(encode(t, r, peppers), peppers); err != nil || again.ID != r.ID {
 			t.Errorf("a record does not survive: %v, %v", again, err)
 		}
 	})
 }
 
 func BenchmarkVerify(b *testing.B) {
-	pepper := newPepper()
-	ring := keyring.New("dev", pepper, time.Hour)
+	peppers := newPeppers(b, 7)
+	ring := keyring.New("dev", peppers, time.Hour)
 	ring.Synced(true)
-	r, text := record(pepper)
+	r, text := record(peppers)
 	ring.Put(r, 1)
 	now := time.Now()
 	b.ReportAllocs()
@@ -168,5 +181,69 @@ func BenchmarkVerify(b *testing.B) {
 		if k, _, _, err := ring.Verify(text, "", now); k == nil || err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// What counts as a sign of life is that the watch has come to what was just
+// written, and how old it is when it has.
+func TestSignsOfLife(t *testing.T) {
+	t.Parallel()
+	type step struct {
+		name  string
+		do    func(*keyring.Ring)
+		wait  time.Duration
+		stale bool
+	}
+	begun := func(r *keyring.Ring, revision uint64) { r.Wrote(revision, time.Now()) }
+	tests := []struct {
+		name  string
+		steps []step
+	}{
+		{"the watch tells what was written", []step{
+			{"half a minute passes", nil, 30 * time.Second, false},
+			{"a write", func(r *keyring.Ring) { begun(r, 5); r.Seen(5) }, 59 * time.Second, false},
+			{"nothing more", nil, 2 * time.Second, true},
+			{"another write", func(r *keyring.Ring) { begun(r, 6); r.Seen(6) }, 0, false},
+		}},
+		{"the watch is faster than the answer", []step{
+			{"a write", func(r *keyring.Ring) { r.Seen(5); begun(r, 5) }, 30 * time.Second, false},
+			{"another", func(r *keyring.Ring) { r.Seen(8); begun(r, 7) }, 59 * time.Second, false},
+		}},
+		{"the store answers and the watch is silent", []step{
+			{"a write", func(r *keyring.Ring) { begun(r, 5) }, 40 * time.Second, false},
+			{"another", func(r *keyring.Ring) { begun(r, 6) }, 21 * time.Second, true},
+		}},
+		{"the watch tells of what is older", []step{
+			{"a write", func(r *keyring.Ring) { begun(r, 5) }, 40 * time.Second, false},
+			{"an older entry", func(r *keyring.Ring) { r.Seen(4) }, 21 * time.Second, true},
+		}},
+		{"the watch is late", []step{
+			{"a write", func(r *keyring.Ring) { begun(r, 5) }, 50 * time.Second, false},
+			{"the watch comes to it", func(r *keyring.Ring) { r.Seen(5) }, 9 * time.Second, false},
+			{"a minute after the write", nil, 2 * time.Second, true},
+		}},
+		{"the watch broke after the write", []step{
+			{"a write", func(r *keyring.Ring) { begun(r, 5); r.Synced(false) }, 50 * time.Second, false},
+			{"the next watch begins with what is older", func(r *keyring.Ring) { r.Seen(4) }, 11 * time.Second, true},
+			{"it has told everything", func(r *keyring.Ring) { r.Synced(true) }, 0, false},
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ring := keyring.New("dev", newPeppers(t, 7), time.Minute)
+				ring.Synced(true)
+				for _, s := range tt.steps {
+					if s.do != nil {
+						s.do(ring)
+					}
+					time.Sleep(s.wait) // of the bubble's clock
+					if stale := ring.Ready() != nil; stale != s.stale {
+						t.Errorf("%s: stale is %v, want %v", s.name, stale, s.stale)
+					}
+				}
+			})
+		})
 	}
 }

@@ -3,7 +3,6 @@ package policy
 import (
 	"cmp"
 	_ "embed" // the schema
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,9 +20,6 @@ var schemaText []byte
 // Schema returns the Cedar schema that policies are checked against, for people
 // and their editors.
 func Schema() string { return string(schemaText) }
-
-// arguments is the one attribute of the context that has no type.
-const arguments = "arguments"
 
 // checker finds policies that could not mean what they say.
 type checker struct {
@@ -93,19 +89,15 @@ func (c *checker) known(r *Rule, variable cedar.String) (known []string, ok bool
 }
 
 // rule returns all that is wrong with a policy. Policies that do not read
-// arguments are type-checked; arguments have no type, so of those that do the
-// names of attributes are checked, and a mistake in types shows when the policy
-// is evaluated, where it denies.
-func (c *checker) rule(r *Rule) error {
-	if !r.readsArguments {
-		if err := c.types.Policy("", r.tree); err != nil {
-			return at(r, err)
-		}
-		return nil
+// arguments are type-checked as they are. Arguments have no type, so of policies
+// that read them the names of attributes are checked, and the types in all parts
+// beside arguments. What is left, a comparison of an argument with something of
+// another type, shows when the policy is evaluated, where it denies.
+func (c *checker) rule(r *Rule) (ps []Problem) {
+	if r.needs&NeedArguments == 0 {
+		return r.mistakes(c.types.Policy("", r.tree))
 	}
-	scope := *r.tree
-	scope.Conditions = nil
-	errs := []error{at(r, c.types.Policy("", &scope))}
+	ps = r.mistakes(c.policy(r))
 	for _, condition := range r.tree.Conditions {
 		ast.Inspect(ast.NewNode(condition.Body), func(n ast.IsNode) bool {
 			variable, attribute, ok := access(n)
@@ -113,29 +105,83 @@ func (c *checker) rule(r *Rule) error {
 				return true
 			}
 			if known, ok := c.known(r, variable); ok && !slices.Contains(known, attribute) {
-				errs = append(errs, fmt.Errorf("%s: %s has no attribute %q, it has %s",
-					r.Source, variable, attribute, cmp.Or(strings.Join(known, ", "), "none")))
+				ps = append(ps, r.problem("%s has no attribute %q, it has %s",
+					variable, attribute, cmp.Or(strings.Join(known, ", "), "none")))
 			}
 			return true
 		})
 	}
-	return errors.Join(errs...)
+	if len(ps) > 0 {
+		return ps // the same would be found again
+	}
+	var guards []ast.IsNode
+	for _, condition := range r.tree.Conditions {
+		var more []ast.IsNode
+		var sure bool
+		more, sure, ps = c.beside(r, condition.Body, guards, ps)
+		if !sure {
+			break
+		}
+		if condition.Condition == ast.ConditionWhen {
+			guards = append(guards, more...)
+		}
+	}
+	return ps
 }
 
-// at puts the place of the policy before each error.
-func at(r *Rule, err error) error {
-	if err == nil {
-		return nil
-	}
-	if many, ok := err.(interface{ Unwrap() []error }); ok {
-		errs := many.Unwrap()
-		placed := make([]error, len(errs))
-		for i, e := range errs {
-			placed[i] = at(r, e)
+// policy type-checks a policy with the scope of r and some conditions, of which
+// each is evaluated only if those before it are true.
+func (c *checker) policy(r *Rule, conditions ...ast.IsNode) error {
+	p := *r.tree
+	p.Conditions = nil
+	if len(conditions) > 0 {
+		body := ast.NewNode(conditions[0])
+		for _, next := range conditions[1:] {
+			body = body.And(ast.NewNode(next))
 		}
-		return errors.Join(placed...)
+		p.Conditions = []ast.ConditionType{{Condition: ast.ConditionWhen, Body: body.AsIsNode()}}
 	}
-	return fmt.Errorf("%s: policy %q: %w", r.Source, r.ID, err)
+	return c.types.Policy("", &p)
+}
+
+// beside type-checks the parts of a condition that do not read arguments, where
+// guards are true. It returns what is true, of that, when the condition is; and
+// false if it cannot tell, because the condition tests for an attribute in a
+// part that reads arguments: then what comes after it may rely on that.
+func (c *checker) beside(r *Rule, n ast.IsNode, guards []ast.IsNode, ps []Problem) ([]ast.IsNode, bool, []Problem) {
+	if read, _ := reads(n); read&readsArguments == 0 {
+		return []ast.IsNode{n}, true, append(ps, r.mistakes(c.policy(r, slices.Concat(guards, []ast.IsNode{n})...))...)
+	}
+	switch n := n.(type) {
+	case ast.NodeTypeAnd:
+		left, sure, ps := c.beside(r, n.Left, guards, ps)
+		if !sure {
+			return nil, false, ps
+		}
+		right, sure, ps := c.beside(r, n.Right, slices.Concat(guards, left), ps)
+		return slices.Concat(left, right), sure, ps
+	case ast.NodeTypeOr:
+		_, sure, ps := c.beside(r, n.Left, guards, ps)
+		_, also, ps := c.beside(r, n.Right, guards, ps)
+		return nil, sure && also && !tests(n), ps
+	case ast.NodeTypeNot:
+		_, sure, ps := c.beside(r, n.Arg, guards, ps)
+		return nil, sure, ps
+	}
+	return nil, !tests(n), ps
+}
+
+// tests reports whether an expression asks if an attribute of the context is
+// there, other than arguments.
+func tests(n ast.IsNode) (it bool) {
+	ast.Inspect(ast.NewNode(n), func(n ast.IsNode) bool {
+		if has, ok := n.(ast.NodeTypeHas); ok {
+			variable, attribute, ok := access(has)
+			it = it || ok && variable == "context" && attribute != arguments
+		}
+		return !it
+	})
+	return it
 }
 
 // access tells which attribute of which variable a node reads or tests.
@@ -151,25 +197,6 @@ func access(n ast.IsNode) (variable cedar.String, attribute string, ok bool) {
 	}
 	v, ok := op.Arg.(ast.NodeTypeVariable)
 	return v.Name, string(op.Value), ok
-}
-
-// reads tells whether a policy reads the context, and the arguments in it. A
-// use of the whole context, which could be taken apart later, counts as both.
-func reads(p *ast.Policy) (anything, argument bool) {
-	for _, condition := range p.Conditions {
-		ast.Inspect(ast.NewNode(condition.Body), func(n ast.IsNode) bool {
-			if variable, attribute, ok := access(n); ok && variable == "context" {
-				anything = true
-				argument = argument || attribute == arguments
-				return false
-			}
-			if v, ok := n.(ast.NodeTypeVariable); ok && v.Name == "context" {
-				anything, argument = true, true
-			}
-			return true
-		})
-	}
-	return anything, argument
 }
 
 // readsObject tells whether the verdict of a policy can differ between two

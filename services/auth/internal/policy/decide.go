@@ -15,20 +15,24 @@ const (
 	Deny Verdict = iota
 	// Allow is the verdict where a policy permits and none forbids.
 	Allow
-	// NeedArguments says that the verdict depends on arguments that are not
-	// known.
-	NeedArguments
+	// Incomplete says that the verdict depends on something that is not known.
+	Incomplete
+	// NeedApproval is the verdict where all that forbids are policies that
+	// somebody can lift, by their @approval.
+	NeedApproval
 )
 
 // Outcome is a verdict and where it comes from.
 type Outcome struct {
 	Verdict Verdict
 	// Rule is the first policy, as written, that led to the verdict; nil where
-	// none permitted, and with NeedArguments.
+	// none permitted, and with Incomplete. With NeedApproval it is the strictest.
 	Rule *Rule
 	// Broken says that Rule is a forbid that could not be evaluated, and so
 	// forbids.
 	Broken bool
+	// Needs is what to ask again with, for Incomplete.
+	Needs Needs
 }
 
 // Match is the part of a set that can matter to one subject, action and
@@ -39,24 +43,24 @@ type Match struct {
 	action  Action
 	object  *Object
 
-	all      rules
-	silent   rules // those that do not read arguments
-	reading  rules // those that do
-	constant bool  // no rule reads the context
-	outcome  Outcome
+	all     rules
+	reads   attributes // of all rules; none: the outcome is always the same
+	outcome Outcome
+
+	lifts *liftable // nil where no rule has an @approval
 }
 
 // Match finds the policies whose scope covers the request.
 func (s *Set) Match(subject *Subject, action Action, object *Object) *Match {
 	m := &Match{subject: subject, action: action}
 	m.turn(object, s.rules)
+	m.lifts = newLiftable(m)
 	return m
 }
 
 // turn makes m the match of another object, by the rules that can matter to it.
 func (m *Match) turn(object *Object, among rules) {
-	m.object, m.constant = object, true
-	m.all, m.silent, m.reading = m.all[:0], m.silent[:0], m.reading[:0]
+	m.object, m.reads, m.all = object, 0, m.all[:0]
 	if object.entity.UID.Type == typeResource && Climbs(string(object.entity.UID.ID)) {
 		m.outcome = Outcome{Verdict: Deny, Rule: climbing}
 		return
@@ -66,75 +70,86 @@ func (m *Match) turn(object *Object, among rules) {
 			continue
 		}
 		m.all = append(m.all, r)
-		if r.readsArguments {
-			m.reading = append(m.reading, r)
-		} else {
-			m.silent = append(m.silent, r)
-		}
-		m.constant = m.constant && !r.readsContext
+		m.reads |= r.reads
 	}
-	if m.constant {
-		m.outcome = m.evaluate(m.all, cedar.Record{})
+	if m.reads == 0 {
+		m.outcome = m.evaluate(cedar.Record{}, 0)
 	}
 }
 
-// Decide decides. The situation may lack arguments; the verdict is
-// NeedArguments only if a policy that reads them could turn it.
+// Decide decides. The situation may lack arguments and steps; the verdict is
+// Incomplete only if a policy that reads them could turn it.
 func (m *Match) Decide(situation Situation) Outcome {
-	if m.constant {
+	if m.lifts != nil {
+		return m.lifts.decide(situation)
+	}
+	if m.reads == 0 {
 		return m.outcome
 	}
-	return m.decide(situation.record(), situation.Arguments != nil)
-}
-
-func (m *Match) decide(context cedar.Record, complete bool) Outcome {
-	if complete || len(m.reading) == 0 {
-		return m.evaluate(m.all, context)
-	}
-	known := m.evaluate(m.silent, context)
+	missing := situation.missing()
+	known, permits, forbids := m.weigh(situation.record(m.reads), missing)
 	switch {
-	case known.Verdict == Deny && known.Rule != nil: // forbidden, whatever they are
-	case known.Verdict == Allow && !m.reading.anyForbids():
-	case known.Verdict == Deny && !m.reading.anyPermits():
+	case known.Verdict == Deny && known.Rule != nil: // forbidden, whatever is missing
+	case known.Verdict == Allow && forbids == 0:
+	case known.Verdict == Deny && permits == 0:
+	case known.Verdict == Allow:
+		return Outcome{Verdict: Incomplete, Needs: forbids & missing}
 	default:
-		return Outcome{Verdict: NeedArguments}
+		return Outcome{Verdict: Incomplete, Needs: (permits | forbids) & missing}
 	}
 	return known
+}
+
+// weigh evaluates the rules that do not read what is missing, and tells what
+// the other permits and forbids read.
+func (m *Match) weigh(context cedar.Record, missing Needs) (known Outcome, permits, forbids Needs) {
+	for _, r := range m.all {
+		switch {
+		case r.needs&missing == 0:
+		case r.permits:
+			permits |= r.needs
+		default:
+			forbids |= r.needs
+		}
+	}
+	return m.evaluate(context, missing), permits, forbids
 }
 
 // Callable reports whether there may be arguments with which the verdict is
 // Allow. It errs on the side of yes.
 func (m *Match) Callable(situation Situation) bool {
-	if m.constant {
+	if m.lifts != nil { // what can be approved can be called
+		return m.lifts.plain.Callable(situation)
+	}
+	if m.reads == 0 {
 		return m.outcome.Verdict == Allow
 	}
 	situation.Arguments = nil
-	return m.callable(situation.record())
+	return m.callable(situation.record(m.reads), situation.missing())
 }
 
-// callable is Callable in a context without arguments.
-func (m *Match) callable(context cedar.Record) bool {
-	if m.constant {
+// callable is Callable in a context in which something is missing.
+func (m *Match) callable(context cedar.Record, missing Needs) bool {
+	if m.reads == 0 {
 		return m.outcome.Verdict == Allow
 	}
-	switch known := m.decide(context, false); known.Verdict {
-	case Allow:
-		return true
-	case NeedArguments:
-		return m.reading.anyPermits() || m.evaluate(m.silent, context).Verdict == Allow
-	}
-	return false
+	known, permits, _ := m.weigh(context, missing)
+	return known.Verdict == Allow || known.Rule == nil && permits != 0
 }
 
-// evaluate is Cedar's authorization but for one thing: a forbid that cannot be
+// evaluate evaluates all rules that do not read what is missing.
+func (m *Match) evaluate(context cedar.Record, missing Needs) Outcome {
+	some := m.all
+	if slices.ContainsFunc(some, func(r *Rule) bool { return r.needs&missing != 0 }) {
+		some = slices.DeleteFunc(slices.Clone(some), func(r *Rule) bool { return r.needs&missing != 0 })
+	}
+	return m.authorize(some, context)
+}
+
+// authorize is Cedar's authorization but for one thing: a forbid that cannot be
 // evaluated forbids (fails closed). A permit that cannot be does not permit.
-func (m *Match) evaluate(some rules, context cedar.Record) Outcome {
-	verdict, diagnostic := cedar.Authorize(some, entities{m}, cedar.Request{
-		Principal: m.subject.entity.UID,
-		Action:    m.action.entity.UID,
-		Resource:  m.object.entity.UID,
-		Context:   context,
-	})
+func (m *Match) authorize(some rules, context cedar.Record) Outcome {
+	verdict, diagnostic := cedar.Authorize(some, entities{m}, m.request(context))
 	forbidden := verdict == cedar.Deny && len(diagnostic.Reasons) > 0
 	if !forbidden {
 		for _, e := range diagnostic.Errors {
@@ -151,6 +166,15 @@ func (m *Match) evaluate(some rules, context cedar.Record) Outcome {
 		out.Rule = some.find(diagnostic.Reasons[0].PolicyID)
 	}
 	return out
+}
+
+func (m *Match) request(context cedar.Record) cedar.Request {
+	return cedar.Request{
+		Principal: m.subject.entity.UID,
+		Action:    m.action.entity.UID,
+		Resource:  m.object.entity.UID,
+		Context:   context,
+	}
 }
 
 // entities are the three that a request is about. Roles, services and the

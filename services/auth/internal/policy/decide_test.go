@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	toolv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
@@ -33,6 +35,7 @@ func situation(t testing.TB, arguments string) policy.Situation {
 		Origin: &authv1.Origin{
 			Address: "192.0.2.7", Client: "test/1", ProtocolVersion: "2026-07-28", Hops: 2,
 			ContextSource: authv1.ContextSource_CONTEXT_SOURCE_TRACE,
+			Steps:         proto.Uint64(7),
 		},
 		Time: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC),
 	}
@@ -99,14 +102,14 @@ func TestDecide(t *testing.T) {
 		{name: "a permit allows", policies: permit, want: policy.Allow, rule: "permit", callable: true},
 		{name: "a forbid wins", policies: permit + forbid, want: policy.Deny, rule: "forbid"},
 		{name: "the first permit as written is named", policies: `@id("z") permit (principal, action, resource);` + permit, want: policy.Allow, rule: "z", callable: true},
-		{name: "a permit that reads arguments needs them", policies: permitIf, want: policy.NeedArguments, callable: true},
+		{name: "a permit that reads arguments needs them", policies: permitIf, want: policy.Incomplete, callable: true},
 		{name: "a permit that reads arguments allows", policies: permitIf, arguments: `{"n":1}`, want: policy.Allow, rule: "permit-if", callable: true},
 		{name: "a permit that reads arguments does not apply", policies: permitIf, arguments: `{"n":2}`, want: policy.Deny, callable: true},
 		{name: "a permit that cannot be evaluated does not permit", policies: permitIf, arguments: `{}`, want: policy.Deny, callable: true},
 		{name: "arguments are not needed where another permit is enough", policies: permit + permitIf, want: policy.Allow, rule: "permit", callable: true},
 		{name: "arguments are not needed where a forbid is enough", policies: permitIf + forbidIf + forbid, want: policy.Deny, rule: "forbid"},
 		{name: "arguments are not needed where nothing could permit", policies: forbidIf, want: policy.Deny},
-		{name: "a forbid that reads arguments needs them", policies: permit + forbidIf, want: policy.NeedArguments, callable: true},
+		{name: "a forbid that reads arguments needs them", policies: permit + forbidIf, want: policy.Incomplete, callable: true},
 		{name: "a forbid that reads arguments forbids", policies: permit + forbidIf, arguments: `{"n":1.0}`, want: policy.Deny, rule: "forbid-if", callable: true},
 		{name: "a forbid that reads arguments does not apply", policies: permit + forbidIf, arguments: `{"n":2}`, want: policy.Allow, rule: "permit", callable: true},
 		{name: "a forbid that cannot be evaluated forbids", policies: permit + forbidIf, arguments: `{"m":1}`, want: policy.Deny, rule: "forbid-if", broken: true, callable: true},
@@ -140,7 +143,7 @@ func TestUseOfTheWholeContextReadsArguments(t *testing.T) {
 		`{"c": context}["c"].arguments.n == 1`,
 	} {
 		m := load(t, `@id("a") permit (principal, action, resource) when { `+condition+` };`).Match(caller("a"), call, tool("look", reader))
-		if got := m.Decide(situation(t, "")); got.Verdict != policy.NeedArguments {
+		if got := m.Decide(situation(t, "")); got.Verdict != policy.Incomplete {
 			t.Errorf("%s: got %v, want arguments to be needed", condition, got.Verdict)
 		}
 	}

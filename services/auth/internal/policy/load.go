@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -80,58 +79,62 @@ func ReadFiles(paths []string) ([]File, error) {
 	return files, nil
 }
 
-// Load makes a set of files, if nothing at all is wrong with them. The error
-// names all that is, with file and line.
+// Load makes a set of files, if nothing at all is wrong with them. The error is
+// [Problems] and names all that is, with file and line.
 func Load(files []File) (*Set, error) {
 	check, err := newChecker()
 	if err != nil {
 		return nil, err
 	}
-	set := new(Set)
-	var errs []error
+	set := &Set{files: slices.Clone(files)}
+	var wrong Problems
 	byID := make(map[string]*Rule)
 	byName := make(map[string]bool)
 	roles := make(map[string]bool)
 	for _, file := range files {
 		if byName[file.Name] {
-			errs = append(errs, fmt.Errorf("%s: two files have this name", file.Name))
+			wrong = append(wrong, Problem{File: file.Name, Message: "two files have this name"})
 		}
 		byName[file.Name] = true
-		list, err := parse(file)
-		if err != nil {
-			errs = append(errs, err)
+		list, problem := parse(file)
+		if problem != nil {
+			wrong = append(wrong, *problem)
 			continue
 		}
 		for _, p := range list {
 			rule := newRule(p)
-			errs = append(errs, rule.problems()...)
-			if err := check.rule(rule); err != nil {
-				errs = append(errs, err)
-			}
-			if first := byID[rule.ID]; first != nil {
-				errs = append(errs, fmt.Errorf("%s: @id(%q) is also at %s", rule.Source, rule.ID, first.Source))
+			wrong = append(wrong, rule.problems()...)
+			wrong = append(wrong, check.rule(rule)...)
+			if first := byID[rule.ID]; first != nil && rule.ID != "" {
+				wrong = append(wrong, rule.problem("@id(%q) is also at %s", rule.ID, first.Source))
 			}
 			byID[rule.ID] = rule
 			set.rules = append(set.rules, rule)
 			rule.roles(func(role string) { roles[role] = true })
 		}
 	}
-	if len(set.rules) == 0 && len(errs) == 0 {
-		errs = append(errs, errors.New("no policy at all: nobody could do anything"))
+	if len(set.rules) == 0 && len(wrong) == 0 {
+		wrong = append(wrong, Problem{Message: "no policy at all: nobody could do anything"})
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
+	if len(wrong) > 0 {
+		wrong.sort(files)
+		return nil, wrong
 	}
 	for role := range roles {
 		set.roles = append(set.roles, role)
 	}
 	slices.Sort(set.roles)
-	set.version = version(files)
+	set.version = Version(files)
+	for _, rule := range set.rules {
+		rule.split()
+		set.warnings = append(set.warnings, rule.warnings()...)
+	}
 	return set, nil
 }
 
-// version is a hash of files as they are read, so also of their order.
-func version(files []File) string {
+// Version returns a hash of files as they are read, so also of their order. It is
+// that of the set that [Load] makes of them.
+func Version(files []File) string {
 	h := sha256.New()
 	for _, file := range files {
 		for _, text := range [][]byte{[]byte(file.Name), file.Text} {
@@ -142,16 +145,17 @@ func version(files []File) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-func parse(file File) (cedar.PolicyList, error) {
+func parse(file File) (cedar.PolicyList, *Problem) {
 	if len(file.Text) > maxFile {
-		return nil, fmt.Errorf("%s: larger than %d KiB", file.Name, maxFile>>10)
+		return nil, &Problem{File: file.Name, Message: fmt.Sprintf("larger than %d KiB", maxFile>>10)}
 	}
 	if !utf8.Valid(file.Text) {
-		return nil, fmt.Errorf("%s: not UTF-8", file.Name)
+		return nil, &Problem{File: file.Name, Message: "not UTF-8"}
 	}
 	list, err := cedar.NewPolicyListFromBytes(file.Name, file.Text)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file.Name, err)
+		p := syntax(file.Name, err)
+		return nil, &p
 	}
 	slices.SortStableFunc(list, func(a, b *cedar.Policy) int {
 		return cmp.Compare(a.Position().Offset, b.Position().Offset)
@@ -165,30 +169,39 @@ func newRule(p *cedar.Policy) *Rule {
 		ID:       string(notes["id"]),
 		Reason:   string(notes["reason"]),
 		Source:   source(p.Position()),
+		Approval: approvalOf(notes),
+		file:     p.Position().Filename,
+		line:     p.Position().Line,
 		permits:  p.Effect() == cedar.Permit,
 		tree:     (*ast.Policy)(p.AST()),
 		compiled: p,
 	}
-	r.readsContext, r.readsArguments = reads(r.tree)
+	for _, condition := range r.tree.Conditions {
+		read, paths := reads(condition.Body)
+		r.reads |= read
+		r.arguments = append(r.arguments, paths...)
+	}
+	r.arguments = sorted(r.arguments)
+	r.needs = r.reads.needs()
 	r.readsObject = readsObject(r.tree)
 	return r
 }
 
 // problems returns what is wrong with the annotations.
-func (r *Rule) problems() (errs []error) {
+func (r *Rule) problems() (ps []Problem) {
 	switch {
 	case r.ID == "":
-		errs = append(errs, fmt.Errorf("%s: a policy without @id, by which decisions name it", r.Source))
+		ps = append(ps, r.problem("a policy without @id, by which decisions name it"))
 	case !idPattern.MatchString(r.ID):
-		errs = append(errs, fmt.Errorf("%s: @id(%q) is not lower-case letters, digits, dots and dashes", r.Source, r.ID))
+		ps = append(ps, r.problem("@id(%q) is not lower-case letters, digits, dots and dashes", r.ID))
 	case r.ID == RuleTask || r.ID == RuleKey || r.ID == RuleArguments || r.ID == RuleURI:
-		errs = append(errs, fmt.Errorf("%s: @id(%q) is the name of a built-in rule", r.Source, r.ID))
+		ps = append(ps, r.problem("@id(%q) is the name of a built-in rule", r.ID))
 	}
 	if !r.permits && r.Reason == "" {
-		errs = append(errs, fmt.Errorf("%s: a forbid without @reason, the sentence that the caller is told", r.Source))
+		ps = append(ps, r.problem("a forbid without @reason, the sentence that the caller is told"))
 	}
 	if len(r.Reason) > maxReason {
-		errs = append(errs, fmt.Errorf("%s: @reason is longer than %d bytes", r.Source, maxReason))
+		ps = append(ps, r.problem("@reason is longer than %d bytes", maxReason))
 	}
-	return errs
+	return append(ps, r.approvalProblems()...)
 }

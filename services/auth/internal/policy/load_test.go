@@ -19,7 +19,7 @@ func TestLoadRefuses(t *testing.T) {
 		text string
 		want string // in the error, which also names file and line
 	}{
-		{"a syntax error", `permit (principal, action resource);`, `x.cedar`},
+		{"a syntax error", "\n\npermit (principal, action resource);", `x.cedar:3: parse error at`},
 		{"no policy", ` // nothing`, `no policy at all`},
 		{"a policy without an id", `permit (principal, action, resource);`, `x.cedar:1: a policy without @id`},
 		{"an id that is not a name", `@id("Über all") permit (principal, action, resource);`, `x.cedar:1: @id("Über all")`},
@@ -57,6 +57,28 @@ func TestLoadRefuses(t *testing.T) {
 			"an attribute beside arguments, of what has none", `@id("a") permit (principal, action in Action::"list", resource) when { context.arguments.x == 1 && resource has uri };`,
 			`x.cedar:1: resource has no attribute "uri", it has none`,
 		},
+		{
+			"a comparison of different types beside arguments", `@id("a") permit (principal, action == Action::"tools/call", resource) when { context.arguments.n == 1 && resource.risk < 3 };`,
+			`x.cedar:1: policy "a"`,
+		},
+		{
+			"the same in a choice", `@id("a") permit (principal, action == Action::"tools/call", resource) when { context.arguments.n == 1 || !(context.arguments.m == 2 || resource.risk < 3) };`,
+			`x.cedar:1: policy "a"`,
+		},
+		{
+			"the same in an unless", `@id("a") permit (principal, action, resource) unless { context.arguments.n == 1 || context.hops == "x" };`,
+			`x.cedar:1: policy "a"`,
+		},
+		{
+			"an unknown type beside arguments", `@id("a") permit (principal, action, resource) when { context.arguments.n == 1 && principal in Group::"x" };`,
+			"Group",
+		},
+		{
+			"an attribute that may be absent, untested, beside arguments", `@id("a") permit (principal, action, resource) when { context.arguments.n == 1 && context.address.isLoopback() };`,
+			"address",
+		},
+		{"steps compared with a text", `@id("a") permit (principal, action, resource) when { context.steps < "x" };`, `x.cedar:1`},
+		{"an action and a resource that do not go together", `@id("a") permit (principal, action == Action::"tools/call", resource is Prompt);`, `x.cedar:1`},
 		{"the id of the rule for URIs", `@id("resource-uri") permit (principal, action, resource);`, `built-in`},
 		{"a large file", `//` + strings.Repeat("x", 256<<10), `larger than`},
 		{"bytes that are not UTF-8", "// \xff", `not UTF-8`},
@@ -85,10 +107,26 @@ func TestLoadNamesEveryMistake(t *testing.T) {
 	if err == nil {
 		t.Fatal("got no error")
 	}
-	for _, want := range []string{"a.cedar:1", "b.cedar: two files", "b.cedar: parse", "b.cedar:2"} {
+	for _, want := range []string{"a.cedar:1", "b.cedar: two files", "b.cedar:1: parse error at", "b.cedar:2"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("got %q, want %q in it", err, want)
 		}
+	}
+}
+
+func TestLoadTakesWhatReadsArguments(t *testing.T) {
+	t.Parallel()
+	for _, condition := range []string{
+		`context has address && context.arguments.n == 1 && context.address.isLoopback()`,
+		`context.arguments.n == 1 && context has address && context.address.isLoopback()`,
+		`context.arguments.n == 1 || context has address && context.address.isLoopback()`,
+		`(if context.arguments.n == 1 then context has address else false) && context.arguments.m == 1 && principal.name == "x"`,
+		`context.arguments.a.b.c.contains(principal.name) && context.arguments has d.e`,
+		`context.arguments has to && context.arguments.to like "*@example.com" && context.steps < 10`,
+		`context.arguments == {}`,
+	} {
+		_ = load(t, `@id("a") permit (principal, action == Action::"tools/call", resource) when { `+condition+` };`)
+		_ = load(t, `@id("a") permit (principal, action == Action::"tools/call", resource) when { context has address } unless { `+condition+` };`)
 	}
 }
 
@@ -202,10 +240,10 @@ func FuzzLoad(f *testing.F) {
 		}
 		m := set.Match(caller("intern"), call, tool("delete", destructive))
 		without, with := m.Decide(situation(t, "")), m.Decide(situation(t, `{"x":1}`))
-		if with.Verdict == policy.NeedArguments {
+		if with.Verdict == policy.Incomplete {
 			t.Error("arguments are needed though they are there")
 		}
-		if without.Verdict != policy.NeedArguments && without.Verdict != with.Verdict {
+		if without.Verdict != policy.Incomplete && without.Verdict != with.Verdict {
 			t.Errorf("decided %v without arguments and %v with", without.Verdict, with.Verdict)
 		}
 		if with.Verdict == policy.Allow && !m.Callable(situation(t, "")) {

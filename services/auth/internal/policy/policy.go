@@ -1,11 +1,13 @@
 // Package policy reads Cedar policies and decides by them.
 //
-// It is Cedar with four additions. Policies are checked against a schema when
+// It is Cedar with five additions. Policies are checked against a schema when
 // they are loaded, so that a misspelt attribute is found at once and not at
 // night. A forbid that cannot be evaluated forbids, where plain Cedar would
 // ignore it: when in doubt refuse. A URI that climbs (see [Climbs]) is refused
-// whatever policies say. And the set knows which policies read the arguments of
-// a call, so that nobody has to send them when no policy cares.
+// whatever policies say. A forbid can say by @approval that somebody may lift it
+// for one call. And the set knows which policies read the arguments of a call or
+// the number of steps before it, so that nobody has to send them when no policy
+// cares.
 package policy
 
 import (
@@ -26,21 +28,49 @@ type Rule struct {
 	Reason string
 	// Source is where the policy is written, "default.cedar:12".
 	Source string
+	// Approval is who can lift the policy for one call, by its @approval.
+	Approval Approval
 
-	permits        bool
-	readsContext   bool
-	readsArguments bool
-	readsObject    bool // its verdict depends on which object of a type it is about
-	tree           *ast.Policy
-	compiled       *cedar.Policy
+	file        string
+	line        int
+	permits     bool
+	reads       attributes // of the context
+	needs       Needs
+	arguments   []string // that it reads, by their paths
+	readsObject bool     // its verdict depends on which object of a type it is about
+	tree        *ast.Policy
+	compiled    *cedar.Policy
+	parts       []part
 }
 
 // Set is a set of policies that belong together. It never changes, so that
 // another one can take its place between two decisions.
 type Set struct {
-	rules   rules // as written: by file, by line
-	roles   []string
-	version string
+	rules    rules // as written: by file, by line
+	roles    []string
+	version  string
+	files    []File
+	warnings []Problem
+}
+
+// Files returns what the set was made of.
+func (s *Set) Files() []File { return slices.Clone(s.files) }
+
+// Warnings returns what is worth a look, and did not keep the set from being
+// loaded.
+func (s *Set) Warnings() []Problem { return slices.Clone(s.warnings) }
+
+// Annotations returns the annotations of the policy, the first ones if there are
+// more than most.
+func (r *Rule) Annotations(most int) map[string]string {
+	all := make(map[string]string)
+	if r.tree == nil { // it is not in any file
+		return all
+	}
+	for _, note := range r.tree.Annotations[:min(len(r.tree.Annotations), most)] {
+		all[string(note.Key)] = string(note.Value)
+	}
+	return all
 }
 
 // Version returns a hash of the set, the same wherever the same files are read.
@@ -71,6 +101,14 @@ func (rs rules) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
 	}
 }
 
+// alone lets Cedar evaluate one policy.
+type alone struct{ policy *cedar.Policy }
+
+// All implements [cedar.PolicyIterator].
+func (a alone) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
+	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) { yield("", a.policy) }
+}
+
 func (rs rules) find(id cedar.PolicyID) *Rule {
 	for _, r := range rs {
 		if r.ID == string(id) {
@@ -80,11 +118,7 @@ func (rs rules) find(id cedar.PolicyID) *Rule {
 	return nil
 }
 
-// anyForbids and anyPermits report whether a rule of this effect is among them.
-func (rs rules) anyForbids() bool {
-	return slices.ContainsFunc(rs, func(r *Rule) bool { return !r.permits })
-}
-
+// anyPermits reports whether a permit is among them.
 func (rs rules) anyPermits() bool {
 	return slices.ContainsFunc(rs, func(r *Rule) bool { return r.permits })
 }

@@ -8,6 +8,7 @@ type Sweep struct {
 	kind    cedar.EntityType
 	make    func(target string) *Object
 	context cedar.Record
+	missing Needs
 	rules   rules
 	match   Match // of the last object
 
@@ -23,16 +24,19 @@ func (s *Set) NewSweep(subject *Subject, action Action, object func(string) *Obj
 	w := &Sweep{
 		kind:    some.entity.UID.Type,
 		make:    object,
-		context: situation.record(),
+		missing: situation.missing(),
 		match:   Match{subject: subject, action: action},
 		settled: true,
 	}
+	var read attributes
 	for _, r := range s.rules {
 		if covers(r.tree.Principal, subject.entity) && covers(r.tree.Action, action.entity) && concerns(r.tree.Resource, w.kind) {
 			w.rules = append(w.rules, r)
+			read |= r.reads
 			w.settled = w.settled && !r.readsObject
 		}
 	}
+	w.context = situation.record(read)
 	if w.settled = w.settled || !w.rules.anyPermits(); w.settled {
 		w.verdict = w.ask(some)
 	}
@@ -50,5 +54,5 @@ func (w *Sweep) Callable(target string) bool {
 
 func (w *Sweep) ask(object *Object) bool {
 	w.match.turn(object, w.rules)
-	return w.match.callable(w.context)
+	return w.match.callable(w.context, w.missing)
 }

@@ -33,9 +33,15 @@ var (
 	ErrExpired   = errors.New("expired")
 	ErrCall      = errors.New("for another call")
 	ErrDigest    = errors.New("for another definition of the tool")
+	ErrRevoked   = errors.New("of a credential that was revoked since")
+	ErrLong      = errors.New("good for longer than its use can be remembered")
 	ErrUsed      = errors.New("used before")
 	ErrFull      = errors.New("too many grants in use")
 )
+
+// ErrUnclaimed says that it is not known whether a grant was used before. It
+// tells nothing about the grant.
+var ErrUnclaimed = errors.New("not known whether the grant was used before")
 
 // Keys finds MAC keys by id.
 type Keys interface {

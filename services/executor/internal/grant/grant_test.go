@@ -6,18 +6,16 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
+	"github.com/sallyport-mcp/sallyport/pkg/secret"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/grant"
 )
 
@@ -27,7 +25,7 @@ type keys map[string][]byte
 
 func (k keys) Key(id string) []byte { return k[id] }
 
-var one = keys{grant.ID(key): key}
+var one = keys{secret.NewKey(key).ID(): key}
 
 // seal makes a grant as the comment of sallyport.auth.v1.Grant says.
 func seal(t testing.TB, key []byte, g *authv1.Grant) []byte {
@@ -40,7 +38,7 @@ func seal(t testing.TB, key []byte, g *authv1.Grant) []byte {
 }
 
 func sealBytes(key, body []byte) []byte {
-	id := grant.ID(key)
+	id := secret.NewKey(key).ID()
 	out := append([]byte{1, byte(len(id))}, id...)
 	out = append(out, body...)
 	mac := hmac.New(sha256.New, key)
@@ -74,7 +72,7 @@ func TestOpenGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := grant.ID(material); got != golden["key_id"] {
+	if got := secret.NewKey(material).ID(); got != golden["key_id"] {
 		t.Fatalf("ID = %q, want %q", got, golden["key_id"])
 	}
 	raw, err := hex.DecodeString(golden["grant"])
@@ -157,85 +155,6 @@ func TestOpenNoticesEveryBit(t *testing.T) {
 			t.Fatalf("bit %d can be changed", i)
 		}
 	}
-}
-
-func TestFiles(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	plain, text, broken := filepath.Join(dir, "plain"), filepath.Join(dir, "text"), filepath.Join(dir, "broken")
-	other := bytes.Repeat([]byte{7}, 32)
-	write := func(path string, b []byte) {
-		t.Helper()
-		if err := os.WriteFile(path, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write(plain, key)
-	write(text, []byte(hex.EncodeToString(other)+"\n"))
-	write(broken, []byte("short"))
-	files := grant.NewFiles([]string{plain, text, broken, filepath.Join(dir, "missing")}, slog.New(slog.DiscardHandler))
-	if err := files.Loaded(); err != nil {
-		t.Error(err)
-	}
-	for _, want := range [][]byte{key, other} {
-		if got := files.Key(grant.ID(want)); !bytes.Equal(got, want) {
-			t.Errorf("Key(%q) = %x", grant.ID(want), got)
-		}
-	}
-	if got := files.Key("deadbeef"); got != nil {
-		t.Errorf("Key of nobody = %x", got)
-	}
-}
-
-// A key that auth makes after we have started is found, and asking for keys
-// that do not exist does not read files each time.
-func TestFilesAreReadAgain(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "grant.key")
-	synctest.Test(t, func(t *testing.T) {
-		files := grant.NewFiles([]string{path}, slog.New(slog.DiscardHandler))
-		if err := files.Loaded(); err == nil {
-			t.Error("Loaded without a key")
-		}
-		if err := os.WriteFile(path, key, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if files.Key(grant.ID(key)) != nil {
-			t.Error("the file was read twice within a second")
-		}
-		time.Sleep(time.Second) // of the bubble's clock
-		if files.Key(grant.ID(key)) == nil {
-			t.Error("the file was not read again")
-		}
-	})
-}
-
-func TestUsed(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		used := grant.NewUsed(2)
-		soon := time.Now().Add(10 * time.Second)
-		steps := []struct {
-			name, decision string
-			wait           time.Duration
-			want           error
-		}{
-			{"the first use", "a", 0, nil},
-			{"the second use", "a", 0, grant.ErrUsed},
-			{"another", "b", 0, nil},
-			{"one more than can be remembered", "c", 0, grant.ErrFull},
-			{"an expired grant", "a", 10 * time.Second, grant.ErrExpired},
-		}
-		for _, s := range steps {
-			time.Sleep(s.wait) // of the bubble's clock
-			if err := used.Use(s.decision, soon); !errors.Is(err, s.want) {
-				t.Errorf("%s: %v, want %v", s.name, err, s.want)
-			}
-		}
-		if err := used.Use("c", time.Now().Add(time.Minute)); err != nil {
-			t.Errorf("after the old ones have expired: %v", err)
-		}
-	})
 }
 
 func FuzzOpen(f *testing.F) {

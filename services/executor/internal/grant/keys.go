@@ -1,45 +1,51 @@
 package grant
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
+	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/sallyport-mcp/sallyport/pkg/secret"
 )
 
-const (
-	keySize = 32
-	// pause is how often the files are read again at most, whatever ids come.
-	pause = time.Second
-)
+// poll is how often the files are looked at when nobody asks for a key that is
+// not known.
+const poll = 2 * time.Second
 
-// Files are the keys in some files: 32 bytes as they are, or in hexadecimal.
-// The id of a key is the first 8 hexadecimal digits of its SHA-256. Files are
-// read when an id is asked for that is not known, so a key may appear or change
-// while the process runs. It is safe for concurrent use.
+// Files are the keys in some files, named by [secret.Key.ID]. Files may appear,
+// change and vanish while the process runs: they are looked at every two seconds,
+// and whenever an id is asked for that is not known, so that a key is good here
+// from the moment its file is written. A key that is in no file any more is good
+// for some time longer, for the grants that are on their way. It is safe for
+// concurrent use.
 type Files struct {
-	paths []string
-	log   *slog.Logger
+	overlap time.Duration
+	log     *slog.Logger
 
-	mu   sync.Mutex
-	keys map[string]key // by path
-	read time.Time
+	mu       sync.Mutex
+	files    []*secret.File
+	keys     map[string]held // by id
+	troubled map[string]bool // paths of files that cannot be read
 }
 
-type key struct {
-	id     string
-	secret []byte
+// held is a key that is taken.
+type held struct {
+	key   secret.Key
+	until time.Time // zero while it is in a file
 }
 
-// NewFiles returns the keys in the given files, which need not exist yet.
-func NewFiles(paths []string, log *slog.Logger) *Files {
-	return &Files{paths: paths, log: log, keys: make(map[string]key)}
+// NewFiles returns the keys in the given files, which need not exist yet. A key
+// that is taken away is good for overlap longer.
+func NewFiles(paths []string, overlap time.Duration, log *slog.Logger) *Files {
+	f := &Files{overlap: overlap, log: log, keys: make(map[string]held), troubled: make(map[string]bool)}
+	for _, path := range paths {
+		f.files = append(f.files, secret.NewFile(path))
+	}
+	return f
 }
 
 // Key implements [Keys].
@@ -49,65 +55,76 @@ func (f *Files) Key(id string) []byte {
 	if k := f.find(id); k != nil {
 		return k
 	}
-	if now := time.Now(); f.read.IsZero() || now.Sub(f.read) >= pause {
-		f.read = now
-		f.load()
-	}
+	f.refresh()
 	return f.find(id)
 }
 
 func (f *Files) find(id string) []byte {
-	for _, k := range f.keys {
-		if k.id == id {
-			return k.secret
-		}
+	k, ok := f.keys[id]
+	if !ok || !k.until.IsZero() && !time.Now().Before(k.until) {
+		return nil
 	}
-	return nil
+	return k.key.Bytes()
 }
 
 // Loaded returns an error as long as there is no key.
 func (f *Files) Loaded() error {
-	f.Key("")
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.refresh()
 	if len(f.keys) == 0 {
 		return errors.New("no grant key has been read")
 	}
 	return nil
 }
 
-// load reads all files. The key of a file that cannot be read now is kept:
-// to take it away, restart.
-func (f *Files) load() {
-	for _, path := range f.paths {
-		secret, err := readKey(path)
-		switch {
-		case errors.Is(err, fs.ErrNotExist): // auth may not have made it yet
-		case err != nil:
-			f.log.Error("grant key cannot be read", "err", err)
-		default:
-			f.keys[path] = key{ID(secret), secret}
+// Follow keeps looking at the files until ctx is done.
+func (f *Files) Follow(ctx context.Context) {
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	for {
+		f.mu.Lock()
+		f.refresh()
+		f.mu.Unlock()
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
 		}
 	}
 }
 
-func readKey(path string) ([]byte, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read grant key: %w", err)
+// refresh looks at all files.
+func (f *Files) refresh() {
+	var current []string
+	for _, file := range f.files {
+		_, err := file.Refresh()
+		// One that is not there may not have been made yet, or is none any more.
+		trouble := err != nil && !errors.Is(err, fs.ErrNotExist)
+		if trouble && !f.troubled[file.Path()] {
+			f.log.Error("grant key cannot be read, the one before stays", "err", err)
+		}
+		f.troubled[file.Path()] = trouble
+		if len(file.Key().Bytes()) == 0 {
+			continue
+		}
+		id := file.Key().ID()
+		current = append(current, id)
+		if k, ok := f.keys[id]; !ok || !k.until.IsZero() {
+			f.keys[id] = held{key: file.Key()}
+			f.log.Info("grants by a key are accepted", "key", id, "file", file.Path())
+		}
 	}
-	if len(b) == keySize {
-		return b, nil
+	now := time.Now()
+	for id, k := range f.keys {
+		switch {
+		case slices.Contains(current, id):
+		case k.until.IsZero():
+			f.keys[id] = held{k.key, now.Add(f.overlap)}
+			f.log.Info("grant key is in no file any more", "key", id, "accepted_for", f.overlap)
+		case !now.Before(k.until):
+			delete(f.keys, id)
+			f.log.Info("grants by a key are accepted no longer", "key", id)
+		}
 	}
-	key, err := hex.DecodeString(string(bytes.TrimSpace(b)))
-	if err != nil || len(key) != keySize {
-		return nil, fmt.Errorf("read grant key %s: must be %d bytes, plain or in hexadecimal", path, keySize)
-	}
-	return key, nil
-}
-
-// ID returns the id of a key.
-func ID(key []byte) string {
-	sum := sha256.Sum256(key)
-	return hex.EncodeToString(sum[:4])
 }

@@ -46,6 +46,9 @@ const (
 	Reason_REASON_CREDENTIAL_REVOKED Reason = 5
 	// The credential may not be used from this address or for this tool.
 	Reason_REASON_CREDENTIAL_RESTRICTED Reason = 6
+	// The credential is not good, and there were too many like it of late, from one
+	// address or with one key id. Such attempts are recorded in sum.
+	Reason_REASON_TOO_MANY_FAILURES Reason = 7
 	// The token lacks scopes; the challenge names all of them.
 	Reason_REASON_INSUFFICIENT_SCOPE Reason = 10
 	// A policy forbids the call, or none permits it.
@@ -116,6 +119,7 @@ var (
 		4:  "REASON_CREDENTIAL_EXPIRED",
 		5:  "REASON_CREDENTIAL_REVOKED",
 		6:  "REASON_CREDENTIAL_RESTRICTED",
+		7:  "REASON_TOO_MANY_FAILURES",
 		10: "REASON_INSUFFICIENT_SCOPE",
 		11: "REASON_POLICY_DENIED",
 		12: "REASON_APPROVAL_REQUIRED",
@@ -154,6 +158,7 @@ var (
 		"REASON_CREDENTIAL_EXPIRED":     4,
 		"REASON_CREDENTIAL_REVOKED":     5,
 		"REASON_CREDENTIAL_RESTRICTED":  6,
+		"REASON_TOO_MANY_FAILURES":      7,
 		"REASON_INSUFFICIENT_SCOPE":     10,
 		"REASON_POLICY_DENIED":          11,
 		"REASON_APPROVAL_REQUIRED":      12,
@@ -1229,7 +1234,7 @@ const file_sallyport_audit_v1_event_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\bproducer\x12#\n" +
 	"\bsequence\x18\x02 \x01(\x04B\a\xbaH\x042\x02(\x01R\bsequence\x12#\n" +
 	"\bprevious\x18\x03 \x01(\fB\a\xbaH\x04z\x02\x18 R\bprevious\x12>\n" +
-	"\x06events\x18\x04 \x03(\v2\x19.sallyport.audit.v1.EventB\v\xbaH\b\x92\x01\x05\b\x01\x10\x80\bR\x06events*\x83\b\n" +
+	"\x06events\x18\x04 \x03(\v2\x19.sallyport.audit.v1.EventB\v\xbaH\b\x92\x01\x05\b\x01\x10\x80\bR\x06events*\xa1\b\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16REASON_UNAUTHENTICATED\x10\x01\x12\x1f\n" +
@@ -1237,7 +1242,8 @@ const file_sallyport_audit_v1_event_proto_rawDesc = "" +
 	"\x19REASON_CREDENTIAL_UNKNOWN\x10\x03\x12\x1d\n" +
 	"\x19REASON_CREDENTIAL_EXPIRED\x10\x04\x12\x1d\n" +
 	"\x19REASON_CREDENTIAL_REVOKED\x10\x05\x12 \n" +
-	"\x1cREASON_CREDENTIAL_RESTRICTED\x10\x06\x12\x1d\n" +
+	"\x1cREASON_CREDENTIAL_RESTRICTED\x10\x06\x12\x1c\n" +
+	"\x18REASON_TOO_MANY_FAILURES\x10\a\x12\x1d\n" +
 	"\x19REASON_INSUFFICIENT_SCOPE\x10\n" +
 	"\x12\x18\n" +
 	"\x14REASON_POLICY_DENIED\x10\v\x12\x1c\n" +

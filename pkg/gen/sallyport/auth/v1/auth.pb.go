@@ -700,7 +700,11 @@ type AuthenticateResponse struct {
 	// this HTTP request.
 	ProofReceipt []byte `protobuf:"bytes,3,opt,name=proof_receipt,json=proofReceipt,proto3" json:"proof_receipt,omitempty"`
 	// What the challenge shall say, where the credential is not good.
-	Challenge     ChallengeError `protobuf:"varint,4,opt,name=challenge,proto3,enum=sallyport.auth.v1.ChallengeError" json:"challenge,omitempty"`
+	Challenge ChallengeError `protobuf:"varint,4,opt,name=challenge,proto3,enum=sallyport.auth.v1.ChallengeError" json:"challenge,omitempty"`
+	// Set, with principal unset, when there were too many failed attempts from this
+	// address or with this key id, whether there is such a key or not: how long more
+	// of them are answered so. A credential that is good is never answered so.
+	RetryAfter    *durationpb.Duration `protobuf:"bytes,10,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -761,6 +765,13 @@ func (x *AuthenticateResponse) GetChallenge() ChallengeError {
 		return x.Challenge
 	}
 	return ChallengeError_CHALLENGE_ERROR_UNSPECIFIED
+}
+
+func (x *AuthenticateResponse) GetRetryAfter() *durationpb.Duration {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return nil
 }
 
 // DescribeResourceRequest is empty.
@@ -1065,7 +1076,9 @@ type AuthorizeResponse struct {
 	// With VERDICT_APPROVAL: what is waited for.
 	Approval *PendingApproval `protobuf:"bytes,9,opt,name=approval,proto3" json:"approval,omitempty"`
 	// With REASON_INSUFFICIENT_SCOPE: what the challenge shall say.
-	Challenge     ChallengeError `protobuf:"varint,10,opt,name=challenge,proto3,enum=sallyport.auth.v1.ChallengeError" json:"challenge,omitempty"`
+	Challenge ChallengeError `protobuf:"varint,10,opt,name=challenge,proto3,enum=sallyport.auth.v1.ChallengeError" json:"challenge,omitempty"`
+	// As in AuthenticateResponse.
+	RetryAfter    *durationpb.Duration `protobuf:"bytes,20,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1168,6 +1181,13 @@ func (x *AuthorizeResponse) GetChallenge() ChallengeError {
 		return x.Challenge
 	}
 	return ChallengeError_CHALLENGE_ERROR_UNSPECIFIED
+}
+
+func (x *AuthorizeResponse) GetRetryAfter() *durationpb.Duration {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return nil
 }
 
 // PendingApproval is an approval that somebody still has to give. The same call
@@ -1850,12 +1870,15 @@ const file_sallyport_auth_v1_auth_proto_rawDesc = "" +
 	"\n" +
 	"credential\x18\x01 \x01(\v2\x1d.sallyport.auth.v1.CredentialB\x06\xbaH\x03\xc8\x01\x01R\n" +
 	"credential\x121\n" +
-	"\x06origin\x18\x02 \x01(\v2\x19.sallyport.auth.v1.OriginR\x06origin\"\x84\x02\n" +
+	"\x06origin\x18\x02 \x01(\v2\x19.sallyport.auth.v1.OriginR\x06origin\"\xc0\x02\n" +
 	"\x14AuthenticateResponse\x12:\n" +
 	"\tprincipal\x18\x01 \x01(\v2\x1c.sallyport.auth.v1.PrincipalR\tprincipal\x126\n" +
 	"\tvalid_for\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bvalidFor\x12-\n" +
 	"\rproof_receipt\x18\x03 \x01(\fB\b\xbaH\x05z\x03\x18\x80\x02R\fproofReceipt\x12I\n" +
-	"\tchallenge\x18\x04 \x01(\x0e2!.sallyport.auth.v1.ChallengeErrorB\b\xbaH\x05\x82\x01\x02\x10\x01R\tchallenge\"\x19\n" +
+	"\tchallenge\x18\x04 \x01(\x0e2!.sallyport.auth.v1.ChallengeErrorB\b\xbaH\x05\x82\x01\x02\x10\x01R\tchallenge\x12:\n" +
+	"\vretry_after\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"retryAfter\"\x19\n" +
 	"\x17DescribeResourceRequest\"\xbb\x03\n" +
 	"\x18DescribeResourceResponse\x12$\n" +
 	"\bresource\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\bresource\x12D\n" +
@@ -1882,7 +1905,7 @@ const file_sallyport_auth_v1_auth_proto_rawDesc = "" +
 	"\x10@\"\x06r\x04\x10\x01\x18@R\ttaskTools\x12$\n" +
 	"\bapproval\x18\t \x01(\fB\b\xbaH\x05z\x03\x18\x80 R\bapproval\x12)\n" +
 	"\x10approval_refused\x18\n" +
-	" \x01(\bR\x0fapprovalRefused\"\x97\x04\n" +
+	" \x01(\bR\x0fapprovalRefused\"\xd3\x04\n" +
 	"\x11AuthorizeResponse\x127\n" +
 	"\bdecision\x18\x01 \x01(\v2\x1b.sallyport.auth.v1.DecisionR\bdecision\x12:\n" +
 	"\tprincipal\x18\x02 \x01(\v2\x1c.sallyport.auth.v1.PrincipalR\tprincipal\x12\x1e\n" +
@@ -1894,7 +1917,9 @@ const file_sallyport_auth_v1_auth_proto_rawDesc = "" +
 	"\fsteps_needed\x18\b \x01(\bR\vstepsNeeded\x12>\n" +
 	"\bapproval\x18\t \x01(\v2\".sallyport.auth.v1.PendingApprovalR\bapproval\x12I\n" +
 	"\tchallenge\x18\n" +
-	" \x01(\x0e2!.sallyport.auth.v1.ChallengeErrorB\b\xbaH\x05\x82\x01\x02\x10\x01R\tchallenge\"\xa1\x01\n" +
+	" \x01(\x0e2!.sallyport.auth.v1.ChallengeErrorB\b\xbaH\x05\x82\x01\x02\x10\x01R\tchallenge\x12:\n" +
+	"\vretry_after\x18\x14 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"retryAfter\"\xa1\x01\n" +
 	"\x0fPendingApproval\x12\x19\n" +
 	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12\x17\n" +
 	"\aby_user\x18\x02 \x01(\bR\x06byUser\x12$\n" +
@@ -2038,46 +2063,48 @@ var file_sallyport_auth_v1_auth_proto_depIdxs = []int32{
 	7,  // 4: sallyport.auth.v1.AuthenticateResponse.principal:type_name -> sallyport.auth.v1.Principal
 	24, // 5: sallyport.auth.v1.AuthenticateResponse.valid_for:type_name -> google.protobuf.Duration
 	2,  // 6: sallyport.auth.v1.AuthenticateResponse.challenge:type_name -> sallyport.auth.v1.ChallengeError
-	5,  // 7: sallyport.auth.v1.AuthorizeRequest.credential:type_name -> sallyport.auth.v1.Credential
-	6,  // 8: sallyport.auth.v1.AuthorizeRequest.origin:type_name -> sallyport.auth.v1.Origin
-	3,  // 9: sallyport.auth.v1.AuthorizeRequest.action:type_name -> sallyport.auth.v1.Action
-	17, // 10: sallyport.auth.v1.AuthorizeResponse.decision:type_name -> sallyport.auth.v1.Decision
-	7,  // 11: sallyport.auth.v1.AuthorizeResponse.principal:type_name -> sallyport.auth.v1.Principal
-	25, // 12: sallyport.auth.v1.AuthorizeResponse.grant_expires:type_name -> google.protobuf.Timestamp
-	14, // 13: sallyport.auth.v1.AuthorizeResponse.approval:type_name -> sallyport.auth.v1.PendingApproval
-	2,  // 14: sallyport.auth.v1.AuthorizeResponse.challenge:type_name -> sallyport.auth.v1.ChallengeError
-	25, // 15: sallyport.auth.v1.PendingApproval.expires:type_name -> google.protobuf.Timestamp
-	4,  // 16: sallyport.auth.v1.AwaitApprovalResponse.state:type_name -> sallyport.auth.v1.ApprovalState
-	26, // 17: sallyport.auth.v1.Decision.verdict:type_name -> sallyport.audit.v1.Verdict
-	27, // 18: sallyport.auth.v1.Decision.reason:type_name -> sallyport.audit.v1.Reason
-	5,  // 19: sallyport.auth.v1.FilterToolsRequest.credential:type_name -> sallyport.auth.v1.Credential
-	6,  // 20: sallyport.auth.v1.FilterToolsRequest.origin:type_name -> sallyport.auth.v1.Origin
-	7,  // 21: sallyport.auth.v1.FilterToolsResponse.principal:type_name -> sallyport.auth.v1.Principal
-	5,  // 22: sallyport.auth.v1.FilterTargetsRequest.credential:type_name -> sallyport.auth.v1.Credential
-	6,  // 23: sallyport.auth.v1.FilterTargetsRequest.origin:type_name -> sallyport.auth.v1.Origin
-	3,  // 24: sallyport.auth.v1.FilterTargetsRequest.action:type_name -> sallyport.auth.v1.Action
-	7,  // 25: sallyport.auth.v1.FilterTargetsResponse.principal:type_name -> sallyport.auth.v1.Principal
-	7,  // 26: sallyport.auth.v1.Grant.principal:type_name -> sallyport.auth.v1.Principal
-	3,  // 27: sallyport.auth.v1.Grant.action:type_name -> sallyport.auth.v1.Action
-	6,  // 28: sallyport.auth.v1.Grant.origin:type_name -> sallyport.auth.v1.Origin
-	25, // 29: sallyport.auth.v1.Grant.expires:type_name -> google.protobuf.Timestamp
-	8,  // 30: sallyport.auth.v1.AuthService.Authenticate:input_type -> sallyport.auth.v1.AuthenticateRequest
-	12, // 31: sallyport.auth.v1.AuthService.Authorize:input_type -> sallyport.auth.v1.AuthorizeRequest
-	18, // 32: sallyport.auth.v1.AuthService.FilterTools:input_type -> sallyport.auth.v1.FilterToolsRequest
-	20, // 33: sallyport.auth.v1.AuthService.FilterTargets:input_type -> sallyport.auth.v1.FilterTargetsRequest
-	15, // 34: sallyport.auth.v1.AuthService.AwaitApproval:input_type -> sallyport.auth.v1.AwaitApprovalRequest
-	10, // 35: sallyport.auth.v1.AuthService.DescribeResource:input_type -> sallyport.auth.v1.DescribeResourceRequest
-	9,  // 36: sallyport.auth.v1.AuthService.Authenticate:output_type -> sallyport.auth.v1.AuthenticateResponse
-	13, // 37: sallyport.auth.v1.AuthService.Authorize:output_type -> sallyport.auth.v1.AuthorizeResponse
-	19, // 38: sallyport.auth.v1.AuthService.FilterTools:output_type -> sallyport.auth.v1.FilterToolsResponse
-	21, // 39: sallyport.auth.v1.AuthService.FilterTargets:output_type -> sallyport.auth.v1.FilterTargetsResponse
-	16, // 40: sallyport.auth.v1.AuthService.AwaitApproval:output_type -> sallyport.auth.v1.AwaitApprovalResponse
-	11, // 41: sallyport.auth.v1.AuthService.DescribeResource:output_type -> sallyport.auth.v1.DescribeResourceResponse
-	36, // [36:42] is the sub-list for method output_type
-	30, // [30:36] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	24, // 7: sallyport.auth.v1.AuthenticateResponse.retry_after:type_name -> google.protobuf.Duration
+	5,  // 8: sallyport.auth.v1.AuthorizeRequest.credential:type_name -> sallyport.auth.v1.Credential
+	6,  // 9: sallyport.auth.v1.AuthorizeRequest.origin:type_name -> sallyport.auth.v1.Origin
+	3,  // 10: sallyport.auth.v1.AuthorizeRequest.action:type_name -> sallyport.auth.v1.Action
+	17, // 11: sallyport.auth.v1.AuthorizeResponse.decision:type_name -> sallyport.auth.v1.Decision
+	7,  // 12: sallyport.auth.v1.AuthorizeResponse.principal:type_name -> sallyport.auth.v1.Principal
+	25, // 13: sallyport.auth.v1.AuthorizeResponse.grant_expires:type_name -> google.protobuf.Timestamp
+	14, // 14: sallyport.auth.v1.AuthorizeResponse.approval:type_name -> sallyport.auth.v1.PendingApproval
+	2,  // 15: sallyport.auth.v1.AuthorizeResponse.challenge:type_name -> sallyport.auth.v1.ChallengeError
+	24, // 16: sallyport.auth.v1.AuthorizeResponse.retry_after:type_name -> google.protobuf.Duration
+	25, // 17: sallyport.auth.v1.PendingApproval.expires:type_name -> google.protobuf.Timestamp
+	4,  // 18: sallyport.auth.v1.AwaitApprovalResponse.state:type_name -> sallyport.auth.v1.ApprovalState
+	26, // 19: sallyport.auth.v1.Decision.verdict:type_name -> sallyport.audit.v1.Verdict
+	27, // 20: sallyport.auth.v1.Decision.reason:type_name -> sallyport.audit.v1.Reason
+	5,  // 21: sallyport.auth.v1.FilterToolsRequest.credential:type_name -> sallyport.auth.v1.Credential
+	6,  // 22: sallyport.auth.v1.FilterToolsRequest.origin:type_name -> sallyport.auth.v1.Origin
+	7,  // 23: sallyport.auth.v1.FilterToolsResponse.principal:type_name -> sallyport.auth.v1.Principal
+	5,  // 24: sallyport.auth.v1.FilterTargetsRequest.credential:type_name -> sallyport.auth.v1.Credential
+	6,  // 25: sallyport.auth.v1.FilterTargetsRequest.origin:type_name -> sallyport.auth.v1.Origin
+	3,  // 26: sallyport.auth.v1.FilterTargetsRequest.action:type_name -> sallyport.auth.v1.Action
+	7,  // 27: sallyport.auth.v1.FilterTargetsResponse.principal:type_name -> sallyport.auth.v1.Principal
+	7,  // 28: sallyport.auth.v1.Grant.principal:type_name -> sallyport.auth.v1.Principal
+	3,  // 29: sallyport.auth.v1.Grant.action:type_name -> sallyport.auth.v1.Action
+	6,  // 30: sallyport.auth.v1.Grant.origin:type_name -> sallyport.auth.v1.Origin
+	25, // 31: sallyport.auth.v1.Grant.expires:type_name -> google.protobuf.Timestamp
+	8,  // 32: sallyport.auth.v1.AuthService.Authenticate:input_type -> sallyport.auth.v1.AuthenticateRequest
+	12, // 33: sallyport.auth.v1.AuthService.Authorize:input_type -> sallyport.auth.v1.AuthorizeRequest
+	18, // 34: sallyport.auth.v1.AuthService.FilterTools:input_type -> sallyport.auth.v1.FilterToolsRequest
+	20, // 35: sallyport.auth.v1.AuthService.FilterTargets:input_type -> sallyport.auth.v1.FilterTargetsRequest
+	15, // 36: sallyport.auth.v1.AuthService.AwaitApproval:input_type -> sallyport.auth.v1.AwaitApprovalRequest
+	10, // 37: sallyport.auth.v1.AuthService.DescribeResource:input_type -> sallyport.auth.v1.DescribeResourceRequest
+	9,  // 38: sallyport.auth.v1.AuthService.Authenticate:output_type -> sallyport.auth.v1.AuthenticateResponse
+	13, // 39: sallyport.auth.v1.AuthService.Authorize:output_type -> sallyport.auth.v1.AuthorizeResponse
+	19, // 40: sallyport.auth.v1.AuthService.FilterTools:output_type -> sallyport.auth.v1.FilterToolsResponse
+	21, // 41: sallyport.auth.v1.AuthService.FilterTargets:output_type -> sallyport.auth.v1.FilterTargetsResponse
+	16, // 42: sallyport.auth.v1.AuthService.AwaitApproval:output_type -> sallyport.auth.v1.AwaitApprovalResponse
+	11, // 43: sallyport.auth.v1.AuthService.DescribeResource:output_type -> sallyport.auth.v1.DescribeResourceResponse
+	38, // [38:44] is the sub-list for method output_type
+	32, // [32:38] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_auth_v1_auth_proto_init() }

@@ -183,9 +183,13 @@ type Key struct {
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	RevokeTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
 	// What to show: "sp_dev_7Xk2abcdef_…".
-	Masked        string           `protobuf:"bytes,10,opt,name=masked,proto3" json:"masked,omitempty"`
-	Restrictions  *KeyRestrictions `protobuf:"bytes,11,opt,name=restrictions,proto3" json:"restrictions,omitempty"`
-	LastUse       *KeyUse          `protobuf:"bytes,12,opt,name=last_use,json=lastUse,proto3" json:"last_use,omitempty"`
+	Masked       string           `protobuf:"bytes,10,opt,name=masked,proto3" json:"masked,omitempty"`
+	Restrictions *KeyRestrictions `protobuf:"bytes,11,opt,name=restrictions,proto3" json:"restrictions,omitempty"`
+	LastUse      *KeyUse          `protobuf:"bytes,12,opt,name=last_use,json=lastUse,proto3" json:"last_use,omitempty"`
+	// Ids of the old peppers that the key still depends on: without their files it,
+	// or a secret of it that is good, would be so no longer. Empty once all of it
+	// was made with the current one.
+	OldPeppers    []string `protobuf:"bytes,13,rep,name=old_peppers,json=oldPeppers,proto3" json:"old_peppers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -300,6 +304,13 @@ func (x *Key) GetRestrictions() *KeyRestrictions {
 func (x *Key) GetLastUse() *KeyUse {
 	if x != nil {
 		return x.LastUse
+	}
+	return nil
+}
+
+func (x *Key) GetOldPeppers() []string {
+	if x != nil {
+		return x.OldPeppers
 	}
 	return nil
 }
@@ -867,7 +878,7 @@ var File_sallyport_auth_v1_key_proto protoreflect.FileDescriptor
 
 const file_sallyport_auth_v1_key_proto_rawDesc = "" +
 	"\n" +
-	"\x1bsallyport/auth/v1/key.proto\x12\x11sallyport.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\x04\n" +
+	"\x1bsallyport/auth/v1/key.proto\x12\x11sallyport.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x04\n" +
 	"\x03Key\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18 R\x02id\x12\x1c\n" +
 	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04name\x12\x1e\n" +
@@ -884,7 +895,9 @@ const file_sallyport_auth_v1_key_proto_rawDesc = "" +
 	"\x06masked\x18\n" +
 	" \x01(\tB\a\xbaH\x04r\x02\x18@R\x06masked\x12F\n" +
 	"\frestrictions\x18\v \x01(\v2\".sallyport.auth.v1.KeyRestrictionsR\frestrictions\x124\n" +
-	"\blast_use\x18\f \x01(\v2\x19.sallyport.auth.v1.KeyUseR\alastUse\"d\n" +
+	"\blast_use\x18\f \x01(\v2\x19.sallyport.auth.v1.KeyUseR\alastUse\x12/\n" +
+	"\vold_peppers\x18\r \x03(\tB\x0e\xbaH\v\x92\x01\b\x10\b\"\x04r\x02\x18@R\n" +
+	"oldPeppers\"d\n" +
 	"\x0fKeyRestrictions\x12%\n" +
 	"\x05tools\x18\x01 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x80\x02\"\x04r\x02\x18@R\x05tools\x12*\n" +
 	"\bnetworks\x18\x02 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10@\"\x04r\x02\x18@R\bnetworks\"x\n" +

@@ -53,7 +53,8 @@ type KeyServiceClient interface {
 	CreateKey(ctx context.Context, in *CreateKeyRequest, opts ...grpc.CallOption) (*CreateKeyResponse, error)
 	// ListKeys returns all keys, oldest first, revoked and expired ones too.
 	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
-	// RotateKey gives a key a new secret; the old one lives on for the overlap.
+	// RotateKey gives a key a new secret; the old one lives on for the overlap. One
+	// that was left from an earlier rotation ends at once: there are two at most.
 	//
 	//	NOT_FOUND            REASON_KEY_UNKNOWN  no such key
 	//	FAILED_PRECONDITION  REASON_KEY_DEAD     it is revoked or expired
@@ -140,7 +141,8 @@ type KeyServiceServer interface {
 	CreateKey(context.Context, *CreateKeyRequest) (*CreateKeyResponse, error)
 	// ListKeys returns all keys, oldest first, revoked and expired ones too.
 	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)
-	// RotateKey gives a key a new secret; the old one lives on for the overlap.
+	// RotateKey gives a key a new secret; the old one lives on for the overlap. One
+	// that was left from an earlier rotation ends at once: there are two at most.
 	//
 	//	NOT_FOUND            REASON_KEY_UNKNOWN  no such key
 	//	FAILED_PRECONDITION  REASON_KEY_DEAD     it is revoked or expired

@@ -39,6 +39,8 @@ const (
 	RefusalKind_REFUSAL_KIND_STEP_BUDGET RefusalKind = 3
 	// The same call was repeated too often in this context.
 	RefusalKind_REFUSAL_KIND_LOOP RefusalKind = 4
+	// A quota of a day, a month or such is used up.
+	RefusalKind_REFUSAL_KIND_QUOTA RefusalKind = 5
 )
 
 // Enum value maps for RefusalKind.
@@ -49,6 +51,7 @@ var (
 		2: "REFUSAL_KIND_CONCURRENCY",
 		3: "REFUSAL_KIND_STEP_BUDGET",
 		4: "REFUSAL_KIND_LOOP",
+		5: "REFUSAL_KIND_QUOTA",
 	}
 	RefusalKind_value = map[string]int32{
 		"REFUSAL_KIND_UNSPECIFIED": 0,
@@ -56,6 +59,7 @@ var (
 		"REFUSAL_KIND_CONCURRENCY": 2,
 		"REFUSAL_KIND_STEP_BUDGET": 3,
 		"REFUSAL_KIND_LOOP":        4,
+		"REFUSAL_KIND_QUOTA":       5,
 	}
 )
 
@@ -99,6 +103,10 @@ const (
 	Reason_REASON_TABLE_FULL Reason = 3
 	// No such reservation.
 	Reason_REASON_RESERVATION_UNKNOWN Reason = 4
+	// The ledger of durable quotas does not answer.
+	Reason_REASON_LEDGER Reason = 5
+	// An idempotency key was used before for another request.
+	Reason_REASON_IDEMPOTENCY_KEY Reason = 6
 )
 
 // Enum value maps for Reason.
@@ -109,6 +117,8 @@ var (
 		2: "REASON_PEERS_LOST",
 		3: "REASON_TABLE_FULL",
 		4: "REASON_RESERVATION_UNKNOWN",
+		5: "REASON_LEDGER",
+		6: "REASON_IDEMPOTENCY_KEY",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":         0,
@@ -116,6 +126,8 @@ var (
 		"REASON_PEERS_LOST":          2,
 		"REASON_TABLE_FULL":          3,
 		"REASON_RESERVATION_UNKNOWN": 4,
+		"REASON_LEDGER":              5,
+		"REASON_IDEMPOTENCY_KEY":     6,
 	}
 )
 
@@ -151,8 +163,9 @@ func (Reason) EnumDescriptor() ([]byte, []int) {
 type Subject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Known names: ip, key, user, tenant, tool, action, context, context_source,
-	// role (comma-separated), client, owner, plan. Others may be used by rules
-	// once the configuration lists them.
+	// role (comma-separated), client, owner, plan, call (the tool and a hash
+	// of its arguments), hops (how many agents it has come through, absent for none).
+	// Others may be used by rules once the configuration lists them.
 	Attributes    map[string]string `protobuf:"bytes,1,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -372,7 +385,12 @@ type LimitState struct {
 	Exceeded bool `protobuf:"varint,7,opt,name=exceeded,proto3" json:"exceeded,omitempty"`
 	// What kind of limit it is. Of a step budget, limit less remaining is how many
 	// steps the context has taken.
-	Kind          RefusalKind `protobuf:"varint,8,opt,name=kind,proto3,enum=sallyport.quota.v1.RefusalKind" json:"kind,omitempty"`
+	Kind RefusalKind `protobuf:"varint,8,opt,name=kind,proto3,enum=sallyport.quota.v1.RefusalKind" json:"kind,omitempty"`
+	// What a durable quota counts, "calls" or "llm_tokens"; empty for others.
+	Unit string `protobuf:"bytes,9,opt,name=unit,proto3" json:"unit,omitempty"`
+	// Of a durable quota: what is set aside and not settled; part of what is not
+	// remaining.
+	Reserved      uint64 `protobuf:"varint,10,opt,name=reserved,proto3" json:"reserved,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -461,6 +479,20 @@ func (x *LimitState) GetKind() RefusalKind {
 		return x.Kind
 	}
 	return RefusalKind_REFUSAL_KIND_UNSPECIFIED
+}
+
+func (x *LimitState) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *LimitState) GetReserved() uint64 {
+	if x != nil {
+		return x.Reserved
+	}
+	return 0
 }
 
 // CheckBatchRequest holds independent checks.
@@ -553,6 +585,221 @@ func (x *CheckBatchResponse) GetResults() []*CheckResponse {
 	return nil
 }
 
+// CheckStreamRequest is one check of a stream.
+type CheckStreamRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Comes back with the answer; the caller's own.
+	Id            uint64        `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Check         *CheckRequest `protobuf:"bytes,2,opt,name=check,proto3" json:"check,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckStreamRequest) Reset() {
+	*x = CheckStreamRequest{}
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckStreamRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckStreamRequest) ProtoMessage() {}
+
+func (x *CheckStreamRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckStreamRequest.ProtoReflect.Descriptor instead.
+func (*CheckStreamRequest) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CheckStreamRequest) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *CheckStreamRequest) GetCheck() *CheckRequest {
+	if x != nil {
+		return x.Check
+	}
+	return nil
+}
+
+// CheckStreamResponse is the answer to one.
+type CheckStreamResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Types that are valid to be assigned to Outcome:
+	//
+	//	*CheckStreamResponse_Check
+	//	*CheckStreamResponse_Failure
+	Outcome       isCheckStreamResponse_Outcome `protobuf_oneof:"outcome"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckStreamResponse) Reset() {
+	*x = CheckStreamResponse{}
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckStreamResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckStreamResponse) ProtoMessage() {}
+
+func (x *CheckStreamResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckStreamResponse.ProtoReflect.Descriptor instead.
+func (*CheckStreamResponse) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CheckStreamResponse) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *CheckStreamResponse) GetOutcome() isCheckStreamResponse_Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
+func (x *CheckStreamResponse) GetCheck() *CheckResponse {
+	if x != nil {
+		if x, ok := x.Outcome.(*CheckStreamResponse_Check); ok {
+			return x.Check
+		}
+	}
+	return nil
+}
+
+func (x *CheckStreamResponse) GetFailure() *CheckFailure {
+	if x != nil {
+		if x, ok := x.Outcome.(*CheckStreamResponse_Failure); ok {
+			return x.Failure
+		}
+	}
+	return nil
+}
+
+type isCheckStreamResponse_Outcome interface {
+	isCheckStreamResponse_Outcome()
+}
+
+type CheckStreamResponse_Check struct {
+	Check *CheckResponse `protobuf:"bytes,2,opt,name=check,proto3,oneof"`
+}
+
+type CheckStreamResponse_Failure struct {
+	Failure *CheckFailure `protobuf:"bytes,3,opt,name=failure,proto3,oneof"`
+}
+
+func (*CheckStreamResponse_Check) isCheckStreamResponse_Outcome() {}
+
+func (*CheckStreamResponse_Failure) isCheckStreamResponse_Outcome() {}
+
+// CheckFailure is what the status of a unary check would say.
+type CheckFailure struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in google.rpc.Code.
+	Code          int32                `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
+	Reason        Reason               `protobuf:"varint,2,opt,name=reason,proto3,enum=sallyport.quota.v1.Reason" json:"reason,omitempty"`
+	Message       string               `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	RetryAfter    *durationpb.Duration `protobuf:"bytes,4,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckFailure) Reset() {
+	*x = CheckFailure{}
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckFailure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckFailure) ProtoMessage() {}
+
+func (x *CheckFailure) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckFailure.ProtoReflect.Descriptor instead.
+func (*CheckFailure) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *CheckFailure) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *CheckFailure) GetReason() Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return Reason_REASON_UNSPECIFIED
+}
+
+func (x *CheckFailure) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *CheckFailure) GetRetryAfter() *durationpb.Duration {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return nil
+}
+
 // PeekRequest asks what a check would say.
 type PeekRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -564,7 +811,7 @@ type PeekRequest struct {
 
 func (x *PeekRequest) Reset() {
 	*x = PeekRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[6]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -576,7 +823,7 @@ func (x *PeekRequest) String() string {
 func (*PeekRequest) ProtoMessage() {}
 
 func (x *PeekRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[6]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -589,7 +836,7 @@ func (x *PeekRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeekRequest.ProtoReflect.Descriptor instead.
 func (*PeekRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{6}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PeekRequest) GetSubject() *Subject {
@@ -616,7 +863,7 @@ type PeekResponse struct {
 
 func (x *PeekResponse) Reset() {
 	*x = PeekResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[7]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -628,7 +875,7 @@ func (x *PeekResponse) String() string {
 func (*PeekResponse) ProtoMessage() {}
 
 func (x *PeekResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[7]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -641,7 +888,7 @@ func (x *PeekResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeekResponse.ProtoReflect.Descriptor instead.
 func (*PeekResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PeekResponse) GetCheck() *CheckResponse {
@@ -666,7 +913,7 @@ type ReserveRequest struct {
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[8]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -678,7 +925,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[8]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -691,7 +938,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{8}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ReserveRequest) GetSubject() *Subject {
@@ -742,7 +989,7 @@ type ReserveResponse struct {
 
 func (x *ReserveResponse) Reset() {
 	*x = ReserveResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[9]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -754,7 +1001,7 @@ func (x *ReserveResponse) String() string {
 func (*ReserveResponse) ProtoMessage() {}
 
 func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[9]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -767,7 +1014,7 @@ func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveResponse.ProtoReflect.Descriptor instead.
 func (*ReserveResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{9}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReserveResponse) GetCheck() *CheckResponse {
@@ -802,7 +1049,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[10]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -814,7 +1061,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[10]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -827,7 +1074,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{10}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CommitRequest) GetReservationId() string {
@@ -856,7 +1103,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[11]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -868,7 +1115,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[11]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -881,7 +1128,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{11}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CommitResponse) GetCharged() uint64 {
@@ -908,7 +1155,7 @@ type RefundRequest struct {
 
 func (x *RefundRequest) Reset() {
 	*x = RefundRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[12]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -920,7 +1167,7 @@ func (x *RefundRequest) String() string {
 func (*RefundRequest) ProtoMessage() {}
 
 func (x *RefundRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[12]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -933,7 +1180,7 @@ func (x *RefundRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefundRequest.ProtoReflect.Descriptor instead.
 func (*RefundRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{12}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RefundRequest) GetReservationId() string {
@@ -953,7 +1200,7 @@ type RefundResponse struct {
 
 func (x *RefundResponse) Reset() {
 	*x = RefundResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[13]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -965,7 +1212,7 @@ func (x *RefundResponse) String() string {
 func (*RefundResponse) ProtoMessage() {}
 
 func (x *RefundResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[13]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -978,7 +1225,7 @@ func (x *RefundResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefundResponse.ProtoReflect.Descriptor instead.
 func (*RefundResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RefundResponse) GetRefunded() uint64 {
@@ -999,7 +1246,7 @@ type AcquireRequest struct {
 
 func (x *AcquireRequest) Reset() {
 	*x = AcquireRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[14]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +1258,7 @@ func (x *AcquireRequest) String() string {
 func (*AcquireRequest) ProtoMessage() {}
 
 func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[14]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +1271,7 @@ func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireRequest.ProtoReflect.Descriptor instead.
 func (*AcquireRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{14}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AcquireRequest) GetSubject() *Subject {
@@ -1053,7 +1300,7 @@ type AcquireResponse struct {
 
 func (x *AcquireResponse) Reset() {
 	*x = AcquireResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[15]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1312,7 @@ func (x *AcquireResponse) String() string {
 func (*AcquireResponse) ProtoMessage() {}
 
 func (x *AcquireResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[15]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1325,7 @@ func (x *AcquireResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireResponse.ProtoReflect.Descriptor instead.
 func (*AcquireResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AcquireResponse) GetCheck() *CheckResponse {
@@ -1105,7 +1352,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[16]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1364,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[16]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1377,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{16}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReleaseRequest) GetPermitId() string {
@@ -1149,7 +1396,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[17]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1161,7 +1408,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[17]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1174,7 +1421,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{17}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{20}
 }
 
 // UsageRequest asks for the state of limits.
@@ -1187,7 +1434,7 @@ type UsageRequest struct {
 
 func (x *UsageRequest) Reset() {
 	*x = UsageRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[18]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1199,7 +1446,7 @@ func (x *UsageRequest) String() string {
 func (*UsageRequest) ProtoMessage() {}
 
 func (x *UsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[18]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1212,7 +1459,7 @@ func (x *UsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRequest.ProtoReflect.Descriptor instead.
 func (*UsageRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{18}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UsageRequest) GetSubject() *Subject {
@@ -1232,7 +1479,7 @@ type UsageResponse struct {
 
 func (x *UsageResponse) Reset() {
 	*x = UsageResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[19]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1244,7 +1491,7 @@ func (x *UsageResponse) String() string {
 func (*UsageResponse) ProtoMessage() {}
 
 func (x *UsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[19]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1257,12 +1504,517 @@ func (x *UsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageResponse.ProtoReflect.Descriptor instead.
 func (*UsageResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{19}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *UsageResponse) GetLimits() []*LimitState {
 	if x != nil {
 		return x.Limits
+	}
+	return nil
+}
+
+// ListUsageRequest asks for one page.
+type ListUsageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A durable rule; all of them when empty.
+	Rule string `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	// A moment in the period; now when unset. What is older than two periods is
+	// gone.
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// 0 means 100.
+	PageSize      uint32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUsageRequest) Reset() {
+	*x = ListUsageRequest{}
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUsageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUsageRequest) ProtoMessage() {}
+
+func (x *ListUsageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUsageRequest.ProtoReflect.Descriptor instead.
+func (*ListUsageRequest) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ListUsageRequest) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *ListUsageRequest) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *ListUsageRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListUsageRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListUsageResponse is one page.
+type ListUsageResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rows          []*UsageRow            `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUsageResponse) Reset() {
+	*x = ListUsageResponse{}
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUsageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUsageResponse) ProtoMessage() {}
+
+func (x *ListUsageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUsageResponse.ProtoReflect.Descriptor instead.
+func (*ListUsageResponse) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ListUsageResponse) GetRows() []*UsageRow {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *ListUsageResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// UsageRow is what one key of a durable quota has spent.
+type UsageRow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Rule  string                 `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	// The attributes that the rule keys on.
+	Key         map[string]string      `protobuf:"bytes,2,rep,name=key,proto3" json:"key,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Unit        string                 `protobuf:"bytes,3,opt,name=unit,proto3" json:"unit,omitempty"`
+	PeriodStart *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=period_start,json=periodStart,proto3" json:"period_start,omitempty"`
+	PeriodEnd   *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=period_end,json=periodEnd,proto3" json:"period_end,omitempty"`
+	Limit       uint64                 `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`
+	Spent       uint64                 `protobuf:"varint,7,opt,name=spent,proto3" json:"spent,omitempty"`
+	Reserved    uint64                 `protobuf:"varint,8,opt,name=reserved,proto3" json:"reserved,omitempty"`
+	// Spent beyond the limit.
+	Overdraft     uint64 `protobuf:"varint,9,opt,name=overdraft,proto3" json:"overdraft,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageRow) Reset() {
+	*x = UsageRow{}
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageRow) ProtoMessage() {}
+
+func (x *UsageRow) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageRow.ProtoReflect.Descriptor instead.
+func (*UsageRow) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *UsageRow) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *UsageRow) GetKey() map[string]string {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *UsageRow) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *UsageRow) GetPeriodStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PeriodStart
+	}
+	return nil
+}
+
+func (x *UsageRow) GetPeriodEnd() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PeriodEnd
+	}
+	return nil
+}
+
+func (x *UsageRow) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *UsageRow) GetSpent() uint64 {
+	if x != nil {
+		return x.Spent
+	}
+	return 0
+}
+
+func (x *UsageRow) GetReserved() uint64 {
+	if x != nil {
+		return x.Reserved
+	}
+	return 0
+}
+
+func (x *UsageRow) GetOverdraft() uint64 {
+	if x != nil {
+		return x.Overdraft
+	}
+	return 0
+}
+
+// ExplainRulesRequest is empty.
+type ExplainRulesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRulesRequest) Reset() {
+	*x = ExplainRulesRequest{}
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRulesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRulesRequest) ProtoMessage() {}
+
+func (x *ExplainRulesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRulesRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRulesRequest) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{26}
+}
+
+// ExplainRulesResponse has all rules, in the order of the configuration.
+type ExplainRulesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Rules []*RuleExplanation     `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"`
+	// How many nodes count together.
+	Nodes uint32 `protobuf:"varint,2,opt,name=nodes,proto3" json:"nodes,omitempty"`
+	// Hash of the rules, the same for the same rules.
+	Version  string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	LoadTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=load_time,json=loadTime,proto3" json:"load_time,omitempty"`
+	// What is wrong with newer rules that therefore do not hold; empty if there are
+	// none.
+	Problems      []string `protobuf:"bytes,5,rep,name=problems,proto3" json:"problems,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRulesResponse) Reset() {
+	*x = ExplainRulesResponse{}
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRulesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRulesResponse) ProtoMessage() {}
+
+func (x *ExplainRulesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRulesResponse.ProtoReflect.Descriptor instead.
+func (*ExplainRulesResponse) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ExplainRulesResponse) GetRules() []*RuleExplanation {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *ExplainRulesResponse) GetNodes() uint32 {
+	if x != nil {
+		return x.Nodes
+	}
+	return 0
+}
+
+func (x *ExplainRulesResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *ExplainRulesResponse) GetLoadTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LoadTime
+	}
+	return nil
+}
+
+func (x *ExplainRulesResponse) GetProblems() []string {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
+// RuleExplanation is one limit of a rule in words and numbers.
+type RuleExplanation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Rule and limit, as in LimitState.
+	Name string      `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Kind RefusalKind `protobuf:"varint,2,opt,name=kind,proto3,enum=sallyport.quota.v1.RefusalKind" json:"kind,omitempty"`
+	// "sliding", "gcra", "fixed", "calendar" or "concurrency".
+	Algorithm string `protobuf:"bytes,3,opt,name=algorithm,proto3" json:"algorithm,omitempty"`
+	// "strict", "fast" or "durable".
+	Mode   string               `protobuf:"bytes,4,opt,name=mode,proto3" json:"mode,omitempty"`
+	Limit  uint64               `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	Window *durationpb.Duration `protobuf:"bytes,6,opt,name=window,proto3" json:"window,omitempty"`
+	Shadow bool                 `protobuf:"varint,7,opt,name=shadow,proto3" json:"shadow,omitempty"`
+	// "share", "deny" or "allow".
+	OnUnavailable string `protobuf:"bytes,8,opt,name=on_unavailable,json=onUnavailable,proto3" json:"on_unavailable,omitempty"`
+	// Most that can be admitted in one window while all is well, over all nodes.
+	MostAdmitted uint64 `protobuf:"varint,9,opt,name=most_admitted,json=mostAdmitted,proto3" json:"most_admitted,omitempty"`
+	// Of a fast rule: by how much that can be more than the limit, at the rate that
+	// was seen in the last minute.
+	Excess uint64 `protobuf:"varint,10,opt,name=excess,proto3" json:"excess,omitempty"`
+	// Live counters of this node, and bytes of each.
+	Keys        uint64 `protobuf:"varint,11,opt,name=keys,proto3" json:"keys,omitempty"`
+	BytesPerKey uint32 `protobuf:"varint,12,opt,name=bytes_per_key,json=bytesPerKey,proto3" json:"bytes_per_key,omitempty"`
+	// What is worth knowing, as sentences.
+	Notes         []string `protobuf:"bytes,13,rep,name=notes,proto3" json:"notes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RuleExplanation) Reset() {
+	*x = RuleExplanation{}
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RuleExplanation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RuleExplanation) ProtoMessage() {}
+
+func (x *RuleExplanation) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RuleExplanation.ProtoReflect.Descriptor instead.
+func (*RuleExplanation) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *RuleExplanation) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RuleExplanation) GetKind() RefusalKind {
+	if x != nil {
+		return x.Kind
+	}
+	return RefusalKind_REFUSAL_KIND_UNSPECIFIED
+}
+
+func (x *RuleExplanation) GetAlgorithm() string {
+	if x != nil {
+		return x.Algorithm
+	}
+	return ""
+}
+
+func (x *RuleExplanation) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *RuleExplanation) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *RuleExplanation) GetWindow() *durationpb.Duration {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+func (x *RuleExplanation) GetShadow() bool {
+	if x != nil {
+		return x.Shadow
+	}
+	return false
+}
+
+func (x *RuleExplanation) GetOnUnavailable() string {
+	if x != nil {
+		return x.OnUnavailable
+	}
+	return ""
+}
+
+func (x *RuleExplanation) GetMostAdmitted() uint64 {
+	if x != nil {
+		return x.MostAdmitted
+	}
+	return 0
+}
+
+func (x *RuleExplanation) GetExcess() uint64 {
+	if x != nil {
+		return x.Excess
+	}
+	return 0
+}
+
+func (x *RuleExplanation) GetKeys() uint64 {
+	if x != nil {
+		return x.Keys
+	}
+	return 0
+}
+
+func (x *RuleExplanation) GetBytesPerKey() uint32 {
+	if x != nil {
+		return x.BytesPerKey
+	}
+	return 0
+}
+
+func (x *RuleExplanation) GetNotes() []string {
+	if x != nil {
+		return x.Notes
 	}
 	return nil
 }
@@ -1291,7 +2043,7 @@ const file_sallyport_quota_v1_quota_proto_rawDesc = "" +
 	"retryAfter\x12@\n" +
 	"\x06limits\x18\x04 \x03(\v2\x1e.sallyport.quota.v1.LimitStateB\b\xbaH\x05\x92\x01\x02\x10@R\x06limits\x12\x1a\n" +
 	"\bdegraded\x18\x05 \x01(\bR\bdegraded\x12C\n" +
-	"\arefusal\x18\x06 \x01(\x0e2\x1f.sallyport.quota.v1.RefusalKindB\b\xbaH\x05\x82\x01\x02\x10\x01R\arefusal\"\xbf\x02\n" +
+	"\arefusal\x18\x06 \x01(\x0e2\x1f.sallyport.quota.v1.RefusalKindB\b\xbaH\x05\x82\x01\x02\x10\x01R\arefusal\"\xf8\x02\n" +
 	"\n" +
 	"LimitState\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18PR\x04name\x12\x14\n" +
@@ -1302,11 +2054,28 @@ const file_sallyport_quota_v1_quota_proto_rawDesc = "" +
 	"resetAfter\x12\x16\n" +
 	"\x06shadow\x18\x06 \x01(\bR\x06shadow\x12\x1a\n" +
 	"\bexceeded\x18\a \x01(\bR\bexceeded\x12=\n" +
-	"\x04kind\x18\b \x01(\x0e2\x1f.sallyport.quota.v1.RefusalKindB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04kind\"Z\n" +
+	"\x04kind\x18\b \x01(\x0e2\x1f.sallyport.quota.v1.RefusalKindB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04kind\x12\x1b\n" +
+	"\x04unit\x18\t \x01(\tB\a\xbaH\x04r\x02\x18 R\x04unit\x12\x1a\n" +
+	"\breserved\x18\n" +
+	" \x01(\x04R\breserved\"Z\n" +
 	"\x11CheckBatchRequest\x12E\n" +
 	"\x06checks\x18\x01 \x03(\v2 .sallyport.quota.v1.CheckRequestB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\x06checks\"\\\n" +
 	"\x12CheckBatchResponse\x12F\n" +
-	"\aresults\x18\x01 \x03(\v2!.sallyport.quota.v1.CheckResponseB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\aresults\"y\n" +
+	"\aresults\x18\x01 \x03(\v2!.sallyport.quota.v1.CheckResponseB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\aresults\"d\n" +
+	"\x12CheckStreamRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12>\n" +
+	"\x05check\x18\x02 \x01(\v2 .sallyport.quota.v1.CheckRequestB\x06\xbaH\x03\xc8\x01\x01R\x05check\"\xa9\x01\n" +
+	"\x13CheckStreamResponse\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x129\n" +
+	"\x05check\x18\x02 \x01(\v2!.sallyport.quota.v1.CheckResponseH\x00R\x05check\x12<\n" +
+	"\afailure\x18\x03 \x01(\v2 .sallyport.quota.v1.CheckFailureH\x00R\afailureB\t\n" +
+	"\aoutcome\"\xc0\x01\n" +
+	"\fCheckFailure\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\x05R\x04code\x12<\n" +
+	"\x06reason\x18\x02 \x01(\x0e2\x1a.sallyport.quota.v1.ReasonB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06reason\x12\"\n" +
+	"\amessage\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\amessage\x12:\n" +
+	"\vretry_after\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"retryAfter\"y\n" +
 	"\vPeekRequest\x12=\n" +
 	"\asubject\x18\x01 \x01(\v2\x1b.sallyport.quota.v1.SubjectB\x06\xbaH\x03\xc8\x01\x01R\asubject\x12\"\n" +
 	"\x04cost\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=H\x00R\x04cost\x88\x01\x01B\a\n" +
@@ -1346,30 +2115,83 @@ const file_sallyport_quota_v1_quota_proto_rawDesc = "" +
 	"\fUsageRequest\x12=\n" +
 	"\asubject\x18\x01 \x01(\v2\x1b.sallyport.quota.v1.SubjectB\x06\xbaH\x03\xc8\x01\x01R\asubject\"Q\n" +
 	"\rUsageResponse\x12@\n" +
-	"\x06limits\x18\x01 \x03(\v2\x1e.sallyport.quota.v1.LimitStateB\b\xbaH\x05\x92\x01\x02\x10@R\x06limits*\x95\x01\n" +
+	"\x06limits\x18\x01 \x03(\v2\x1e.sallyport.quota.v1.LimitStateB\b\xbaH\x05\x92\x01\x02\x10@R\x06limits\"\xaf\x01\n" +
+	"\x10ListUsageRequest\x12\x1b\n" +
+	"\x04rule\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04rule\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12%\n" +
+	"\tpage_size\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"\x82\x01\n" +
+	"\x11ListUsageResponse\x12;\n" +
+	"\x04rows\x18\x01 \x03(\v2\x1c.sallyport.quota.v1.UsageRowB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x04rows\x120\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\rnextPageToken\"\xac\x03\n" +
+	"\bUsageRow\x12\x1b\n" +
+	"\x04rule\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04rule\x12N\n" +
+	"\x03key\x18\x02 \x03(\v2%.sallyport.quota.v1.UsageRow.KeyEntryB\x15\xbaH\x12\x9a\x01\x0f\x10 \"\x04r\x02\x18 *\x05r\x03\x18\x80\x04R\x03key\x12\x1b\n" +
+	"\x04unit\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18 R\x04unit\x12=\n" +
+	"\fperiod_start\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vperiodStart\x129\n" +
+	"\n" +
+	"period_end\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tperiodEnd\x12\x14\n" +
+	"\x05limit\x18\x06 \x01(\x04R\x05limit\x12\x14\n" +
+	"\x05spent\x18\a \x01(\x04R\x05spent\x12\x1a\n" +
+	"\breserved\x18\b \x01(\x04R\breserved\x12\x1c\n" +
+	"\toverdraft\x18\t \x01(\x04R\toverdraft\x1a6\n" +
+	"\bKeyEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x15\n" +
+	"\x13ExplainRulesRequest\"\xfc\x01\n" +
+	"\x14ExplainRulesResponse\x12D\n" +
+	"\x05rules\x18\x01 \x03(\v2#.sallyport.quota.v1.RuleExplanationB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x05rules\x12\x14\n" +
+	"\x05nodes\x18\x02 \x01(\rR\x05nodes\x12!\n" +
+	"\aversion\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\aversion\x127\n" +
+	"\tload_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bloadTime\x12,\n" +
+	"\bproblems\x18\x05 \x03(\tB\x10\xbaH\r\x92\x01\n" +
+	"\x10\x80\x02\"\x05r\x03\x18\x80\bR\bproblems\"\xde\x03\n" +
+	"\x0fRuleExplanation\x12\x1b\n" +
+	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18PR\x04name\x12=\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x1f.sallyport.quota.v1.RefusalKindB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04kind\x12%\n" +
+	"\talgorithm\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18 R\talgorithm\x12\x1b\n" +
+	"\x04mode\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18 R\x04mode\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\x04R\x05limit\x121\n" +
+	"\x06window\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x06window\x12\x16\n" +
+	"\x06shadow\x18\a \x01(\bR\x06shadow\x12.\n" +
+	"\x0eon_unavailable\x18\b \x01(\tB\a\xbaH\x04r\x02\x18 R\ronUnavailable\x12#\n" +
+	"\rmost_admitted\x18\t \x01(\x04R\fmostAdmitted\x12\x16\n" +
+	"\x06excess\x18\n" +
+	" \x01(\x04R\x06excess\x12\x12\n" +
+	"\x04keys\x18\v \x01(\x04R\x04keys\x12\"\n" +
+	"\rbytes_per_key\x18\f \x01(\rR\vbytesPerKey\x12%\n" +
+	"\x05notes\x18\r \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x10\"\x05r\x03\x18\x80\x04R\x05notes*\xad\x01\n" +
 	"\vRefusalKind\x12\x1c\n" +
 	"\x18REFUSAL_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11REFUSAL_KIND_RATE\x10\x01\x12\x1c\n" +
 	"\x18REFUSAL_KIND_CONCURRENCY\x10\x02\x12\x1c\n" +
 	"\x18REFUSAL_KIND_STEP_BUDGET\x10\x03\x12\x15\n" +
-	"\x11REFUSAL_KIND_LOOP\x10\x04*\x84\x01\n" +
+	"\x11REFUSAL_KIND_LOOP\x10\x04\x12\x16\n" +
+	"\x12REFUSAL_KIND_QUOTA\x10\x05*\xb3\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10REASON_ATTRIBUTE\x10\x01\x12\x15\n" +
 	"\x11REASON_PEERS_LOST\x10\x02\x12\x15\n" +
 	"\x11REASON_TABLE_FULL\x10\x03\x12\x1e\n" +
-	"\x1aREASON_RESERVATION_UNKNOWN\x10\x042\xf0\x05\n" +
+	"\x1aREASON_RESERVATION_UNKNOWN\x10\x04\x12\x11\n" +
+	"\rREASON_LEDGER\x10\x05\x12\x1a\n" +
+	"\x16REASON_IDEMPOTENCY_KEY\x10\x062\xd4\x06\n" +
 	"\fQuotaService\x12L\n" +
 	"\x05Check\x12 .sallyport.quota.v1.CheckRequest\x1a!.sallyport.quota.v1.CheckResponse\x12[\n" +
 	"\n" +
-	"CheckBatch\x12%.sallyport.quota.v1.CheckBatchRequest\x1a&.sallyport.quota.v1.CheckBatchResponse\x12I\n" +
+	"CheckBatch\x12%.sallyport.quota.v1.CheckBatchRequest\x1a&.sallyport.quota.v1.CheckBatchResponse\x12b\n" +
+	"\vCheckStream\x12&.sallyport.quota.v1.CheckStreamRequest\x1a'.sallyport.quota.v1.CheckStreamResponse(\x010\x01\x12I\n" +
 	"\x04Peek\x12\x1f.sallyport.quota.v1.PeekRequest\x1a .sallyport.quota.v1.PeekResponse\x12R\n" +
 	"\aReserve\x12\".sallyport.quota.v1.ReserveRequest\x1a#.sallyport.quota.v1.ReserveResponse\x12O\n" +
 	"\x06Commit\x12!.sallyport.quota.v1.CommitRequest\x1a\".sallyport.quota.v1.CommitResponse\x12O\n" +
 	"\x06Refund\x12!.sallyport.quota.v1.RefundRequest\x1a\".sallyport.quota.v1.RefundResponse\x12R\n" +
 	"\aAcquire\x12\".sallyport.quota.v1.AcquireRequest\x1a#.sallyport.quota.v1.AcquireResponse\x12R\n" +
 	"\aRelease\x12\".sallyport.quota.v1.ReleaseRequest\x1a#.sallyport.quota.v1.ReleaseResponse\x12L\n" +
-	"\x05Usage\x12 .sallyport.quota.v1.UsageRequest\x1a!.sallyport.quota.v1.UsageResponseB\xd5\x01\n" +
+	"\x05Usage\x12 .sallyport.quota.v1.UsageRequest\x1a!.sallyport.quota.v1.UsageResponse2\xd0\x01\n" +
+	"\x11QuotaAdminService\x12X\n" +
+	"\tListUsage\x12$.sallyport.quota.v1.ListUsageRequest\x1a%.sallyport.quota.v1.ListUsageResponse\x12a\n" +
+	"\fExplainRules\x12'.sallyport.quota.v1.ExplainRulesRequest\x1a(.sallyport.quota.v1.ExplainRulesResponseB\xd5\x01\n" +
 	"\x16com.sallyport.quota.v1B\n" +
 	"QuotaProtoP\x01ZEgithub.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1;quotav1\xa2\x02\x03SQX\xaa\x02\x12Sallyport.Quota.V1\xca\x02\x12Sallyport\\Quota\\V1\xe2\x02\x1eSallyport\\Quota\\V1\\GPBMetadata\xea\x02\x14Sallyport::Quota::V1b\x06proto3"
 
@@ -1386,7 +2208,7 @@ func file_sallyport_quota_v1_quota_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_quota_v1_quota_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sallyport_quota_v1_quota_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_sallyport_quota_v1_quota_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_sallyport_quota_v1_quota_proto_goTypes = []any{
 	(RefusalKind)(0),              // 0: sallyport.quota.v1.RefusalKind
 	(Reason)(0),                   // 1: sallyport.quota.v1.Reason
@@ -1396,69 +2218,99 @@ var file_sallyport_quota_v1_quota_proto_goTypes = []any{
 	(*LimitState)(nil),            // 5: sallyport.quota.v1.LimitState
 	(*CheckBatchRequest)(nil),     // 6: sallyport.quota.v1.CheckBatchRequest
 	(*CheckBatchResponse)(nil),    // 7: sallyport.quota.v1.CheckBatchResponse
-	(*PeekRequest)(nil),           // 8: sallyport.quota.v1.PeekRequest
-	(*PeekResponse)(nil),          // 9: sallyport.quota.v1.PeekResponse
-	(*ReserveRequest)(nil),        // 10: sallyport.quota.v1.ReserveRequest
-	(*ReserveResponse)(nil),       // 11: sallyport.quota.v1.ReserveResponse
-	(*CommitRequest)(nil),         // 12: sallyport.quota.v1.CommitRequest
-	(*CommitResponse)(nil),        // 13: sallyport.quota.v1.CommitResponse
-	(*RefundRequest)(nil),         // 14: sallyport.quota.v1.RefundRequest
-	(*RefundResponse)(nil),        // 15: sallyport.quota.v1.RefundResponse
-	(*AcquireRequest)(nil),        // 16: sallyport.quota.v1.AcquireRequest
-	(*AcquireResponse)(nil),       // 17: sallyport.quota.v1.AcquireResponse
-	(*ReleaseRequest)(nil),        // 18: sallyport.quota.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),       // 19: sallyport.quota.v1.ReleaseResponse
-	(*UsageRequest)(nil),          // 20: sallyport.quota.v1.UsageRequest
-	(*UsageResponse)(nil),         // 21: sallyport.quota.v1.UsageResponse
-	nil,                           // 22: sallyport.quota.v1.Subject.AttributesEntry
-	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(*CheckStreamRequest)(nil),    // 8: sallyport.quota.v1.CheckStreamRequest
+	(*CheckStreamResponse)(nil),   // 9: sallyport.quota.v1.CheckStreamResponse
+	(*CheckFailure)(nil),          // 10: sallyport.quota.v1.CheckFailure
+	(*PeekRequest)(nil),           // 11: sallyport.quota.v1.PeekRequest
+	(*PeekResponse)(nil),          // 12: sallyport.quota.v1.PeekResponse
+	(*ReserveRequest)(nil),        // 13: sallyport.quota.v1.ReserveRequest
+	(*ReserveResponse)(nil),       // 14: sallyport.quota.v1.ReserveResponse
+	(*CommitRequest)(nil),         // 15: sallyport.quota.v1.CommitRequest
+	(*CommitResponse)(nil),        // 16: sallyport.quota.v1.CommitResponse
+	(*RefundRequest)(nil),         // 17: sallyport.quota.v1.RefundRequest
+	(*RefundResponse)(nil),        // 18: sallyport.quota.v1.RefundResponse
+	(*AcquireRequest)(nil),        // 19: sallyport.quota.v1.AcquireRequest
+	(*AcquireResponse)(nil),       // 20: sallyport.quota.v1.AcquireResponse
+	(*ReleaseRequest)(nil),        // 21: sallyport.quota.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),       // 22: sallyport.quota.v1.ReleaseResponse
+	(*UsageRequest)(nil),          // 23: sallyport.quota.v1.UsageRequest
+	(*UsageResponse)(nil),         // 24: sallyport.quota.v1.UsageResponse
+	(*ListUsageRequest)(nil),      // 25: sallyport.quota.v1.ListUsageRequest
+	(*ListUsageResponse)(nil),     // 26: sallyport.quota.v1.ListUsageResponse
+	(*UsageRow)(nil),              // 27: sallyport.quota.v1.UsageRow
+	(*ExplainRulesRequest)(nil),   // 28: sallyport.quota.v1.ExplainRulesRequest
+	(*ExplainRulesResponse)(nil),  // 29: sallyport.quota.v1.ExplainRulesResponse
+	(*RuleExplanation)(nil),       // 30: sallyport.quota.v1.RuleExplanation
+	nil,                           // 31: sallyport.quota.v1.Subject.AttributesEntry
+	nil,                           // 32: sallyport.quota.v1.UsageRow.KeyEntry
+	(*durationpb.Duration)(nil),   // 33: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
 }
 var file_sallyport_quota_v1_quota_proto_depIdxs = []int32{
-	22, // 0: sallyport.quota.v1.Subject.attributes:type_name -> sallyport.quota.v1.Subject.AttributesEntry
+	31, // 0: sallyport.quota.v1.Subject.attributes:type_name -> sallyport.quota.v1.Subject.AttributesEntry
 	2,  // 1: sallyport.quota.v1.CheckRequest.subject:type_name -> sallyport.quota.v1.Subject
-	23, // 2: sallyport.quota.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	33, // 2: sallyport.quota.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
 	5,  // 3: sallyport.quota.v1.CheckResponse.limits:type_name -> sallyport.quota.v1.LimitState
 	0,  // 4: sallyport.quota.v1.CheckResponse.refusal:type_name -> sallyport.quota.v1.RefusalKind
-	23, // 5: sallyport.quota.v1.LimitState.window:type_name -> google.protobuf.Duration
-	23, // 6: sallyport.quota.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
+	33, // 5: sallyport.quota.v1.LimitState.window:type_name -> google.protobuf.Duration
+	33, // 6: sallyport.quota.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
 	0,  // 7: sallyport.quota.v1.LimitState.kind:type_name -> sallyport.quota.v1.RefusalKind
 	3,  // 8: sallyport.quota.v1.CheckBatchRequest.checks:type_name -> sallyport.quota.v1.CheckRequest
 	4,  // 9: sallyport.quota.v1.CheckBatchResponse.results:type_name -> sallyport.quota.v1.CheckResponse
-	2,  // 10: sallyport.quota.v1.PeekRequest.subject:type_name -> sallyport.quota.v1.Subject
-	4,  // 11: sallyport.quota.v1.PeekResponse.check:type_name -> sallyport.quota.v1.CheckResponse
-	2,  // 12: sallyport.quota.v1.ReserveRequest.subject:type_name -> sallyport.quota.v1.Subject
-	23, // 13: sallyport.quota.v1.ReserveRequest.ttl:type_name -> google.protobuf.Duration
-	4,  // 14: sallyport.quota.v1.ReserveResponse.check:type_name -> sallyport.quota.v1.CheckResponse
-	24, // 15: sallyport.quota.v1.ReserveResponse.expires:type_name -> google.protobuf.Timestamp
-	2,  // 16: sallyport.quota.v1.AcquireRequest.subject:type_name -> sallyport.quota.v1.Subject
-	23, // 17: sallyport.quota.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	4,  // 18: sallyport.quota.v1.AcquireResponse.check:type_name -> sallyport.quota.v1.CheckResponse
-	2,  // 19: sallyport.quota.v1.UsageRequest.subject:type_name -> sallyport.quota.v1.Subject
-	5,  // 20: sallyport.quota.v1.UsageResponse.limits:type_name -> sallyport.quota.v1.LimitState
-	3,  // 21: sallyport.quota.v1.QuotaService.Check:input_type -> sallyport.quota.v1.CheckRequest
-	6,  // 22: sallyport.quota.v1.QuotaService.CheckBatch:input_type -> sallyport.quota.v1.CheckBatchRequest
-	8,  // 23: sallyport.quota.v1.QuotaService.Peek:input_type -> sallyport.quota.v1.PeekRequest
-	10, // 24: sallyport.quota.v1.QuotaService.Reserve:input_type -> sallyport.quota.v1.ReserveRequest
-	12, // 25: sallyport.quota.v1.QuotaService.Commit:input_type -> sallyport.quota.v1.CommitRequest
-	14, // 26: sallyport.quota.v1.QuotaService.Refund:input_type -> sallyport.quota.v1.RefundRequest
-	16, // 27: sallyport.quota.v1.QuotaService.Acquire:input_type -> sallyport.quota.v1.AcquireRequest
-	18, // 28: sallyport.quota.v1.QuotaService.Release:input_type -> sallyport.quota.v1.ReleaseRequest
-	20, // 29: sallyport.quota.v1.QuotaService.Usage:input_type -> sallyport.quota.v1.UsageRequest
-	4,  // 30: sallyport.quota.v1.QuotaService.Check:output_type -> sallyport.quota.v1.CheckResponse
-	7,  // 31: sallyport.quota.v1.QuotaService.CheckBatch:output_type -> sallyport.quota.v1.CheckBatchResponse
-	9,  // 32: sallyport.quota.v1.QuotaService.Peek:output_type -> sallyport.quota.v1.PeekResponse
-	11, // 33: sallyport.quota.v1.QuotaService.Reserve:output_type -> sallyport.quota.v1.ReserveResponse
-	13, // 34: sallyport.quota.v1.QuotaService.Commit:output_type -> sallyport.quota.v1.CommitResponse
-	15, // 35: sallyport.quota.v1.QuotaService.Refund:output_type -> sallyport.quota.v1.RefundResponse
-	17, // 36: sallyport.quota.v1.QuotaService.Acquire:output_type -> sallyport.quota.v1.AcquireResponse
-	19, // 37: sallyport.quota.v1.QuotaService.Release:output_type -> sallyport.quota.v1.ReleaseResponse
-	21, // 38: sallyport.quota.v1.QuotaService.Usage:output_type -> sallyport.quota.v1.UsageResponse
-	30, // [30:39] is the sub-list for method output_type
-	21, // [21:30] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	3,  // 10: sallyport.quota.v1.CheckStreamRequest.check:type_name -> sallyport.quota.v1.CheckRequest
+	4,  // 11: sallyport.quota.v1.CheckStreamResponse.check:type_name -> sallyport.quota.v1.CheckResponse
+	10, // 12: sallyport.quota.v1.CheckStreamResponse.failure:type_name -> sallyport.quota.v1.CheckFailure
+	1,  // 13: sallyport.quota.v1.CheckFailure.reason:type_name -> sallyport.quota.v1.Reason
+	33, // 14: sallyport.quota.v1.CheckFailure.retry_after:type_name -> google.protobuf.Duration
+	2,  // 15: sallyport.quota.v1.PeekRequest.subject:type_name -> sallyport.quota.v1.Subject
+	4,  // 16: sallyport.quota.v1.PeekResponse.check:type_name -> sallyport.quota.v1.CheckResponse
+	2,  // 17: sallyport.quota.v1.ReserveRequest.subject:type_name -> sallyport.quota.v1.Subject
+	33, // 18: sallyport.quota.v1.ReserveRequest.ttl:type_name -> google.protobuf.Duration
+	4,  // 19: sallyport.quota.v1.ReserveResponse.check:type_name -> sallyport.quota.v1.CheckResponse
+	34, // 20: sallyport.quota.v1.ReserveResponse.expires:type_name -> google.protobuf.Timestamp
+	2,  // 21: sallyport.quota.v1.AcquireRequest.subject:type_name -> sallyport.quota.v1.Subject
+	33, // 22: sallyport.quota.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	4,  // 23: sallyport.quota.v1.AcquireResponse.check:type_name -> sallyport.quota.v1.CheckResponse
+	2,  // 24: sallyport.quota.v1.UsageRequest.subject:type_name -> sallyport.quota.v1.Subject
+	5,  // 25: sallyport.quota.v1.UsageResponse.limits:type_name -> sallyport.quota.v1.LimitState
+	34, // 26: sallyport.quota.v1.ListUsageRequest.time:type_name -> google.protobuf.Timestamp
+	27, // 27: sallyport.quota.v1.ListUsageResponse.rows:type_name -> sallyport.quota.v1.UsageRow
+	32, // 28: sallyport.quota.v1.UsageRow.key:type_name -> sallyport.quota.v1.UsageRow.KeyEntry
+	34, // 29: sallyport.quota.v1.UsageRow.period_start:type_name -> google.protobuf.Timestamp
+	34, // 30: sallyport.quota.v1.UsageRow.period_end:type_name -> google.protobuf.Timestamp
+	30, // 31: sallyport.quota.v1.ExplainRulesResponse.rules:type_name -> sallyport.quota.v1.RuleExplanation
+	34, // 32: sallyport.quota.v1.ExplainRulesResponse.load_time:type_name -> google.protobuf.Timestamp
+	0,  // 33: sallyport.quota.v1.RuleExplanation.kind:type_name -> sallyport.quota.v1.RefusalKind
+	33, // 34: sallyport.quota.v1.RuleExplanation.window:type_name -> google.protobuf.Duration
+	3,  // 35: sallyport.quota.v1.QuotaService.Check:input_type -> sallyport.quota.v1.CheckRequest
+	6,  // 36: sallyport.quota.v1.QuotaService.CheckBatch:input_type -> sallyport.quota.v1.CheckBatchRequest
+	8,  // 37: sallyport.quota.v1.QuotaService.CheckStream:input_type -> sallyport.quota.v1.CheckStreamRequest
+	11, // 38: sallyport.quota.v1.QuotaService.Peek:input_type -> sallyport.quota.v1.PeekRequest
+	13, // 39: sallyport.quota.v1.QuotaService.Reserve:input_type -> sallyport.quota.v1.ReserveRequest
+	15, // 40: sallyport.quota.v1.QuotaService.Commit:input_type -> sallyport.quota.v1.CommitRequest
+	17, // 41: sallyport.quota.v1.QuotaService.Refund:input_type -> sallyport.quota.v1.RefundRequest
+	19, // 42: sallyport.quota.v1.QuotaService.Acquire:input_type -> sallyport.quota.v1.AcquireRequest
+	21, // 43: sallyport.quota.v1.QuotaService.Release:input_type -> sallyport.quota.v1.ReleaseRequest
+	23, // 44: sallyport.quota.v1.QuotaService.Usage:input_type -> sallyport.quota.v1.UsageRequest
+	25, // 45: sallyport.quota.v1.QuotaAdminService.ListUsage:input_type -> sallyport.quota.v1.ListUsageRequest
+	28, // 46: sallyport.quota.v1.QuotaAdminService.ExplainRules:input_type -> sallyport.quota.v1.ExplainRulesRequest
+	4,  // 47: sallyport.quota.v1.QuotaService.Check:output_type -> sallyport.quota.v1.CheckResponse
+	7,  // 48: sallyport.quota.v1.QuotaService.CheckBatch:output_type -> sallyport.quota.v1.CheckBatchResponse
+	9,  // 49: sallyport.quota.v1.QuotaService.CheckStream:output_type -> sallyport.quota.v1.CheckStreamResponse
+	12, // 50: sallyport.quota.v1.QuotaService.Peek:output_type -> sallyport.quota.v1.PeekResponse
+	14, // 51: sallyport.quota.v1.QuotaService.Reserve:output_type -> sallyport.quota.v1.ReserveResponse
+	16, // 52: sallyport.quota.v1.QuotaService.Commit:output_type -> sallyport.quota.v1.CommitResponse
+	18, // 53: sallyport.quota.v1.QuotaService.Refund:output_type -> sallyport.quota.v1.RefundResponse
+	20, // 54: sallyport.quota.v1.QuotaService.Acquire:output_type -> sallyport.quota.v1.AcquireResponse
+	22, // 55: sallyport.quota.v1.QuotaService.Release:output_type -> sallyport.quota.v1.ReleaseResponse
+	24, // 56: sallyport.quota.v1.QuotaService.Usage:output_type -> sallyport.quota.v1.UsageResponse
+	26, // 57: sallyport.quota.v1.QuotaAdminService.ListUsage:output_type -> sallyport.quota.v1.ListUsageResponse
+	29, // 58: sallyport.quota.v1.QuotaAdminService.ExplainRules:output_type -> sallyport.quota.v1.ExplainRulesResponse
+	47, // [47:59] is the sub-list for method output_type
+	35, // [35:47] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_quota_v1_quota_proto_init() }
@@ -1467,16 +2319,20 @@ func file_sallyport_quota_v1_quota_proto_init() {
 		return
 	}
 	file_sallyport_quota_v1_quota_proto_msgTypes[1].OneofWrappers = []any{}
-	file_sallyport_quota_v1_quota_proto_msgTypes[6].OneofWrappers = []any{}
+	file_sallyport_quota_v1_quota_proto_msgTypes[7].OneofWrappers = []any{
+		(*CheckStreamResponse_Check)(nil),
+		(*CheckStreamResponse_Failure)(nil),
+	}
+	file_sallyport_quota_v1_quota_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_quota_v1_quota_proto_rawDesc), len(file_sallyport_quota_v1_quota_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   21,
+			NumMessages:   31,
 			NumExtensions: 0,
-			NumServices:   1,
+			NumServices:   2,
 		},
 		GoTypes:           file_sallyport_quota_v1_quota_proto_goTypes,
 		DependencyIndexes: file_sallyport_quota_v1_quota_proto_depIdxs,

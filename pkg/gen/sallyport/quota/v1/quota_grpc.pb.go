@@ -23,15 +23,16 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	QuotaService_Check_FullMethodName      = "/sallyport.quota.v1.QuotaService/Check"
-	QuotaService_CheckBatch_FullMethodName = "/sallyport.quota.v1.QuotaService/CheckBatch"
-	QuotaService_Peek_FullMethodName       = "/sallyport.quota.v1.QuotaService/Peek"
-	QuotaService_Reserve_FullMethodName    = "/sallyport.quota.v1.QuotaService/Reserve"
-	QuotaService_Commit_FullMethodName     = "/sallyport.quota.v1.QuotaService/Commit"
-	QuotaService_Refund_FullMethodName     = "/sallyport.quota.v1.QuotaService/Refund"
-	QuotaService_Acquire_FullMethodName    = "/sallyport.quota.v1.QuotaService/Acquire"
-	QuotaService_Release_FullMethodName    = "/sallyport.quota.v1.QuotaService/Release"
-	QuotaService_Usage_FullMethodName      = "/sallyport.quota.v1.QuotaService/Usage"
+	QuotaService_Check_FullMethodName       = "/sallyport.quota.v1.QuotaService/Check"
+	QuotaService_CheckBatch_FullMethodName  = "/sallyport.quota.v1.QuotaService/CheckBatch"
+	QuotaService_CheckStream_FullMethodName = "/sallyport.quota.v1.QuotaService/CheckStream"
+	QuotaService_Peek_FullMethodName        = "/sallyport.quota.v1.QuotaService/Peek"
+	QuotaService_Reserve_FullMethodName     = "/sallyport.quota.v1.QuotaService/Reserve"
+	QuotaService_Commit_FullMethodName      = "/sallyport.quota.v1.QuotaService/Commit"
+	QuotaService_Refund_FullMethodName      = "/sallyport.quota.v1.QuotaService/Refund"
+	QuotaService_Acquire_FullMethodName     = "/sallyport.quota.v1.QuotaService/Acquire"
+	QuotaService_Release_FullMethodName     = "/sallyport.quota.v1.QuotaService/Release"
+	QuotaService_Usage_FullMethodName       = "/sallyport.quota.v1.QuotaService/Usage"
 )
 
 // QuotaServiceClient is the client API for QuotaService service.
@@ -58,13 +59,28 @@ type QuotaServiceClient interface {
 	// them fails the batch before anything is taken; when memory runs out midway,
 	// what was taken before stays taken.
 	CheckBatch(ctx context.Context, in *CheckBatchRequest, opts ...grpc.CallOption) (*CheckBatchResponse, error)
+	// CheckStream answers independent checks on one stream, each as soon as it is
+	// decided, so perhaps in another order; ids tell which is which. It costs a
+	// fraction of as many unary checks. A check that cannot be decided gets a
+	// failure and does not end the stream. Read answers while you send: a bounded
+	// number of checks is under way, and then none is taken.
+	CheckStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[CheckStreamRequest, CheckStreamResponse], error)
 	// Peek is Check without taking anything; it never changes a count.
 	Peek(ctx context.Context, in *PeekRequest, opts ...grpc.CallOption) (*PeekResponse, error)
-	// Reserve sets an estimate aside in every durable quota that matches.
+	// Reserve sets an estimate aside in every durable quota that matches and counts
+	// the unit, or in none. A reservation that nobody settles is charged or given
+	// back when its ttl ends, as the rule says. Repeating it with the same
+	// idempotency key, subject, unit and estimate returns the first answer, for at
+	// least a day.
+	//
+	//	UNAVAILABLE  REASON_LEDGER  the ledger did not acknowledge; nothing was set
+	//	             aside, or it will be given back
 	Reserve(ctx context.Context, in *ReserveRequest, opts ...grpc.CallOption) (*ReserveResponse, error)
 	// Commit settles a reservation with what was really spent. Repeating it with
-	// the same reservation returns the first outcome.
+	// the same reservation returns the first outcome. The answer is given once the
+	// ledger holds it.
 	//
+	//	UNAVAILABLE  REASON_LEDGER  the ledger did not acknowledge; repeat it
 	//	NOT_FOUND  REASON_RESERVATION_UNKNOWN  never made, or forgotten
 	Commit(ctx context.Context, in *CommitRequest, opts ...grpc.CallOption) (*CommitResponse, error)
 	// Refund gives a reservation back whole. Repeating it changes nothing.
@@ -107,6 +123,19 @@ func (c *quotaServiceClient) CheckBatch(ctx context.Context, in *CheckBatchReque
 	}
 	return out, nil
 }
+
+func (c *quotaServiceClient) CheckStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[CheckStreamRequest, CheckStreamResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &QuotaService_ServiceDesc.Streams[0], QuotaService_CheckStream_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[CheckStreamRequest, CheckStreamResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QuotaService_CheckStreamClient = grpc.BidiStreamingClient[CheckStreamRequest, CheckStreamResponse]
 
 func (c *quotaServiceClient) Peek(ctx context.Context, in *PeekRequest, opts ...grpc.CallOption) (*PeekResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -202,13 +231,28 @@ type QuotaServiceServer interface {
 	// them fails the batch before anything is taken; when memory runs out midway,
 	// what was taken before stays taken.
 	CheckBatch(context.Context, *CheckBatchRequest) (*CheckBatchResponse, error)
+	// CheckStream answers independent checks on one stream, each as soon as it is
+	// decided, so perhaps in another order; ids tell which is which. It costs a
+	// fraction of as many unary checks. A check that cannot be decided gets a
+	// failure and does not end the stream. Read answers while you send: a bounded
+	// number of checks is under way, and then none is taken.
+	CheckStream(grpc.BidiStreamingServer[CheckStreamRequest, CheckStreamResponse]) error
 	// Peek is Check without taking anything; it never changes a count.
 	Peek(context.Context, *PeekRequest) (*PeekResponse, error)
-	// Reserve sets an estimate aside in every durable quota that matches.
+	// Reserve sets an estimate aside in every durable quota that matches and counts
+	// the unit, or in none. A reservation that nobody settles is charged or given
+	// back when its ttl ends, as the rule says. Repeating it with the same
+	// idempotency key, subject, unit and estimate returns the first answer, for at
+	// least a day.
+	//
+	//	UNAVAILABLE  REASON_LEDGER  the ledger did not acknowledge; nothing was set
+	//	             aside, or it will be given back
 	Reserve(context.Context, *ReserveRequest) (*ReserveResponse, error)
 	// Commit settles a reservation with what was really spent. Repeating it with
-	// the same reservation returns the first outcome.
+	// the same reservation returns the first outcome. The answer is given once the
+	// ledger holds it.
 	//
+	//	UNAVAILABLE  REASON_LEDGER  the ledger did not acknowledge; repeat it
 	//	NOT_FOUND  REASON_RESERVATION_UNKNOWN  never made, or forgotten
 	Commit(context.Context, *CommitRequest) (*CommitResponse, error)
 	// Refund gives a reservation back whole. Repeating it changes nothing.
@@ -237,6 +281,9 @@ func (UnimplementedQuotaServiceServer) Check(context.Context, *CheckRequest) (*C
 }
 func (UnimplementedQuotaServiceServer) CheckBatch(context.Context, *CheckBatchRequest) (*CheckBatchResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CheckBatch not implemented")
+}
+func (UnimplementedQuotaServiceServer) CheckStream(grpc.BidiStreamingServer[CheckStreamRequest, CheckStreamResponse]) error {
+	return status.Error(codes.Unimplemented, "method CheckStream not implemented")
 }
 func (UnimplementedQuotaServiceServer) Peek(context.Context, *PeekRequest) (*PeekResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Peek not implemented")
@@ -315,6 +362,13 @@ func _QuotaService_CheckBatch_Handler(srv interface{}, ctx context.Context, dec 
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _QuotaService_CheckStream_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(QuotaServiceServer).CheckStream(&grpc.GenericServerStream[CheckStreamRequest, CheckStreamResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type QuotaService_CheckStreamServer = grpc.BidiStreamingServer[CheckStreamRequest, CheckStreamResponse]
 
 func _QuotaService_Peek_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(PeekRequest)
@@ -484,6 +538,165 @@ var QuotaService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Usage",
 			Handler:    _QuotaService_Usage_Handler,
+		},
+	},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "CheckStream",
+			Handler:       _QuotaService_CheckStream_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
+	Metadata: "sallyport/quota/v1/quota.proto",
+}
+
+const (
+	QuotaAdminService_ListUsage_FullMethodName    = "/sallyport.quota.v1.QuotaAdminService/ListUsage"
+	QuotaAdminService_ExplainRules_FullMethodName = "/sallyport.quota.v1.QuotaAdminService/ExplainRules"
+)
+
+// QuotaAdminServiceClient is the client API for QuotaAdminService service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// QuotaAdminService is for operators: no credential of a caller opens it, only
+// peers whose certificate says so.
+type QuotaAdminServiceClient interface {
+	// ListUsage tells what every key of the durable quotas has spent in a period,
+	// most first.
+	ListUsage(ctx context.Context, in *ListUsageRequest, opts ...grpc.CallOption) (*ListUsageResponse, error)
+	// ExplainRules tells what the rules in use promise, and what they cost.
+	ExplainRules(ctx context.Context, in *ExplainRulesRequest, opts ...grpc.CallOption) (*ExplainRulesResponse, error)
+}
+
+type quotaAdminServiceClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewQuotaAdminServiceClient(cc grpc.ClientConnInterface) QuotaAdminServiceClient {
+	return &quotaAdminServiceClient{cc}
+}
+
+func (c *quotaAdminServiceClient) ListUsage(ctx context.Context, in *ListUsageRequest, opts ...grpc.CallOption) (*ListUsageResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListUsageResponse)
+	err := c.cc.Invoke(ctx, QuotaAdminService_ListUsage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *quotaAdminServiceClient) ExplainRules(ctx context.Context, in *ExplainRulesRequest, opts ...grpc.CallOption) (*ExplainRulesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainRulesResponse)
+	err := c.cc.Invoke(ctx, QuotaAdminService_ExplainRules_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// QuotaAdminServiceServer is the server API for QuotaAdminService service.
+// All implementations must embed UnimplementedQuotaAdminServiceServer
+// for forward compatibility.
+//
+// QuotaAdminService is for operators: no credential of a caller opens it, only
+// peers whose certificate says so.
+type QuotaAdminServiceServer interface {
+	// ListUsage tells what every key of the durable quotas has spent in a period,
+	// most first.
+	ListUsage(context.Context, *ListUsageRequest) (*ListUsageResponse, error)
+	// ExplainRules tells what the rules in use promise, and what they cost.
+	ExplainRules(context.Context, *ExplainRulesRequest) (*ExplainRulesResponse, error)
+	mustEmbedUnimplementedQuotaAdminServiceServer()
+}
+
+// UnimplementedQuotaAdminServiceServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedQuotaAdminServiceServer struct{}
+
+func (UnimplementedQuotaAdminServiceServer) ListUsage(context.Context, *ListUsageRequest) (*ListUsageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListUsage not implemented")
+}
+func (UnimplementedQuotaAdminServiceServer) ExplainRules(context.Context, *ExplainRulesRequest) (*ExplainRulesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExplainRules not implemented")
+}
+func (UnimplementedQuotaAdminServiceServer) mustEmbedUnimplementedQuotaAdminServiceServer() {}
+func (UnimplementedQuotaAdminServiceServer) testEmbeddedByValue()                           {}
+
+// UnsafeQuotaAdminServiceServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to QuotaAdminServiceServer will
+// result in compilation errors.
+type UnsafeQuotaAdminServiceServer interface {
+	mustEmbedUnimplementedQuotaAdminServiceServer()
+}
+
+func RegisterQuotaAdminServiceServer(s grpc.ServiceRegistrar, srv QuotaAdminServiceServer) {
+	// If the following call panics, it indicates UnimplementedQuotaAdminServiceServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&QuotaAdminService_ServiceDesc, srv)
+}
+
+func _QuotaAdminService_ListUsage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListUsageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QuotaAdminServiceServer).ListUsage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: QuotaAdminService_ListUsage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QuotaAdminServiceServer).ListUsage(ctx, req.(*ListUsageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _QuotaAdminService_ExplainRules_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainRulesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QuotaAdminServiceServer).ExplainRules(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: QuotaAdminService_ExplainRules_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QuotaAdminServiceServer).ExplainRules(ctx, req.(*ExplainRulesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// QuotaAdminService_ServiceDesc is the grpc.ServiceDesc for QuotaAdminService service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var QuotaAdminService_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "sallyport.quota.v1.QuotaAdminService",
+	HandlerType: (*QuotaAdminServiceServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "ListUsage",
+			Handler:    _QuotaAdminService_ListUsage_Handler,
+		},
+		{
+			MethodName: "ExplainRules",
+			Handler:    _QuotaAdminService_ExplainRules_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

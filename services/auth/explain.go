@@ -1,0 +1,82 @@
+package auth
+
+import (
+	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
+	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
+	"github.com/sallyport-mcp/sallyport/services/auth/internal/policy"
+)
+
+// grounds is what a decision was made of, to tell it afterwards.
+type grounds struct {
+	set       *policy.Set
+	match     *policy.Match // nil: no policy was asked
+	situation policy.Situation
+	outcome   policy.Outcome
+}
+
+// version is the hash of the policies that decided.
+func (g *grounds) version() string {
+	if g.set == nil {
+		return ""
+	}
+	return g.set.Version()
+}
+
+// inputs is what policies read of the situation.
+func (g *grounds) inputs() map[string]string {
+	if g.match == nil {
+		return nil
+	}
+	return g.match.Inputs(g.situation)
+}
+
+// nearMisses are the policies that nearly permitted what was denied.
+func (g *grounds) nearMisses() (near []*auditv1.NearMiss) {
+	if g.match == nil {
+		return nil
+	}
+	for _, m := range g.set.NearMisses(g.match, g.situation, g.outcome) {
+		near = append(near, &auditv1.NearMiss{Rule: m.Rule.ID, RuleSource: m.Rule.Source, Missing: m.Missing})
+	}
+	return near
+}
+
+// These are what the contract has room for in an explanation.
+const (
+	maxAnnotations = 32
+	maxApplied     = 64
+)
+
+// explain tells all that led to a ruling.
+func (r *ruling) explain() *authv1.Explanation {
+	if r.needs != 0 {
+		return &authv1.Explanation{
+			ArgumentsNeeded: r.needs&policy.NeedArguments != 0,
+			StepsNeeded:     r.needs&policy.NeedSteps != 0,
+		}
+	}
+	e := &authv1.Explanation{
+		Verdict:      r.verdict(),
+		Reason:       r.reason,
+		Policy:       r.rule,
+		PolicySource: r.source,
+		Message:      r.message,
+		Inputs:       r.inputs(),
+		NearMisses:   r.nearMisses(),
+	}
+	if r.lift != policy.ApprovalNone {
+		e.Verdict, e.ApprovalByUser = auditv1.Verdict_VERDICT_APPROVAL, r.lift == policy.ApprovalUser
+	}
+	if r.match == nil {
+		return e
+	}
+	for _, rule := range r.match.Applied(r.situation) {
+		if len(e.GetPolicies()) < maxApplied {
+			e.Policies = append(e.Policies, rule.ID)
+		}
+	}
+	if rule := r.outcome.Rule; rule != nil {
+		e.Annotations = rule.Annotations(maxAnnotations)
+	}
+	return e
+}
