@@ -4,7 +4,7 @@
 // Its protocol is package op of github.com/zitadel/oidc. What is ours is what it
 // leaves to its user: it keeps everything in memory, logs everybody in as the same
 // person at once, and issues JWT access tokens for the resource that was asked for
-// (RFC 8707) with the scopes that were.
+// (RFC 8707) with the scopes that were, bound to a key where the client proves one.
 package oidctest
 
 import (
@@ -100,7 +100,12 @@ func New(t testing.TB) *Provider {
 		case "/authorize", "/oauth/token":
 			p.note(Request{Path: r.URL.Path, Form: r.Form})
 		}
-		provider.ServeHTTP(w, r.WithContext(withResource(r.Context(), r.Form.Get("resource"))))
+		r = r.WithContext(withResource(r.Context(), r.Form.Get("resource")))
+		if r.URL.Path == "/oauth/token" && r.Header.Get("DPoP") != "" {
+			bind(w, r, provider.ServeHTTP)
+			return
+		}
+		provider.ServeHTTP(w, r)
 	})
 	return p
 }
@@ -149,6 +154,8 @@ type Token struct {
 	Scopes          []string
 	// Over means that its time has passed.
 	Over bool
+	// Thumbprint is of the key that it is bound to (RFC 9449), if it is.
+	Thumbprint string
 }
 
 // Read verifies the signature of an access token of this provider.
@@ -165,10 +172,14 @@ func (p *Provider) Read(token string) (Token, error) {
 	if err := json.Unmarshal(payload, &claims); err != nil {
 		return Token{}, err
 	}
-	return Token{
+	t := Token{
 		Subject: claims.Subject, Client: claims.ClientID, Audience: claims.Audience, Scopes: claims.Scopes,
 		Over: time.Now().After(claims.Expiration.AsTime()),
-	}, nil
+	}
+	if cnf, ok := claims.Claims["cnf"].(map[string]any); ok {
+		t.Thumbprint, _ = cnf["jkt"].(string)
+	}
+	return t, nil
 }
 
 // Browse does what a browser would do with an authorization URL: it follows

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -235,13 +236,14 @@ func (s *storage) AuthorizeClientIDSecret(_ context.Context, id, secret string) 
 }
 
 // GetPrivateClaimsFromScopes adds what the library leaves out of access tokens.
-func (s *storage) GetPrivateClaimsFromScopes(_ context.Context, _, _ string, scopes []string) (map[string]any, error) {
+func (s *storage) GetPrivateClaimsFromScopes(ctx context.Context, _, _ string, scopes []string) (map[string]any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	claims := map[string]any{"scope": strings.Join(scopes, " ")}
-	for name, value := range s.claims {
-		claims[name] = value
+	if cnf := confirmation(ctx); cnf != nil {
+		claims["cnf"] = cnf
 	}
+	maps.Copy(claims, s.claims)
 	return claims, nil
 }
 
