@@ -170,7 +170,7 @@ func TestProofsThatAreNotGood(t *testing.T) {
 	// No answer to a proof is remembered, so each new one is checked.
 	before, _ := a.credentials()
 	for i := range 3 {
-		if got := proved(t, "new", "DPoP bound", fmt.Sprintf("x.y.%d", i)); got.status != http.StatusOK {
+		if got := proved(t, "new", "DPoP bound-for-long", fmt.Sprintf("x.y.%d", i)); got.status != http.StatusOK {
 			t.Fatalf("got %d %s", got.status, got.body)
 		}
 	}

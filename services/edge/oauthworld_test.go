@@ -85,6 +85,10 @@ func (a *oauthAuth) Authenticate(ctx context.Context, req *authv1.AuthenticateRe
 	switch c.GetToken() {
 	case "bound":
 		return a.proved(c), nil
+	case "bound-for-long": // what auth must not say, and the edge must not believe
+		resp := a.proved(c)
+		resp.ValidFor = durationpb.New(time.Minute)
+		return resp, nil
 	case "short":
 		a.mu.Lock()
 		defer a.mu.Unlock()
