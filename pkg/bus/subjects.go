@@ -52,6 +52,10 @@ const GrantLife = 10 * time.Minute
 // matters.
 const ClockSkew = time.Minute
 
+// ProofLife is how long the id of a DPoP proof is remembered: longer than one is
+// taken, with the clocks of two machines apart.
+const ProofLife = 10 * time.Minute
+
 // MemberLife is how long the entry of a quota node outlives its last renewal. It
 // is for tidiness alone: leases end much sooner, and by the clocks of the nodes.
 const MemberLife = time.Minute
@@ -89,6 +93,8 @@ var (
 	// Grants holds the ids of decisions whose grants for destructive tools were used
 	// up, for longer than any grant lives.
 	Grants = Bucket{Name: "grants", Description: "grants for destructive tools that were used up", TTL: GrantLife + 2*ClockSkew}
+	// Proofs holds the ids of DPoP proofs that were used up.
+	Proofs = Bucket{Name: "proofs", Description: "DPoP proofs that were used up", TTL: ProofLife}
 	// Quota holds the quotav1.ClusterView under "view" and the quotav1.ClusterSeed
 	// under "seed".
 	Quota = Bucket{Name: "quota", Description: "which quota node counts what"}

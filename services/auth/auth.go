@@ -33,6 +33,7 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/approval"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/grant"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/keyring"
+	"github.com/sallyport-mcp/sallyport/services/auth/internal/oauth/dpop"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/policy"
 )
 
@@ -94,6 +95,7 @@ type Service struct {
 	policies *policies
 	failures *failures
 	tokens   *tokens // nil: no OAuth
+	receipts *dpop.Receipts
 	machines *machines
 	writing  sync.Mutex // one change of keys or policies at a time
 
@@ -149,6 +151,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s.sealer.Store(grant.NewSealer(grantKey))
 	s.machines = newMachines(cfg.Machines)
+	if s.receipts, err = dpop.NewReceipts(grantKey); err != nil {
+		return nil, err
+	}
 	if cfg.OAuth.Enabled() {
 		if s.tokens, err = newTokens(cfg.OAuth, deps.Log); err != nil {
 			return nil, fmt.Errorf("oauth: %w", err)

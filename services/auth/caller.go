@@ -18,6 +18,8 @@ type caller struct {
 	key *keyring.Key
 	// scopes are those of his token, nil if he showed something else.
 	scopes map[string]bool
+	// receipt is for the proof that he has shown, which is used up with that.
+	receipt []byte
 	// validUntil is when the credential ends for certain. Zero: it is good for this
 	// request alone.
 	validUntil time.Time

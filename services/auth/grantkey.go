@@ -26,6 +26,9 @@ func (s *Service) followGrantKey(ctx context.Context) {
 			s.log.Error("the grant key cannot be read, the one before stays in use", "err", err)
 		case err == nil && key.ID() != before.ID():
 			s.sealer.Store(grant.NewSealer(key))
+			if err := s.receipts.Turn(key); err != nil {
+				s.log.Error("receipts of proofs are sealed with the key before", "err", err)
+			}
 			s.log.Info("grants are signed with another key", "key", key.ID())
 		}
 		troubled = err != nil

@@ -17,14 +17,17 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/policy"
 )
 
+// authenticate is what a failure of Authenticate is called on record.
+const authenticate = "authenticate"
+
 // Authenticate implements [authv1.AuthServiceServer].
 func (s *Service) Authenticate(ctx context.Context, req *authv1.AuthenticateRequest) (*authv1.AuthenticateResponse, error) {
 	now := time.Now()
-	c, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), "authenticate", now)
+	c, challenge, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), authenticate, now)
 	if err != nil || c == nil {
-		return &authv1.AuthenticateResponse{RetryAfter: s.countFailure(req, err, now)}, err
+		return &authv1.AuthenticateResponse{RetryAfter: s.countFailure(req, err, now), Challenge: challenge}, err
 	}
-	resp := &authv1.AuthenticateResponse{Principal: c.principal}
+	resp := &authv1.AuthenticateResponse{Principal: c.principal, ProofReceipt: c.receipt}
 	if !c.validUntil.IsZero() {
 		resp.ValidFor = durationpb.New(min(s.cfg.ValidFor, c.validUntil.Sub(now)))
 	}
@@ -35,7 +38,7 @@ func (s *Service) Authenticate(ctx context.Context, req *authv1.AuthenticateRequ
 func (s *Service) Authorize(ctx context.Context, req *authv1.AuthorizeRequest) (*authv1.AuthorizeResponse, error) {
 	now := time.Now()
 	method := actions[req.GetAction()].method
-	c, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), method, now)
+	c, _, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), method, now)
 	if err != nil || c == nil {
 		return &authv1.AuthorizeResponse{RetryAfter: s.countFailure(req, err, now)}, err
 	}
@@ -87,7 +90,7 @@ func (s *Service) Authorize(ctx context.Context, req *authv1.AuthorizeRequest) (
 // FilterTools implements [authv1.AuthServiceServer].
 func (s *Service) FilterTools(ctx context.Context, req *authv1.FilterToolsRequest) (*authv1.FilterToolsResponse, error) {
 	now := time.Now()
-	c, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), actions[authv1.Action_ACTION_TOOLS_LIST].method, now)
+	c, _, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), actions[authv1.Action_ACTION_TOOLS_LIST].method, now)
 	if err != nil || c == nil {
 		s.countFailure(req, err, now)
 		return &authv1.FilterToolsResponse{}, err
@@ -114,7 +117,7 @@ func (s *Service) FilterTargets(ctx context.Context, req *authv1.FilterTargetsRe
 	if req.GetAction() == authv1.Action_ACTION_PROMPTS_GET {
 		list = authv1.Action_ACTION_PROMPTS_LIST
 	}
-	c, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), actions[list].method, now)
+	c, _, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), actions[list].method, now)
 	if err != nil || c == nil {
 		s.countFailure(req, err, now)
 		return &authv1.FilterTargetsResponse{}, err
@@ -129,7 +132,7 @@ func (s *Service) FilterTargets(ctx context.Context, req *authv1.FilterTargetsRe
 
 // identify returns whose the credential is, or nil if it is not good, which it
 // records. The error is a fault, if it cannot be told.
-func (s *Service) identify(ctx context.Context, shown *authv1.Credential, origin *authv1.Origin, method string, now time.Time) (*caller, error) {
+func (s *Service) identify(ctx context.Context, shown *authv1.Credential, origin *authv1.Origin, method string, now time.Time) (*caller, authv1.ChallengeError, error) {
 	token := shown.GetToken()
 	if shown.GetScheme() == authv1.Scheme_SCHEME_DPOP {
 		token = "" // an API key is not bound to a proof, so this is nothing we issued
@@ -140,26 +143,35 @@ func (s *Service) identify(ctx context.Context, shown *authv1.Credential, origin
 		if c == nil {
 			s.notGood(ctx, origin, method, reason, "", now)
 		}
-		return c, nil
-	case shown.GetScheme() == authv1.Scheme_SCHEME_BEARER && s.tokens != nil && !apikey.Looks(token):
-		c, reason, err := s.tokens.identify(ctx, shown, now)
+		return c, 0, nil
+	case shown.GetScheme() != authv1.Scheme_SCHEME_API_KEY && s.tokens != nil && !apikey.Looks(shown.GetToken()):
+		unsure := fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "tokens cannot be judged just now").After(time.Second)
+		good, reason, err := s.tokens.identify(ctx, shown, now)
 		if err != nil {
-			return nil, fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "tokens cannot be judged just now").After(time.Second).Because(err)
+			return nil, 0, unsure.Because(err)
+		}
+		if good == nil {
+			s.notGood(ctx, origin, method, reason, "", now)
+			return nil, 0, nil
+		}
+		c, challenge, err := s.proved(ctx, shown, good, method == authenticate, now)
+		if err != nil {
+			return nil, 0, unsure.Because(err)
 		}
 		if c == nil {
-			s.notGood(ctx, origin, method, reason, "", now)
+			s.notGood(ctx, origin, method, auditv1.Reason_REASON_CREDENTIAL_RESTRICTED, good.caller.principal.GetCredentialId(), now)
 		}
-		return c, nil
+		return c, challenge, nil
 	}
 	key, reason, id, err := s.ring.Verify(token, origin.GetAddress(), now)
 	if err != nil {
-		return nil, fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "keys are not known just now").After(time.Second).Because(err)
+		return nil, 0, fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "keys are not known just now").After(time.Second).Because(err)
 	}
 	if key != nil {
-		return ofKey(key, now), nil
+		return ofKey(key, now), 0, nil
 	}
 	s.notGood(ctx, origin, method, reason, id, now)
-	return nil, nil
+	return nil, 0, nil
 }
 
 // notGood records a credential that is not good, with the public id of what it

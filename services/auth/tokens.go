@@ -46,7 +46,7 @@ func newTokens(cfg oauth.Config, log *slog.Logger) (*tokens, error) {
 
 // identify returns whose a token is, or why it is not good. The error says that it
 // cannot be told.
-func (t *tokens) identify(ctx context.Context, shown *authv1.Credential, now time.Time) (*caller, auditv1.Reason, error) {
+func (t *tokens) identify(ctx context.Context, shown *authv1.Credential, now time.Time) (*goodToken, auditv1.Reason, error) {
 	hash := sha256.Sum256([]byte(shown.GetToken()))
 	t.mu.Lock()
 	known := t.good[hash]
@@ -65,7 +65,7 @@ func (t *tokens) identify(ctx context.Context, shown *authv1.Credential, now tim
 	if bound := known.verdict.Identity.Certificate; bound != nil && !bytes.Equal(bound, shown.GetCertificateSha256()) {
 		return nil, auditv1.Reason_REASON_CREDENTIAL_RESTRICTED, nil
 	}
-	return known.caller, 0, nil
+	return known, 0, nil
 }
 
 func (t *tokens) remember(hash [sha256.Size]byte, g *goodToken) {

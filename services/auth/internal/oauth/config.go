@@ -58,11 +58,22 @@ type Issuer struct {
 	// RoleMap makes roles of values of the roles claim. When it is empty, the values
 	// are the roles; when not, values that it does not have count for nothing.
 	RoleMap map[string][]string `yaml:"role_map"`
-	// Roles are those of everybody with a token of this issuer.
-	Roles []string `yaml:"roles"`
-	// Tenant is that of tokens that do not say; "default" when empty.
-	Tenant string `yaml:"tenant"`
+	// DefaultRoles are those of everybody with a token of this issuer.
+	DefaultRoles []string `yaml:"default_roles"`
+	// DefaultTenant is that of tokens that do not say; "default" when empty.
+	DefaultTenant string `yaml:"default_tenant"`
+	// DPoP is "off" (the default; tokens that are bound to a key are refused),
+	// "optional" or "required": whether clients prove that they hold the key that
+	// their token is bound to (RFC 9449).
+	DPoP string `yaml:"dpop"`
 }
+
+// The words for DPoP.
+const (
+	dpopOff      = "off"
+	dpopOptional = "optional"
+	dpopRequired = "required"
+)
 
 // Claims are names of claims; a path such as realm_access.roles goes into objects.
 type Claims struct {
@@ -90,6 +101,17 @@ func (c Claims) withDefaults() Claims {
 // DefaultConfig returns the values that hold where the file is silent.
 func DefaultConfig() Config {
 	return Config{Skew: 30 * time.Second, Refresh: 5 * time.Minute, MinInterval: 30 * time.Second, MaxStale: time.Hour}
+}
+
+// Proofs reports whether some issuers' tokens can be bound by DPoP, and whether all
+// have to be.
+func (c Config) Proofs() (some, all bool) {
+	all = c.Enabled()
+	for _, i := range c.Issuers {
+		some = some || i.DPoP == dpopOptional || i.DPoP == dpopRequired
+		all = all && i.DPoP == dpopRequired
+	}
+	return some, all
 }
 
 // Enabled reports whether tokens of any issuer are good.
@@ -177,12 +199,15 @@ func (i Issuer) validate() (errs []error) {
 			}
 		}
 	}
-	check("roles", i.Roles)
+	if !slices.Contains([]string{"", dpopOff, dpopOptional, dpopRequired}, i.DPoP) {
+		bad("dpop: %q is none of off, optional and required", i.DPoP)
+	}
+	check("default_roles", i.DefaultRoles)
 	for value, roles := range i.RoleMap {
 		check("role_map."+value, roles)
 	}
-	if i.Tenant != "" && !tenantPattern.MatchString(i.Tenant) {
-		bad("tenant: %q is no tenant: lower-case letters, digits and dashes", i.Tenant)
+	if i.DefaultTenant != "" && !tenantPattern.MatchString(i.DefaultTenant) {
+		bad("default_tenant: %q is no tenant: lower-case letters, digits and dashes", i.DefaultTenant)
 	}
 	return errs
 }

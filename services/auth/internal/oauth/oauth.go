@@ -37,6 +37,10 @@ type Identity struct {
 	Scopes map[string]bool
 	// Expires is when the token ends.
 	Expires time.Time
+	// Key is the thumbprint of the key that the token is bound to (RFC 9449), "" if to
+	// none. NeedsKey says that it has to be bound to one.
+	Key      string
+	NeedsKey bool
 	// Certificate is the SHA-256 of the certificate that the token is bound to (RFC
 	// 8705), nil if to none.
 	Certificate []byte
@@ -167,7 +171,10 @@ func (v *Verifier) Verify(ctx context.Context, text string, now time.Time) (*Ver
 	if !slices.ContainsFunc(audiences, func(a string) bool { return slices.Contains(i.audiences, canonical(a)) }) {
 		return refuse(restricted, "for another audience")
 	}
-	certificate, why := bound(token.Claims)
+	proofKey, certificate, why := bound(token.Claims)
+	if proofKey != "" && (i.DPoP == "" || i.DPoP == dpopOff) {
+		why = "bound to a key, and proofs are off"
+	}
 	if why != "" {
 		return refuse(restricted, why)
 	}
@@ -180,31 +187,40 @@ func (v *Verifier) Verify(ctx context.Context, text string, now time.Time) (*Ver
 		return refuse(malformed, "scope")
 	}
 	return &Verdict{
-		Identity: &Identity{Principal: p, Scopes: scopes, Expires: expires.Add(v.skew), Certificate: certificate},
+		Identity: &Identity{Principal: p, Scopes: scopes, Expires: expires.Add(v.skew), Key: proofKey, NeedsKey: i.DPoP == dpopRequired, Certificate: certificate},
 		keys:     i.keys, version: version,
 	}, nil
 }
 
-// bound reads what a token is bound to. One that is bound to a key must be shown
-// with a proof (RFC 9449), which is not judged here: as a bearer token it is not
-// good.
-func bound(c jose.Claims) (certificate []byte, why string) {
+// bound reads what a token is bound to: a key, a certificate or both. Whoever takes
+// it has to see the proof. Bound in any other way it is not good.
+func bound(c jose.Claims) (key string, certificate []byte, why string) {
 	raw, ok := c["cnf"]
 	if !ok {
-		return nil, ""
+		return "", nil, ""
 	}
+	const strange = "bound in a way that is not known"
 	cnf, err := jose.ParseClaims(raw)
-	if err != nil || len(cnf) != 1 {
-		return nil, "bound in a way that is not known"
+	if err != nil || len(cnf) == 0 {
+		return "", nil, strange
 	}
-	text, err := cnf.Text("x5t#S256")
-	if err != nil || text == "" {
-		return nil, "bound to a key"
+	for name := range cnf {
+		text, err := cnf.Text(name)
+		if err != nil || text == "" {
+			return "", nil, strange
+		}
+		switch name {
+		case "jkt":
+			key = text
+		case "x5t#S256":
+			if certificate, err = jose.Decode(text); err != nil || len(certificate) != sha256.Size {
+				return "", nil, strange
+			}
+		default:
+			return "", nil, strange
+		}
 	}
-	if certificate, err = jose.Decode(text); err != nil || len(certificate) != sha256.Size {
-		return nil, "bound in a way that is not known"
-	}
-	return certificate, ""
+	return key, certificate, ""
 }
 
 // maxScopes is how many scopes a token may have.
@@ -269,7 +285,7 @@ func (i *issuer) principal(c jose.Claims, token string) (*authv1.Principal, erro
 	sum := sha256.Sum256([]byte(token))
 	p := &authv1.Principal{
 		Id: id, Owner: clip(read(i.claims.Owner)), Name: clip(read(i.claims.Name)),
-		CredentialId: "t_" + base64.RawURLEncoding.EncodeToString(sum[:12]), Tenant: i.Tenant,
+		CredentialId: "t_" + base64.RawURLEncoding.EncodeToString(sum[:12]), Tenant: i.DefaultTenant,
 	}
 	if i.claims.Tenant != "" {
 		if tenant := read(i.claims.Tenant); tenant != "" {
@@ -290,7 +306,7 @@ func (i *issuer) principal(c jose.Claims, token string) (*authv1.Principal, erro
 // roles reads and maps the roles. Values that are no roles count for nothing.
 func (i *issuer) roles(c jose.Claims) ([]string, error) {
 	all := make(map[string]bool)
-	for _, r := range i.Roles {
+	for _, r := range i.DefaultRoles {
 		all[r] = true
 	}
 	object, name := c.At(i.claims.Roles)

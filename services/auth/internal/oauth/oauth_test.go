@@ -135,6 +135,7 @@ func TestVerify(t *testing.T) {
 		{"an audience that goes on after ours", claims(object{"aud": resource + "/admin"}), restricted},
 		{"an audience with other letters in the path", claims(object{"aud": "https://gate.example.com/MCP"}), restricted},
 		{"bound to a key, and shown without a proof", claims(object{"cnf": object{"jkt": "x"}}), restricted},
+		{"bound in a new way and an old one", claims(object{"cnf": object{"jkt": "x", "new": "x"}}), restricted},
 		{"bound in a new way", claims(object{"cnf": object{"new": "x"}}), restricted},
 		{"nobody", claims(object{"sub": nil, "client_id": nil}), restricted},
 		{"a subject that does not print", claims(object{"sub": "a\nb"}), restricted},
@@ -180,7 +181,7 @@ func TestPrincipal(t *testing.T) {
 		},
 		{
 			"a client for itself",
-			oauth.Issuer{Roles: []string{"robot"}},
+			oauth.Issuer{DefaultRoles: []string{"robot"}},
 			object{"sub": "inspector", "roles": nil, "scope": nil, "scp": []string{"a", "b"}},
 			&authv1.Principal{Id: "client:" + i.URL + "/inspector", Name: "Anna", Owner: "anna@example.com", Tenant: "default", Roles: []string{"robot"}},
 			[]string{"a", "b"},
@@ -383,13 +384,13 @@ func TestConfigNamesEveryMistake(t *testing.T) {
 	c := oauth.DefaultConfig()
 	c.Resource, c.Skew, c.ChallengeScopes = "http://gate.example.com/", time.Hour, []string{`a"b`}
 	c.Issuers = []oauth.Issuer{
-		{Issuer: "http://id.example.com", JWKSURL: "ftp://x", Algorithms: []string{"HS256"}, Roles: []string{"Admin"}, Tenant: "A"},
+		{Issuer: "http://id.example.com", JWKSURL: "ftp://x", Algorithms: []string{"HS256"}, DefaultRoles: []string{"Admin"}, DefaultTenant: "A", DPoP: "x"},
 		{Issuer: "http://id.example.com"},
 	}
 	err := c.Validate()
 	for _, want := range []string{
-		"resource:", "skew:", "challenge_scopes[0]", "issuers[0].issuer", "issuers[0].jwks_url", "issuers[0].algorithms", "issuers[0].roles",
-		"issuers[0].tenant", "issuers[1].issuer: \"http://id.example.com\" is there twice",
+		"resource:", "skew:", "challenge_scopes[0]", "issuers[0].issuer", "issuers[0].jwks_url", "issuers[0].algorithms", "issuers[0].default_roles",
+		"issuers[0].default_tenant", "issuers[0].dpop", "issuers[1].issuer: \"http://id.example.com\" is there twice",
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s in it", err, want)

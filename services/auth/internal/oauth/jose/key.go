@@ -131,10 +131,31 @@ func (k *Key) readRSA(m Claims) (canonical string, err error) {
 		return "", errors.New("n is too small, too large or even")
 	case exponent.BitLen() < 17 || exponent.BitLen() > 31 || exponent.Bit(0) == 0: // from 65537
 		return "", errors.New("e is too small, too large or even")
+	case guessable(modulus):
+		return "", errors.New("n is of the form that faulty chips make (ROCA)")
 	}
 	k.public = &rsa.PublicKey{N: modulus, E: int(exponent.Int64())}
 	k.algorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
 	return `{"e":"` + eText + `","kty":"RSA","n":"` + nText + `"}`, nil
+}
+
+// guessable reports whether a modulus has the form of keys whose private half can
+// be computed (CVE-2017-15361): modulo each small prime it is a power of 65537.
+// Of good keys about one in 2^27 has that form.
+func guessable(n *big.Int) bool {
+	for _, p := range []int64{
+		3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107,
+		109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
+	} {
+		rest := new(big.Int).Mod(n, big.NewInt(p)).Int64()
+		power := int64(1)
+		for power != rest {
+			if power = power * 65537 % p; power == 1 {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func (k *Key) readEC(m Claims) (canonical string, err error) {

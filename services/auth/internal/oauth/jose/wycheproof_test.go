@@ -2,9 +2,11 @@ package jose_test
 
 import (
 	"compress/gzip"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/oauth/jose"
@@ -26,19 +28,8 @@ type vectors struct {
 	}
 }
 
-// trusted are vectors of weak keys that cannot be told from good ones. Keys are of
-// issuers that the operator trusts.
-var trusted = map[string]bool{
-	"jws_rsa_roca_key 46 (rejectsKeyWithRocaVulnerability)": true,
-	"jws_rsa_roca_key 7 (rejectsKeyWithRocaVulnerability)":  true,
-}
-
-// strict are good vectors that are refused all the same: the key says PS256, and the
-// token PS384.
-var strict = map[string]bool{"rfc7520 346 (Figure20)": true, "rfc7520WithKeyOps 350 (Figure20)": true}
-
 // Each forged token must be refused with the key of its group, and each good one
-// of an algorithm and a key that are taken must be accepted.
+// of an algorithm that is taken must be accepted.
 func TestWycheproof(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"signature", "crypto", "key"} {
@@ -50,7 +41,7 @@ func TestWycheproof(t *testing.T) {
 				if raw == nil {
 					raw = g.Private
 				}
-				set := keysOf(raw)
+				set, alg := keysOf(raw)
 				for _, tt := range g.Tests {
 					where := fmt.Sprintf("%s %d (%s)", g.Comment, tt.ID, tt.Comment)
 					shown := tt.JWS
@@ -59,9 +50,9 @@ func TestWycheproof(t *testing.T) {
 					}
 					err := verify(shown, set)
 					switch {
-					case tt.Result == "invalid" && err == nil && !trusted[where]:
+					case tt.Result == "invalid" && err == nil:
 						t.Errorf("%s: got no error, want it refused", where)
-					case tt.Result == "valid" && err != nil && set.Len() > 0 && taken(shown) && !strict[where]:
+					case tt.Result == "valid" && err != nil && tt.JWE == nil && !refusedOnPurpose(shown, alg):
 						t.Errorf("%s: got %v, want it accepted", where, err)
 					case err == nil:
 						accepted++
@@ -71,11 +62,29 @@ func TestWycheproof(t *testing.T) {
 				}
 			}
 			t.Logf("%d accepted, %d refused", accepted, rejected)
-			if accepted == 0 || rejected == 0 {
-				t.Error("the vectors show nothing")
+			if accepted+rejected == 0 {
+				t.Error("no vectors")
 			}
 		})
 	}
+}
+
+// refusedOnPurpose reports whether a good token is one that we do not take: one
+// that is signed with a secret, or by another algorithm than is written with the
+// key ("ES521", or PS384 with a key for PS256), or has a character that is not of
+// its encoding.
+func refusedOnPurpose(shown any, alg string) bool {
+	text, _ := shown.(string)
+	if strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+		return true
+	}
+	head, _, _ := strings.Cut(text, ".")
+	raw, err := base64.RawURLEncoding.DecodeString(head)
+	var header struct{ Alg string }
+	if err != nil || json.Unmarshal(raw, &header) != nil {
+		return false
+	}
+	return strings.HasPrefix(header.Alg, "HS") || alg != "" && alg != header.Alg
 }
 
 func readVectors(t *testing.T, name string) (v vectors) {
@@ -97,33 +106,24 @@ func readVectors(t *testing.T, name string) (v vectors) {
 
 // keysOf returns the usable keys of a group, which has a key or a set of them, and
 // the alg that is written with a single one.
-func keysOf(raw json.RawMessage) *jose.Set {
+func keysOf(raw json.RawMessage) (*jose.Set, string) {
 	var about struct {
+		Alg  string
 		Keys []json.RawMessage
 	}
 	_ = json.Unmarshal(raw, &about) // what cannot be read is no key
 	if about.Keys != nil {
 		set, _, err := jose.ParseSet(raw)
 		if err != nil {
-			return jose.NewSet()
+			return jose.NewSet(), ""
 		}
-		return set
+		return set, ""
 	}
 	k, err := jose.ParseKey(raw)
 	if err != nil {
-		return jose.NewSet()
+		return jose.NewSet(), about.Alg
 	}
-	return jose.NewSet(k)
-}
-
-// taken reports whether a token in compact form has an algorithm that is taken.
-func taken(shown any) bool {
-	text, ok := shown.(string)
-	if !ok {
-		return false
-	}
-	_, _, err := jose.ParseBytes(text)
-	return err == nil
+	return jose.NewSet(k), about.Alg
 }
 
 // verify does what the verification of an access token does, but for the claims:
