@@ -73,12 +73,12 @@ async function act({ client, call }, { op, tool, arguments: args }) {
   }
 }
 
-function describe(err) {
+export function describe(err) {
   const status = err.status ?? err.data?.status;
   return { kind: err.constructor.name, code: err.code, status, message: String(err.message) };
 }
 
-function within(promise) {
+export function within(promise) {
   let timer;
   const late = new Promise((_, reject) => {
     timer = setTimeout(() => reject(new Error("no answer in time")), PATIENCE_MS);
