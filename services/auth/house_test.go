@@ -164,7 +164,7 @@ func newStore(t testing.TB) *store {
 	st := &store{
 		dir:      t.TempDir(),
 		watched:  make(chan struct{}, 64),
-		buckets:  map[string]map[string]bus.Entry{"keys": {}, "catalogue": {}, "policies": {}, "call-approvals": {}},
+		buckets:  map[string]map[string]bus.Entry{"keys": {}, "catalogue": {}, "policies": {}, "call-approvals": {}, "proofs": {}},
 		watches:  make(map[chan bus.Entry]string),
 		withheld: make(map[string]bool),
 		changed:  make(chan struct{}),

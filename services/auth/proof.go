@@ -42,12 +42,12 @@ func (s *Service) proved(ctx context.Context, shown *authv1.Credential, g *goodT
 	}
 	proof, err := dpop.Check(shown.GetDpopProof(), asked, now, proofWindow, s.cfg.OAuth.Skew)
 	if err != nil || proof.Thumbprint != id.Key {
-		return nil, bad, nil //nolint:nilerr // a bad proof is an answer
+		return nil, bad, nil
 	}
 	wait, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	switch _, err := s.deps.Store.Create(wait, bus.Proofs, proof.Claim, []byte{1}); {
-	case errors.Is(err, bus.ErrConflict):
+	case errors.Is(err, bus.ErrExists):
 		return nil, bad, nil
 	case err != nil:
 		return nil, 0, err
