@@ -60,7 +60,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (default 10s)
 	grep -rlE '^func Fuzz' --include='*_test.go' pkg services | xargs -n1 dirname | sort -u | while read -r dir; do
 	  go test -list '^Fuzz' "./$$dir" | grep '^Fuzz' | while read -r target; do
 	    echo "$$dir $$target"
-	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "./$$dir"
+	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "./$$dir"
 	  done
 	done
 
