@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"time"
 )
@@ -142,7 +143,28 @@ func (c Client) do(ctx context.Context, method, name string, params map[string]a
 	if err != nil {
 		return nil, fmt.Errorf("%w %s: %w", ErrUnreachable, c.URL, err)
 	}
+	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind == "text/event-stream" {
+		answer = lastMessage(answer)
+	}
 	return result(resp.StatusCode, answer)
+}
+
+// lastMessage returns what the last event of a stream says: a call that lasts is
+// answered with a stream, in which the result comes after all that is told
+// meanwhile.
+func lastMessage(stream []byte) (message []byte) {
+	var event [][]byte
+	for line := range bytes.Lines(append(stream, "\n\n"...)) {
+		line = bytes.TrimRight(line, "\r\n")
+		if data, ok := bytes.CutPrefix(line, []byte("data:")); ok {
+			event = append(event, bytes.TrimPrefix(data, []byte(" ")))
+			continue
+		}
+		if len(line) == 0 && len(event) > 0 {
+			message, event = bytes.Join(event, []byte("\n")), nil
+		}
+	}
+	return message
 }
 
 func result(status int, answer []byte) (json.RawMessage, error) {
