@@ -226,22 +226,32 @@ func (l *listener) standing() (changed bool, now standing) {
 	ctx, cancel := context.WithTimeout(x.ctx, x.s.cfg.PeerTimeout)
 	defer cancel()
 	asked := time.Now()
-	resp, err := x.s.auth.Authenticate(ctx, &authv1.AuthenticateRequest{
-		Credential: x.credential, Origin: &authv1.Origin{Address: x.addressText()},
-	})
+	p, vouched, err := x.holder(ctx)
 	if err != nil {
 		if time.Since(l.confirmed) < unconfirmed {
 			return false, standingUnknown
 		}
 		return false, standingGone
 	}
-	p := resp.GetPrincipal()
 	if p.GetId() != x.principal.GetId() || p == nil {
 		return false, standingGone
 	}
-	x.keepReceipt(resp)
-	l.confirmed, l.vouched = asked, asked.Add(resp.GetValidFor().AsDuration())
+	l.confirmed, l.vouched = asked, asked.Add(vouched)
 	changed = !proto.Equal(p, x.principal)
 	x.principal = p
 	return changed, standingGood
+}
+
+// holder asks auth whose the credential is now, and for how long that holds. A
+// proof was used up when the request was authenticated; those who filter lists
+// take it once more, with the receipt for it.
+func (x *exchange) holder(ctx context.Context) (*authv1.Principal, time.Duration, error) {
+	if len(x.credential.GetProofReceipt()) > 0 {
+		resp, err := x.s.auth.FilterTools(ctx, &authv1.FilterToolsRequest{Credential: x.credential, Origin: x.origin()})
+		return resp.GetPrincipal(), 0, err
+	}
+	resp, err := x.s.auth.Authenticate(ctx, &authv1.AuthenticateRequest{
+		Credential: x.credential, Origin: &authv1.Origin{Address: x.addressText()},
+	})
+	return resp.GetPrincipal(), resp.GetValidFor().AsDuration(), err
 }

@@ -16,8 +16,8 @@ import (
 )
 
 // oauthAuth takes OAuth tokens and certificates besides what fakeAuth does. The
-// token "bound" needs a proof, which is good once, and with its receipt for as
-// long as the request; "short" is good until it is over.
+// token "bound" needs a proof, which Authenticate takes once, and the other RPCs with
+// its receipt only; "short" is good until it is over.
 type oauthAuth struct {
 	*fakeAuth
 	mu        sync.Mutex
@@ -84,9 +84,9 @@ func (a *oauthAuth) Authenticate(ctx context.Context, req *authv1.AuthenticateRe
 	}
 	switch c.GetToken() {
 	case "bound":
-		return a.proved(c), nil
+		return a.proved(c, true), nil
 	case "bound-for-long": // what auth must not say, and the edge must not believe
-		resp := a.proved(c)
+		resp := a.proved(c, true)
 		resp.ValidFor = durationpb.New(time.Minute)
 		return resp, nil
 	case "short":
@@ -100,14 +100,14 @@ func (a *oauthAuth) Authenticate(ctx context.Context, req *authv1.AuthenticateRe
 	return a.fakeAuth.Authenticate(ctx, req)
 }
 
-func (a *oauthAuth) proved(c *authv1.Credential) *authv1.AuthenticateResponse {
+func (a *oauthAuth) proved(c *authv1.Credential, first bool) *authv1.AuthenticateResponse {
 	if c.GetScheme() != authv1.Scheme_SCHEME_DPOP {
 		return &authv1.AuthenticateResponse{Challenge: authv1.ChallengeError_CHALLENGE_ERROR_DPOP_NEEDED}
 	}
 	receipt := "receipt for " + c.GetDpopProof()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.over || a.proofs[c.GetDpopProof()] && string(c.GetProofReceipt()) != receipt {
+	if a.over || a.proofs[c.GetDpopProof()] == first || !first && string(c.GetProofReceipt()) != receipt {
 		return &authv1.AuthenticateResponse{Challenge: authv1.ChallengeError_CHALLENGE_ERROR_DPOP_PROOF}
 	}
 	a.proofs[c.GetDpopProof()] = true
@@ -121,7 +121,7 @@ func (a *oauthAuth) use(c *authv1.Credential) bool {
 	a.mu.Unlock()
 	switch {
 	case c.GetScheme() == authv1.Scheme_SCHEME_DPOP:
-		return a.proved(c).GetPrincipal() != nil
+		return a.proved(c, false).GetPrincipal() != nil
 	case c.GetToken() == "short":
 		a.mu.Lock()
 		defer a.mu.Unlock()
