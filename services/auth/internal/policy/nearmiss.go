@@ -2,6 +2,8 @@ package policy
 
 import (
 	"cmp"
+	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -22,7 +24,8 @@ type NearMiss struct {
 
 // part is one of the conditions that must all be true for a policy to apply.
 type part struct {
-	text     string // what must be true
+	id       cedar.PolicyID // no other part of the set has it
+	text     string         // what must be true
 	compiled *cedar.Policy
 	needs    Needs
 }
@@ -38,7 +41,12 @@ func (r *Rule) split() {
 			}
 			compiled := cedar.NewPolicyFromAST((*policyast.Policy)(p))
 			read, _ := reads(body)
-			r.parts = append(r.parts, part{text: written(compiled), compiled: compiled, needs: read.needs()})
+			r.parts = append(r.parts, part{
+				id:       cedar.PolicyID(fmt.Sprintf("%s/%d", r.ID, len(r.parts))),
+				text:     written(compiled),
+				compiled: compiled,
+				needs:    read.needs(),
+			})
 		}
 	}
 }
@@ -95,55 +103,119 @@ func (s *Set) NearMisses(m *Match, situation Situation, out Outcome) (near []Nea
 		}
 		return near
 	}
-	type candidate struct {
-		NearMiss
-		distance int
-	}
-	var candidates []candidate
-	missing, context := situation.missing(), situation.record(readsAll)
+	missing := situation.missing()
+	some := make(rules, 0, len(s.rules))
+	var read attributes
 	for _, r := range s.rules {
-		if !r.permits || !covers(r.tree.Action, m.action.entity) || !covers(r.tree.Resource, m.object.entity) {
-			continue
+		if r.permits && covers(r.tree.Action, m.action.entity) && covers(r.tree.Resource, m.object.entity) {
+			some = append(some, r)
+			read |= r.reads
 		}
-		lacks, unknown := m.lacks(r, context, missing)
-		if len(lacks) == 0 {
-			continue // it cannot be said what was missing
-		}
-		text := strings.Join(lacks, " and ")
-		if unknown {
-			text += " (its conditions on what was not sent were not looked at)"
-		}
-		candidates = append(candidates, candidate{NearMiss{r, clip(text, maxInput)}, len(lacks)})
 	}
-	slices.SortStableFunc(candidates, func(a, b candidate) int { return cmp.Compare(a.distance, b.distance) })
+	_, diagnostic := cedar.Authorize(parts{some, missing}, entities{m}, m.request(situation.record(read)))
+	rest := results{diagnostic.Reasons, diagnostic.Errors}
+	candidates := make([]candidate, 0, len(some))
+	for _, r := range some {
+		c := candidate{rule: r, stranger: !covers(r.tree.Principal, m.subject.entity)}
+		rest = c.weigh(rest, missing)
+		if c.distance() > 0 { // or else it cannot be said what was missing
+			candidates = append(candidates, c)
+		}
+	}
+	slices.SortStableFunc(candidates, func(a, b candidate) int { return cmp.Compare(a.distance(), b.distance()) })
 	for _, c := range candidates[:min(len(candidates), maxNear)] {
-		near = append(near, c.NearMiss)
+		near = append(near, NearMiss{c.rule, clip(c.text(), maxInput)})
 	}
 	return near
 }
 
-// lacks tells what a permit wants that is not so, and whether it also wants
-// something that is not known.
-func (m *Match) lacks(r *Rule, context cedar.Record, missing Needs) (lacks []string, unknown bool) {
-	if !covers(r.tree.Principal, m.subject.entity) {
-		lacks = append(lacks, wanted(r.tree.Principal))
-	}
-	guarded := false // a condition before is false, perhaps so that this one is not evaluated
-	for _, p := range r.parts {
-		if p.needs&missing != 0 {
-			unknown = true
-			continue
+// parts lets Cedar evaluate each part of each policy at once, but for those that
+// read what is missing.
+type parts struct {
+	rules   rules
+	missing Needs
+}
+
+// All implements [cedar.PolicyIterator].
+func (ps parts) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
+	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) {
+		for _, r := range ps.rules {
+			for _, p := range r.parts {
+				if p.needs&ps.missing == 0 && !yield(p.id, p.compiled) {
+					return
+				}
+			}
 		}
-		verdict, diagnostic := cedar.Authorize(alone{p.compiled}, entities{m}, m.request(context))
+	}
+}
+
+// results are what Cedar says of parts, in the order of the parts: which are true,
+// and which cannot be evaluated.
+type results struct {
+	reasons []cedar.DiagnosticReason
+	errors  []cedar.DiagnosticError
+}
+
+// candidate is a permit that could be a near miss.
+type candidate struct {
+	rule     *Rule
+	stranger bool  // it is for another principal
+	lacks    []int // the parts that are false
+	broken   int   // the part that cannot be evaluated, from 1; 0: none
+	unknown  bool  // it also wants something that is not known
+}
+
+// distance is how many things are missing.
+func (c *candidate) distance() int {
+	n := len(c.lacks)
+	if c.stranger {
+		n++
+	}
+	if c.broken > 0 {
+		n++
+	}
+	return n
+}
+
+// weigh reads the results for the parts of the candidate, which come first, and
+// returns the rest. A part that cannot be evaluated counts only if those before
+// it are true: in the policy it is not evaluated otherwise.
+func (c *candidate) weigh(all results, missing Needs) results {
+	for i, p := range c.rule.parts {
 		switch {
-		case verdict == cedar.Allow:
-		case len(diagnostic.Errors) == 0:
-			lacks, guarded = append(lacks, "the condition "+p.text), true
-		case !guarded:
-			lacks, guarded = append(lacks, "the condition "+p.text+", which cannot be evaluated"), true
+		case p.needs&missing != 0:
+			c.unknown = true
+		case len(all.reasons) > 0 && all.reasons[0].PolicyID == p.id:
+			all.reasons = all.reasons[1:]
+		case len(all.errors) > 0 && all.errors[0].PolicyID == p.id:
+			all.errors = all.errors[1:]
+			if len(c.lacks) == 0 && c.broken == 0 {
+				c.broken = i + 1
+			}
+		default:
+			c.lacks = append(c.lacks, i)
 		}
 	}
-	return lacks, unknown
+	return all
+}
+
+// text says what the candidate wants that is not so.
+func (c *candidate) text() string {
+	var all []string
+	if c.stranger {
+		all = append(all, wanted(c.rule.tree.Principal))
+	}
+	if c.broken > 0 {
+		all = append(all, "the condition "+c.rule.parts[c.broken-1].text+", which cannot be evaluated")
+	}
+	for _, i := range c.lacks {
+		all = append(all, "the condition "+c.rule.parts[i].text)
+	}
+	text := strings.Join(all, " and ")
+	if c.unknown {
+		text += " (its conditions on what was not sent were not looked at)"
+	}
+	return text
 }
 
 // wanted tells whom a scope is for.
