@@ -1,10 +1,8 @@
 package policy
 
 import (
-	"cmp"
 	"fmt"
 	"iter"
-	"slices"
 	"strings"
 
 	"github.com/cedar-policy/cedar-go"
@@ -114,17 +112,22 @@ func (s *Set) NearMisses(m *Match, situation Situation, out Outcome) (near []Nea
 	}
 	_, diagnostic := cedar.Authorize(parts{some, missing}, entities{m}, m.request(situation.record(read)))
 	rest := results{diagnostic.Reasons, diagnostic.Errors}
-	candidates := make([]candidate, 0, len(some))
-	for _, r := range some {
-		c := candidate{rule: r, stranger: !covers(r.tree.Principal, m.subject.entity)}
-		rest = c.weigh(rest, missing)
-		if c.distance() > 0 { // or else it cannot be said what was missing
-			candidates = append(candidates, c)
+	candidates, farthest := make([]candidate, len(some)), 0
+	for i, r := range some {
+		c := &candidates[i]
+		c.rule = r
+		if !covers(r.tree.Principal, m.subject.entity) {
+			c.stranger, c.distance = true, 1
 		}
+		rest = c.weigh(rest, missing)
+		farthest = max(farthest, c.distance)
 	}
-	slices.SortStableFunc(candidates, func(a, b candidate) int { return cmp.Compare(a.distance(), b.distance()) })
-	for _, c := range candidates[:min(len(candidates), maxNear)] {
-		near = append(near, NearMiss{c.rule, clip(c.text(), maxInput)})
+	for d := 1; d <= farthest; d++ { // those at 0 cannot tell what was missing
+		for i := range candidates {
+			if c := &candidates[i]; c.distance == d && len(near) < maxNear {
+				near = append(near, NearMiss{c.rule, clip(c.text(missing), maxInput)})
+			}
+		}
 	}
 	return near
 }
@@ -159,60 +162,74 @@ type results struct {
 // candidate is a permit that could be a near miss.
 type candidate struct {
 	rule     *Rule
-	stranger bool  // it is for another principal
-	lacks    []int // the parts that are false
-	broken   int   // the part that cannot be evaluated, from 1; 0: none
-	unknown  bool  // it also wants something that is not known
+	stranger bool    // it is for another principal
+	is       results // of its parts
+	distance int     // how many things are missing
 }
 
-// distance is how many things are missing.
-func (c *candidate) distance() int {
-	n := len(c.lacks)
-	if c.stranger {
-		n++
-	}
-	if c.broken > 0 {
-		n++
-	}
-	return n
-}
-
-// weigh reads the results for the parts of the candidate, which come first, and
-// returns the rest. A part that cannot be evaluated counts only if those before
-// it are true: in the policy it is not evaluated otherwise.
-func (c *candidate) weigh(all results, missing Needs) results {
-	for i, p := range c.rule.parts {
-		switch {
-		case p.needs&missing != 0:
-			c.unknown = true
-		case len(all.reasons) > 0 && all.reasons[0].PolicyID == p.id:
-			all.reasons = all.reasons[1:]
-		case len(all.errors) > 0 && all.errors[0].PolicyID == p.id:
-			all.errors = all.errors[1:]
-			if len(c.lacks) == 0 && c.broken == 0 {
-				c.broken = i + 1
-			}
-		default:
-			c.lacks = append(c.lacks, i)
+// weigh takes the results of the candidate's parts, which come first, and returns
+// the rest.
+func (c *candidate) weigh(all results, missing Needs) (rest results) {
+	c.is, rest = all, all
+	for _, p := range c.rule.parts {
+		var state partState
+		state, rest = rest.next(p, missing)
+		if state == partFalse || state == partBroken && c.firm() {
+			c.distance++
 		}
 	}
-	return all
+	return rest
+}
+
+// firm reports whether nothing but the principal was missing so far. In the policy
+// a part is not evaluated where one before it is false, so that it cannot be is
+// no news then.
+func (c *candidate) firm() bool { return c.distance == 0 || c.distance == 1 && c.stranger }
+
+// partState is what is known of a part.
+type partState int
+
+const (
+	partFalse partState = iota
+	partTrue
+	partBroken  // it cannot be evaluated
+	partUnknown // it reads what is missing
+)
+
+// next returns what is known of a part, and the results of those after it.
+func (rs results) next(p part, missing Needs) (partState, results) {
+	switch {
+	case p.needs&missing != 0:
+		return partUnknown, rs
+	case len(rs.reasons) > 0 && rs.reasons[0].PolicyID == p.id:
+		return partTrue, results{rs.reasons[1:], rs.errors}
+	case len(rs.errors) > 0 && rs.errors[0].PolicyID == p.id:
+		return partBroken, results{rs.reasons, rs.errors[1:]}
+	}
+	return partFalse, rs
 }
 
 // text says what the candidate wants that is not so.
-func (c *candidate) text() string {
+func (c *candidate) text(missing Needs) string {
 	var all []string
 	if c.stranger {
 		all = append(all, wanted(c.rule.tree.Principal))
 	}
-	if c.broken > 0 {
-		all = append(all, "the condition "+c.rule.parts[c.broken-1].text+", which cannot be evaluated")
-	}
-	for _, i := range c.lacks {
-		all = append(all, "the condition "+c.rule.parts[i].text)
+	firm, unknown, rest := true, false, c.is
+	for _, p := range c.rule.parts {
+		var state partState
+		state, rest = rest.next(p, missing)
+		switch {
+		case state == partFalse:
+			all, firm = append(all, "the condition "+p.text), false
+		case state == partBroken && firm:
+			all, firm = append(all, "the condition "+p.text+", which cannot be evaluated"), false
+		case state == partUnknown:
+			unknown = true
+		}
 	}
 	text := strings.Join(all, " and ")
-	if c.unknown {
+	if unknown {
 		text += " (its conditions on what was not sent were not looked at)"
 	}
 	return text
