@@ -187,10 +187,10 @@ func (b *backdrop) object(action authv1.Action, target string, found **tool) (*p
 func isTemplate(target string) bool { return strings.Contains(target, "{") }
 
 // callable decides whether a caller may call a tool with some arguments.
-func (b *backdrop) callable(c *caller, name string, situation policy.Situation) bool {
+func (b *backdrop) callable(c *caller, name string, situation *policy.Anyhow) bool {
 	t := b.tools[name]
 	return t != nil && c.allowsTool(name) &&
-		b.match(c.subject, authv1.Action_ACTION_TOOLS_CALL, t.object).Callable(situation)
+		b.match(c.subject, authv1.Action_ACTION_TOOLS_CALL, t.object).CallableIn(situation)
 }
 
 func notReady() error {

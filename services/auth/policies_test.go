@@ -134,6 +134,25 @@ func TestFilesAreReadAgain(t *testing.T) {
 	})
 }
 
+// TestHalfOfAFileIsNotTaken reads files while somebody writes them.
+func TestHalfOfAFileIsNotTaken(t *testing.T) {
+	t.Parallel()
+	path := writePolicies(t, closedAll)
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, newStore(t), func(c *auth.Config) { c.Policies = []string{path} })
+		text := h.roleKey(t, "any")
+		h.ledger.take()
+		time.Sleep(500 * time.Millisecond)
+		write(t, path, openAll) // the beginning of what there was
+		time.Sleep(time.Second) // in which it is read once
+		write(t, path, closedAll+"\n"+onlyBoss)
+		time.Sleep(5 * time.Second)
+		if all := h.operations(); h.mayEcho(t, text) || !slices.Equal(all, []string{"policy.reload own.cedar"}) {
+			t.Errorf("got %q recorded, want that only the whole file was taken", all)
+		}
+	})
+}
+
 // TestConfigMapsChangeAtOnce makes the change that Kubernetes makes: a symbolic
 // link to a folder is replaced.
 func TestConfigMapsChangeAtOnce(t *testing.T) {

@@ -34,6 +34,7 @@ type backdrop struct {
 
 	mu      sync.RWMutex
 	matches map[matchKey]*policy.Match
+	views   map[viewKey]*policy.View
 }
 
 // tool is a tool as decisions need it.
@@ -51,6 +52,11 @@ type matchKey struct {
 	object  *policy.Object
 }
 
+type viewKey struct {
+	subject *policy.Subject
+	action  authv1.Action
+}
+
 func newScene() *scene {
 	s := new(scene)
 	s.now.Store(newBackdrop(nil, nil))
@@ -58,7 +64,10 @@ func newScene() *scene {
 }
 
 func newBackdrop(set *policy.Set, tools map[string]*tool) *backdrop {
-	return &backdrop{set: set, tools: tools, matches: make(map[matchKey]*policy.Match)}
+	return &backdrop{
+		set: set, tools: tools,
+		matches: make(map[matchKey]*policy.Match), views: make(map[viewKey]*policy.View),
+	}
 }
 
 func (s *scene) current() *backdrop { return s.now.Load() }
@@ -75,20 +84,24 @@ func (s *scene) change(edit func(*backdrop)) {
 
 // match remembers which policies matter to a caller's use of a tool.
 func (b *backdrop) match(subject *policy.Subject, action authv1.Action, object *policy.Object) *policy.Match {
-	k := matchKey{subject, action, object}
+	k, whose := matchKey{subject, action, object}, viewKey{subject, action}
 	b.mu.RLock()
-	m := b.matches[k]
+	m, v := b.matches[k], b.views[whose]
 	b.mu.RUnlock()
 	if m != nil {
 		return m
 	}
-	m = b.set.Match(subject, actions[action].policy, object)
+	if v == nil {
+		v = b.set.View(subject, actions[action].policy)
+	}
+	m = v.Match(object)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.matches) >= maxMatches {
 		clear(b.matches)
+		clear(b.views)
 	}
-	b.matches[k] = m
+	b.matches[k], b.views[whose] = m, v
 	return m
 }
 

@@ -52,13 +52,38 @@ type Match struct {
 
 // Match finds the policies whose scope covers the request.
 func (s *Set) Match(subject *Subject, action Action, object *Object) *Match {
-	m := &Match{subject: subject, action: action}
-	m.turn(object, s.rules)
+	return s.View(subject, action).Match(object)
+}
+
+// View is the part of a set that can matter to one subject and action. It never
+// changes; to keep it saves work where there are many objects.
+type View struct {
+	subject *Subject
+	action  Action
+	rules   rules
+}
+
+// View finds the policies whose scope covers the subject and the action.
+func (s *Set) View(subject *Subject, action Action) *View {
+	v := &View{subject: subject, action: action}
+	for _, r := range s.rules {
+		if covers(r.tree.Principal, subject.entity) && covers(r.tree.Action, action.entity) {
+			v.rules = append(v.rules, r)
+		}
+	}
+	return v
+}
+
+// Match finds the policies whose scope covers the object too.
+func (v *View) Match(object *Object) *Match {
+	m := &Match{subject: v.subject, action: v.action}
+	m.turn(object, v.rules)
 	m.lifts = newLiftable(m)
 	return m
 }
 
-// turn makes m the match of another object, by the rules that can matter to it.
+// turn makes m the match of another object, by the rules whose scope covers its
+// subject and action.
 func (m *Match) turn(object *Object, among rules) {
 	m.object, m.reads, m.all = object, 0, m.all[:0]
 	if object.entity.UID.Type == typeResource && Climbs(string(object.entity.UID.ID)) {
@@ -66,11 +91,10 @@ func (m *Match) turn(object *Object, among rules) {
 		return
 	}
 	for _, r := range among {
-		if !covers(r.tree.Principal, m.subject.entity) || !covers(r.tree.Action, m.action.entity) || !covers(r.tree.Resource, object.entity) {
-			continue
+		if covers(r.tree.Resource, object.entity) {
+			m.all = append(m.all, r)
+			m.reads |= r.reads
 		}
-		m.all = append(m.all, r)
-		m.reads |= r.reads
 	}
 	if m.reads == 0 {
 		m.outcome = m.evaluate(cedar.Record{}, 0)
@@ -117,15 +141,14 @@ func (m *Match) weigh(context cedar.Record, missing Needs) (known Outcome, permi
 
 // Callable reports whether there may be arguments with which the verdict is
 // Allow. It errs on the side of yes.
-func (m *Match) Callable(situation Situation) bool {
+func (m *Match) Callable(situation Situation) bool { return m.CallableIn(situation.Anyhow()) }
+
+// CallableIn is Callable in a situation that was prepared for many matches.
+func (m *Match) CallableIn(a *Anyhow) bool {
 	if m.lifts != nil { // what can be approved can be called
-		return m.lifts.plain.Callable(situation)
+		return m.lifts.plain.CallableIn(a)
 	}
-	if m.reads == 0 {
-		return m.outcome.Verdict == Allow
-	}
-	situation.Arguments = nil
-	return m.callable(situation.record(m.reads), situation.missing())
+	return m.callable(a.context, a.missing)
 }
 
 // callable is Callable in a context in which something is missing.

@@ -1,8 +1,8 @@
 package policy
 
 import (
-	"cmp"
-	"slices"
+	"fmt"
+	"iter"
 	"strings"
 
 	"github.com/cedar-policy/cedar-go"
@@ -22,7 +22,8 @@ type NearMiss struct {
 
 // part is one of the conditions that must all be true for a policy to apply.
 type part struct {
-	text     string // what must be true
+	id       cedar.PolicyID // no other part of the set has it
+	text     string         // what must be true
 	compiled *cedar.Policy
 	needs    Needs
 }
@@ -38,7 +39,12 @@ func (r *Rule) split() {
 			}
 			compiled := cedar.NewPolicyFromAST((*policyast.Policy)(p))
 			read, _ := reads(body)
-			r.parts = append(r.parts, part{text: written(compiled), compiled: compiled, needs: read.needs()})
+			r.parts = append(r.parts, part{
+				id:       cedar.PolicyID(fmt.Sprintf("%s/%d", r.ID, len(r.parts))),
+				text:     written(compiled),
+				compiled: compiled,
+				needs:    read.needs(),
+			})
 		}
 	}
 }
@@ -95,55 +101,138 @@ func (s *Set) NearMisses(m *Match, situation Situation, out Outcome) (near []Nea
 		}
 		return near
 	}
-	type candidate struct {
-		NearMiss
-		distance int
-	}
-	var candidates []candidate
-	missing, context := situation.missing(), situation.record(readsAll)
+	missing := situation.missing()
+	some := make(rules, 0, len(s.rules))
+	var read attributes
 	for _, r := range s.rules {
-		if !r.permits || !covers(r.tree.Action, m.action.entity) || !covers(r.tree.Resource, m.object.entity) {
-			continue
+		if r.permits && covers(r.tree.Action, m.action.entity) && covers(r.tree.Resource, m.object.entity) {
+			some = append(some, r)
+			read |= r.reads
 		}
-		lacks, unknown := m.lacks(r, context, missing)
-		if len(lacks) == 0 {
-			continue // it cannot be said what was missing
-		}
-		text := strings.Join(lacks, " and ")
-		if unknown {
-			text += " (its conditions on what was not sent were not looked at)"
-		}
-		candidates = append(candidates, candidate{NearMiss{r, clip(text, maxInput)}, len(lacks)})
 	}
-	slices.SortStableFunc(candidates, func(a, b candidate) int { return cmp.Compare(a.distance, b.distance) })
-	for _, c := range candidates[:min(len(candidates), maxNear)] {
-		near = append(near, c.NearMiss)
+	_, diagnostic := cedar.Authorize(parts{some, missing}, entities{m}, m.request(situation.record(read)))
+	rest := results{diagnostic.Reasons, diagnostic.Errors}
+	candidates, farthest := make([]candidate, len(some)), 0
+	for i, r := range some {
+		c := &candidates[i]
+		c.rule = r
+		if !covers(r.tree.Principal, m.subject.entity) {
+			c.stranger, c.distance = true, 1
+		}
+		rest = c.weigh(rest, missing)
+		farthest = max(farthest, c.distance)
+	}
+	for d := 1; d <= farthest; d++ { // those at 0 cannot tell what was missing
+		for i := range candidates {
+			if c := &candidates[i]; c.distance == d && len(near) < maxNear {
+				near = append(near, NearMiss{c.rule, clip(c.text(missing), maxInput)})
+			}
+		}
 	}
 	return near
 }
 
-// lacks tells what a permit wants that is not so, and whether it also wants
-// something that is not known.
-func (m *Match) lacks(r *Rule, context cedar.Record, missing Needs) (lacks []string, unknown bool) {
-	if !covers(r.tree.Principal, m.subject.entity) {
-		lacks = append(lacks, wanted(r.tree.Principal))
-	}
-	guarded := false // a condition before is false, perhaps so that this one is not evaluated
-	for _, p := range r.parts {
-		if p.needs&missing != 0 {
-			unknown = true
-			continue
+// parts lets Cedar evaluate each part of each policy at once, but for those that
+// read what is missing.
+type parts struct {
+	rules   rules
+	missing Needs
+}
+
+// All implements [cedar.PolicyIterator].
+func (ps parts) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
+	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) {
+		for _, r := range ps.rules {
+			for _, p := range r.parts {
+				if p.needs&ps.missing == 0 && !yield(p.id, p.compiled) {
+					return
+				}
+			}
 		}
-		verdict, diagnostic := cedar.Authorize(alone{p.compiled}, entities{m}, m.request(context))
+	}
+}
+
+// results are what Cedar says of parts, in the order of the parts: which are true,
+// and which cannot be evaluated.
+type results struct {
+	reasons []cedar.DiagnosticReason
+	errors  []cedar.DiagnosticError
+}
+
+// candidate is a permit that could be a near miss.
+type candidate struct {
+	rule     *Rule
+	stranger bool    // it is for another principal
+	is       results // of its parts
+	distance int     // how many things are missing
+}
+
+// weigh takes the results of the candidate's parts, which come first, and returns
+// the rest.
+func (c *candidate) weigh(all results, missing Needs) (rest results) {
+	c.is, rest = all, all
+	for _, p := range c.rule.parts {
+		var state partState
+		state, rest = rest.next(p, missing)
+		if state == partFalse || state == partBroken && c.firm() {
+			c.distance++
+		}
+	}
+	return rest
+}
+
+// firm reports whether nothing but the principal was missing so far. In the policy
+// a part is not evaluated where one before it is false, so that it cannot be is
+// no news then.
+func (c *candidate) firm() bool { return c.distance == 0 || c.distance == 1 && c.stranger }
+
+// partState is what is known of a part.
+type partState int
+
+const (
+	partFalse partState = iota
+	partTrue
+	partBroken  // it cannot be evaluated
+	partUnknown // it reads what is missing
+)
+
+// next returns what is known of a part, and the results of those after it.
+func (rs results) next(p part, missing Needs) (partState, results) {
+	switch {
+	case p.needs&missing != 0:
+		return partUnknown, rs
+	case len(rs.reasons) > 0 && rs.reasons[0].PolicyID == p.id:
+		return partTrue, results{rs.reasons[1:], rs.errors}
+	case len(rs.errors) > 0 && rs.errors[0].PolicyID == p.id:
+		return partBroken, results{rs.reasons, rs.errors[1:]}
+	}
+	return partFalse, rs
+}
+
+// text says what the candidate wants that is not so.
+func (c *candidate) text(missing Needs) string {
+	var all []string
+	if c.stranger {
+		all = append(all, wanted(c.rule.tree.Principal))
+	}
+	firm, unknown, rest := true, false, c.is
+	for _, p := range c.rule.parts {
+		var state partState
+		state, rest = rest.next(p, missing)
 		switch {
-		case verdict == cedar.Allow:
-		case len(diagnostic.Errors) == 0:
-			lacks, guarded = append(lacks, "the condition "+p.text), true
-		case !guarded:
-			lacks, guarded = append(lacks, "the condition "+p.text+", which cannot be evaluated"), true
+		case state == partFalse:
+			all, firm = append(all, "the condition "+p.text), false
+		case state == partBroken && firm:
+			all, firm = append(all, "the condition "+p.text+", which cannot be evaluated"), false
+		case state == partUnknown:
+			unknown = true
 		}
 	}
-	return lacks, unknown
+	text := strings.Join(all, " and ")
+	if unknown {
+		text += " (its conditions on what was not sent were not looked at)"
+	}
+	return text
 }
 
 // wanted tells whom a scope is for.

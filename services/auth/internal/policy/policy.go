@@ -101,14 +101,6 @@ func (rs rules) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
 	}
 }
 
-// alone lets Cedar evaluate one policy.
-type alone struct{ policy *cedar.Policy }
-
-// All implements [cedar.PolicyIterator].
-func (a alone) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
-	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) { yield("", a.policy) }
-}
-
 func (rs rules) find(id cedar.PolicyID) *Rule {
 	for _, r := range rs {
 		if r.ID == string(id) {
