@@ -55,6 +55,7 @@ $(CONFORMANCE)/node_modules/.package-lock.json: $(CONFORMANCE)/package-lock.json
 
 bench: ## Measure throughput, latency, CPU and allocations beside a bare handler and the Go SDK's server
 	go run ./services/sallyport/bench
+	go test -run '^$$' -bench 'AmongMany|FilterMany' ./services/auth
 
 fuzz: ## Run every fuzz target for FUZZTIME (default 10s)
 	grep -rlE '^func Fuzz' --include='*_test.go' pkg services | xargs -n1 dirname | sort -u | while read -r dir; do

@@ -174,8 +174,8 @@ type presented interface {
 
 // countFailure counts a credential that is not good, and returns how long to wait
 // where there were too many. An error is none: then it is not known what it is.
-func (s *Service) countFailure(req presented, err error, now time.Time) *durationpb.Duration {
-	if err != nil {
+func (s *Service) countFailure(req presented, why refused, err error, now time.Time) *durationpb.Duration {
+	if err != nil || why.genuine {
 		return nil
 	}
 	token, _ := apikey.Parse(req.GetCredential().GetToken()) // what is no key has no id

@@ -23,9 +23,9 @@ const authenticate = "authenticate"
 // Authenticate implements [authv1.AuthServiceServer].
 func (s *Service) Authenticate(ctx context.Context, req *authv1.AuthenticateRequest) (*authv1.AuthenticateResponse, error) {
 	now := time.Now()
-	c, challenge, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), authenticate, now)
+	c, refused, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), authenticate, now)
 	if err != nil || c == nil {
-		return &authv1.AuthenticateResponse{RetryAfter: s.countFailure(req, err, now), Challenge: challenge}, err
+		return &authv1.AuthenticateResponse{RetryAfter: s.countFailure(req, refused, err, now), Challenge: refused.challenge}, err
 	}
 	resp := &authv1.AuthenticateResponse{Principal: c.principal, ProofReceipt: c.receipt}
 	if !c.validUntil.IsZero() {
@@ -38,9 +38,9 @@ func (s *Service) Authenticate(ctx context.Context, req *authv1.AuthenticateRequ
 func (s *Service) Authorize(ctx context.Context, req *authv1.AuthorizeRequest) (*authv1.AuthorizeResponse, error) {
 	now := time.Now()
 	method := actions[req.GetAction()].method
-	c, _, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), method, now)
+	c, refused, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), method, now)
 	if err != nil || c == nil {
-		return &authv1.AuthorizeResponse{RetryAfter: s.countFailure(req, err, now)}, err
+		return &authv1.AuthorizeResponse{RetryAfter: s.countFailure(req, refused, err, now)}, err
 	}
 	r, err := s.decide(c, req, now)
 	if err != nil {
@@ -90,9 +90,9 @@ func (s *Service) Authorize(ctx context.Context, req *authv1.AuthorizeRequest) (
 // FilterTools implements [authv1.AuthServiceServer].
 func (s *Service) FilterTools(ctx context.Context, req *authv1.FilterToolsRequest) (*authv1.FilterToolsResponse, error) {
 	now := time.Now()
-	c, _, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), actions[authv1.Action_ACTION_TOOLS_LIST].method, now)
+	c, refused, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), actions[authv1.Action_ACTION_TOOLS_LIST].method, now)
 	if err != nil || c == nil {
-		s.countFailure(req, err, now)
+		s.countFailure(req, refused, err, now)
 		return &authv1.FilterToolsResponse{}, err
 	}
 	c.touch(now, "", req.GetOrigin().GetAddress())
@@ -117,9 +117,9 @@ func (s *Service) FilterTargets(ctx context.Context, req *authv1.FilterTargetsRe
 	if req.GetAction() == authv1.Action_ACTION_PROMPTS_GET {
 		list = authv1.Action_ACTION_PROMPTS_LIST
 	}
-	c, _, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), actions[list].method, now)
+	c, refused, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), actions[list].method, now)
 	if err != nil || c == nil {
-		s.countFailure(req, err, now)
+		s.countFailure(req, refused, err, now)
 		return &authv1.FilterTargetsResponse{}, err
 	}
 	c.touch(now, "", req.GetOrigin().GetAddress())
@@ -130,9 +130,17 @@ func (s *Service) FilterTargets(ctx context.Context, req *authv1.FilterTargetsRe
 	return &authv1.FilterTargetsResponse{Principal: c.principal, Allowed: allowed}, nil
 }
 
+// refused is what is told of a credential that is not good, and what is made of it.
+type refused struct {
+	challenge authv1.ChallengeError
+	// genuine says that nobody guesses here: the token was good, and is over. Who has
+	// one is to be told so and gets another, however many there are at his address.
+	genuine bool
+}
+
 // identify returns whose the credential is, or nil if it is not good, which it
 // records. The error is a fault, if it cannot be told.
-func (s *Service) identify(ctx context.Context, shown *authv1.Credential, origin *authv1.Origin, method string, now time.Time) (*caller, authv1.ChallengeError, error) {
+func (s *Service) identify(ctx context.Context, shown *authv1.Credential, origin *authv1.Origin, method string, now time.Time) (*caller, refused, error) {
 	token := shown.GetToken()
 	if shown.GetScheme() == authv1.Scheme_SCHEME_DPOP {
 		token = "" // an API key is not bound to a proof, so this is nothing we issued
@@ -143,35 +151,35 @@ func (s *Service) identify(ctx context.Context, shown *authv1.Credential, origin
 		if c == nil {
 			s.notGood(ctx, origin, method, reason, "", now)
 		}
-		return c, 0, nil
+		return c, refused{}, nil
 	case shown.GetScheme() != authv1.Scheme_SCHEME_API_KEY && s.tokens != nil && !apikey.Looks(shown.GetToken()):
 		unsure := fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "tokens cannot be judged just now").After(time.Second)
 		good, reason, err := s.tokens.identify(ctx, shown, now)
 		if err != nil {
-			return nil, 0, unsure.Because(err)
+			return nil, refused{}, unsure.Because(err)
 		}
 		if good == nil {
 			s.notGood(ctx, origin, method, reason, "", now)
-			return nil, 0, nil
+			return nil, refused{genuine: reason == auditv1.Reason_REASON_CREDENTIAL_EXPIRED}, nil
 		}
 		c, challenge, err := s.proved(ctx, shown, good, method == authenticate, now)
 		if err != nil {
-			return nil, 0, unsure.Because(err)
+			return nil, refused{}, unsure.Because(err)
 		}
 		if c == nil {
 			s.notGood(ctx, origin, method, auditv1.Reason_REASON_CREDENTIAL_RESTRICTED, good.caller.principal.GetCredentialId(), now)
 		}
-		return c, challenge, nil
+		return c, refused{challenge: challenge}, nil
 	}
 	key, reason, id, err := s.ring.Verify(token, origin.GetAddress(), now)
 	if err != nil {
-		return nil, 0, fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "keys are not known just now").After(time.Second).Because(err)
+		return nil, refused{}, fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "keys are not known just now").After(time.Second).Because(err)
 	}
 	if key != nil {
-		return ofKey(key, now), 0, nil
+		return ofKey(key, now), refused{}, nil
 	}
 	s.notGood(ctx, origin, method, reason, id, now)
-	return nil, 0, nil
+	return nil, refused{}, nil
 }
 
 // notGood records a credential that is not good, with the public id of what it

@@ -96,6 +96,13 @@ func TestTokensAreCredentials(t *testing.T) {
 			t.Errorf("valid for %v (-want +got):\n%s", got.GetValidFor().AsDuration(), diff)
 		}
 	}
+	over := m.token(t, map[string]any{"exp": time.Now().Add(-time.Minute).Unix()})
+	for n := range 100 { // a client learns that it has to get another, wherever it is
+		got, err := h.auth.Authenticate(t.Context(), &authv1.AuthenticateRequest{Credential: bearer(over), Origin: from("203.0.113.1")})
+		if err != nil || got.GetPrincipal() != nil || got.GetRetryAfter() != nil {
+			t.Fatalf("a token that is over, time %d: got %v, %v", n, got, err)
+		}
+	}
 	certificate := sha256.Sum256([]byte("a certificate"))
 	bound := m.token(t, map[string]any{"cnf": map[string]string{"x5t#S256": base64.RawURLEncoding.EncodeToString(certificate[:])}})
 	tests := []struct {

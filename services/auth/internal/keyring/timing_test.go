@@ -3,8 +3,6 @@ package keyring_test
 import (
 	"math"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"testing"
 	"time"
 
@@ -12,27 +10,22 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/keyring"
 )
 
-// TestTimingOfRefusals reports whether the time of a refusal tells its reason, in
-// the manner of dudect (Reparaz et al., 2017): Welch's t over samples of two kinds
+// BenchmarkTimingOfRefusals reports whether the time of a refusal tells its reason,
+// in the manner of dudect (Reparaz et al., 2017): Welch's t over samples of two kinds
 // that are taken in random order. |t| above 4.5 means that there is a difference
-// which this many samples show, not that it can be seen over a network. It fails
-// for no time, and runs only where SALLYPORT_TIMING says how many samples to take:
+// which this many samples show, not that it can be seen over a network:
 //
-//	SALLYPORT_TIMING=200000 go test -run TimingOfRefusals -v ./services/auth/internal/keyring
-func TestTimingOfRefusals(t *testing.T) {
-	samples, err := strconv.Atoi(os.Getenv("SALLYPORT_TIMING"))
-	if err != nil || samples < 1000 {
-		t.Skip("SALLYPORT_TIMING is not set to a number of samples")
-	}
+//	go test -run '^$' -bench TimingOfRefusals -benchtime 200000x ./services/auth/internal/keyring
+func BenchmarkTimingOfRefusals(b *testing.B) {
 	for name, peppers := range map[string]*apikey.Peppers{
-		"one pepper": newPeppers(t, 7), "an old pepper too": newPeppers(t, 7, 8),
+		"one pepper": newPeppers(b, 7), "an old pepper too": newPeppers(b, 7, 8),
 	} {
-		t.Run(name, func(t *testing.T) {
-			ring, texts := refusals(t, peppers)
-			for _, kind := range []string{"a wrong secret", "a revoked key", "an expired key"} {
+		ring, texts := refusals(b, peppers)
+		for _, kind := range []string{"a wrong secret", "a revoked key", "an expired key"} {
+			b.Run(name+"/"+kind, func(b *testing.B) {
 				// Ten of a batch are one sample: the clock is coarser than one.
 				var sum [2]moments
-				for range samples {
+				for b.Loop() {
 					which := rand.IntN(2)
 					text := texts[[]string{"an unknown id", kind}[which]]
 					now := time.Now()
@@ -44,9 +37,11 @@ func TestTimingOfRefusals(t *testing.T) {
 						sum[which].add(float64(d.Nanoseconds()) / 10)
 					}
 				}
-				t.Logf("an unknown id %.1f ns, %s %.1f ns: t = %.2f", sum[0].mean, kind, sum[1].mean, welch(sum[0], sum[1]))
-			}
-		})
+				if sum[0].n > 1 && sum[1].n > 1 {
+					b.ReportMetric(welch(sum[0], sum[1]), "t")
+				}
+			})
+		}
 	}
 }
 
