@@ -2,15 +2,11 @@ package oauth
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -18,7 +14,7 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/oauth/jose"
 )
 
-// fetchTimeout bounds one request to an issuer.
+// fetchTimeout bounds one request for keys.
 const fetchTimeout = 2 * time.Second
 
 // errNoKeys says that the keys of an issuer are not known, or too old.
@@ -31,7 +27,7 @@ var errNoKeys = errors.New("the keys of the issuer are not known")
 type keys struct {
 	issuer, url string
 	timing      Config
-	client      *http.Client
+	fetcher     *fetcher
 	log         *slog.Logger
 
 	mu      sync.Mutex
@@ -43,29 +39,11 @@ type keys struct {
 }
 
 func newKeys(c Config, i Issuer, log *slog.Logger) (*keys, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	if i.CAFile != "" {
-		pool, err := x509.SystemCertPool()
-		if err != nil {
-			pool = x509.NewCertPool()
-		}
-		text, err := os.ReadFile(i.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("ca_file: %w", err)
-		}
-		if !pool.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("ca_file: no certificate in %s", i.CAFile)
-		}
-		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	f, err := newFetcher(i, fetchTimeout)
+	if err != nil {
+		return nil, err
 	}
-	return &keys{
-		issuer: i.Issuer, url: i.JWKSURL, timing: c, log: log,
-		client: &http.Client{
-			Transport: transport, Timeout: fetchTimeout,
-			// Whoever answers for an issuer is named by the operator, and by nobody else.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("redirects are not followed") },
-		},
-	}, nil
+	return &keys{issuer: i.Issuer, url: i.JWKSURL, timing: c, fetcher: f, log: log}, nil
 }
 
 // run keeps the keys fresh until ctx is done.
@@ -218,27 +196,10 @@ func readMetadata(text []byte, issuer string) (string, error) {
 }
 
 func (k *keys) get(ctx context.Context, url string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
-	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, fmt.Errorf("fetch: %w", err)
 	}
-	req.Header.Set("Accept", "application/json")
-	resp, err := k.client.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("fetch: %w", err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("fetch %s: %s", url, resp.Status)
-	}
-	text, err := io.ReadAll(io.LimitReader(resp.Body, jose.MaxSet+1))
-	if err != nil {
-		return nil, fmt.Errorf("fetch %s: %w", url, err)
-	}
-	if len(text) > jose.MaxSet {
-		return nil, fmt.Errorf("fetch %s: more than %d KiB", url, jose.MaxSet>>10)
-	}
-	return text, nil
+	text, _, err := k.fetcher.do(req, jose.MaxSet)
+	return text, err
 }
