@@ -1,60 +1,32 @@
 package mcpbridge
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
 	"os"
 	"slices"
 
+	"github.com/sallyport-mcp/sallyport/pkg/secret"
 	"github.com/sallyport-mcp/sallyport/services/tools/mcpbridge/internal/client"
 )
-
-// maxSecret is more than any token or header needs.
-const maxSecret = 16 << 10
-
-// secretFile reads a secret, without the newline that editors put at its end. The
-// errors hold nothing of it.
-func secretFile(name string) (string, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return "", err
-	}
-	b, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
-	if err := errors.Join(err, f.Close()); err != nil {
-		return "", err
-	}
-	b = bytes.TrimRight(b, "\r\n")
-	switch {
-	case len(b) == 0:
-		return "", fmt.Errorf("%s is empty", name)
-	case len(b) > maxSecret:
-		return "", fmt.Errorf("%s is larger than %d bytes", name, maxSecret)
-	case bytes.ContainsFunc(b, func(r rune) bool { return r < 0x20 && r != '\t' || r == 0x7f }):
-		return "", fmt.Errorf("%s holds control characters", name)
-	}
-	return string(b), nil
-}
 
 // headers returns what authenticates us to the upstream. It reads the files each
 // time: they are small, and whoever changes one need not tell us.
 func (u Upstream) headers() (http.Header, error) {
 	h := http.Header{}
 	if u.BearerFile != "" {
-		token, err := secretFile(u.BearerFile)
+		token, err := secret.ReadText(u.BearerFile)
 		if err != nil {
 			return nil, err
 		}
 		h.Set("Authorization", "Bearer "+token)
 	}
 	for name, file := range u.HeaderFiles {
-		value, err := secretFile(file)
+		value, err := secret.ReadText(file)
 		if err != nil {
 			return nil, err
 		}
@@ -75,7 +47,7 @@ func (u Upstream) environment() ([]string, error) {
 		env = append(env, name+"="+u.Env[name])
 	}
 	for _, name := range slices.Sorted(maps.Keys(u.EnvFiles)) {
-		value, err := secretFile(u.EnvFiles[name])
+		value, err := secret.ReadText(u.EnvFiles[name])
 		if err != nil {
 			return nil, err
 		}
