@@ -20,7 +20,9 @@ import (
 // wait and recorded in sum. One that is good is always taken: nobody can lock out
 // those who share his address, or the holder of a key whose id he has seen. That
 // is safe because a secret of 256 bits cannot be guessed; the limits are against
-// the noise and the cost of trying.
+// the noise and the cost of trying. The exception are opaque tokens, which an issuer
+// has to be asked about: beyond the limit on an address it is asked about those alone
+// that have been good before, and others are told to wait.
 type BruteForce struct {
 	// Window is the time in which failures count together; it begins with the
 	// first. What is limited is so until its end.

@@ -29,7 +29,8 @@ func (s *Service) Authenticate(ctx context.Context, req *authv1.AuthenticateRequ
 	}
 	resp := &authv1.AuthenticateResponse{Principal: c.principal, ProofReceipt: c.receipt}
 	if !c.validUntil.IsZero() {
-		resp.ValidFor = durationpb.New(min(s.cfg.ValidFor, c.validUntil.Sub(now)))
+		// The time that it took to find out counts.
+		resp.ValidFor = durationpb.New(max(0, min(s.cfg.ValidFor, time.Until(c.validUntil))))
 	}
 	return resp, nil
 }
@@ -154,7 +155,8 @@ func (s *Service) identify(ctx context.Context, shown *authv1.Credential, origin
 		return c, refused{}, nil
 	case shown.GetScheme() != authv1.Scheme_SCHEME_API_KEY && s.tokens != nil && !apikey.Looks(shown.GetToken()):
 		unsure := fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "tokens cannot be judged just now").After(time.Second)
-		good, reason, err := s.tokens.identify(ctx, shown, now)
+		flooded := func() bool { return s.attempts.fromAddress(time.Now(), origin.GetAddress()) }
+		good, reason, err := s.tokens.identify(ctx, shown, now, flooded)
 		if err != nil {
 			return nil, refused{}, unsure.Because(err)
 		}

@@ -44,15 +44,16 @@ func newTokens(cfg oauth.Config, log *slog.Logger) (*tokens, error) {
 	return &tokens{verifier: v, good: make(map[[sha256.Size]byte]*goodToken)}, nil
 }
 
-// identify returns whose a token is, or why it is not good. The error says that it
-// cannot be told.
-func (t *tokens) identify(ctx context.Context, shown *authv1.Credential, now time.Time) (*goodToken, auditv1.Reason, error) {
+// identify returns whose a token is, or why it is not good. Where flooded reports that
+// its sender has shown too many bad ones, its issuer is not asked about it. The error
+// says that it cannot be told.
+func (t *tokens) identify(ctx context.Context, shown *authv1.Credential, now time.Time, flooded func() bool) (*goodToken, auditv1.Reason, error) {
 	hash := sha256.Sum256([]byte(shown.GetToken()))
 	t.mu.Lock()
 	known := t.good[hash]
 	t.mu.Unlock()
 	if known == nil || !known.verdict.Current(now) {
-		verdict, err := t.verifier.Verify(ctx, shown.GetToken(), now)
+		verdict, err := t.verifier.Verify(ctx, shown.GetToken(), now, flooded)
 		if err != nil {
 			return nil, 0, err
 		}

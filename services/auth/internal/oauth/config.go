@@ -51,6 +51,13 @@ type Issuer struct {
 	JWKSURL string `yaml:"jwks_url"`
 	// CAFile holds certificates to trust besides those of the system, PEM.
 	CAFile string `yaml:"ca_file"`
+	// Tokens is "opaque" if all of its tokens are to be asked about, JWTs too, so that
+	// none outlives its revocation; then no keys are fetched. Otherwise JWTs are
+	// verified by keys.
+	Tokens string `yaml:"tokens"`
+	// Introspection says how it is asked about tokens that are opaque. Without it they
+	// are not good.
+	Introspection *Introspection `yaml:"introspection"`
 	// Algorithms are those it signs with; RS256, PS256, ES256 and EdDSA when empty.
 	Algorithms []string `yaml:"algorithms"`
 	// Claims says where in a token things are.
@@ -174,6 +181,7 @@ func (c Config) Validate() error {
 			}
 		}
 	}
+	errs = append(errs, c.validateAsked())
 	return errors.Join(errs...)
 }
 
@@ -186,6 +194,17 @@ func (i Issuer) validate() (errs []error) {
 		if err := address(i.JWKSURL); err != nil {
 			bad("jwks_url: %q %w", i.JWKSURL, err)
 		}
+	}
+	switch {
+	case i.Tokens != "" && i.Tokens != tokensOpaque:
+		bad("tokens: %q is not %s, or nothing", i.Tokens, tokensOpaque)
+	case i.Tokens == tokensOpaque && i.Introspection == nil:
+		bad("introspection: missing; it says who is asked about opaque tokens")
+	case i.Tokens == tokensOpaque && i.JWKSURL != "":
+		bad("jwks_url: no keys are used with tokens: %s", tokensOpaque)
+	}
+	if i.Introspection != nil {
+		errs = append(errs, i.Introspection.validate()...)
 	}
 	for _, a := range i.Algorithms {
 		if !slices.Contains(jose.Algorithms(), a) {

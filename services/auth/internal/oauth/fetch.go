@@ -18,6 +18,7 @@ type fetcher struct{ client *http.Client }
 // connection to the last byte of the answer.
 func newFetcher(i Issuer, timeout time.Duration) (*fetcher, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = 2 * maxAsking
 	transport.MaxResponseHeaderBytes = 64 << 10
 	if i.CAFile != "" {
 		pool, err := x509.SystemCertPool()
@@ -40,6 +41,14 @@ func newFetcher(i Issuer, timeout time.Duration) (*fetcher, error) {
 	}}, nil
 }
 
+// statusError says that an answer was other than 200.
+type statusError struct {
+	url, status string
+	code        int
+}
+
+func (e *statusError) Error() string { return fmt.Sprintf("fetch %s: %s", e.url, e.status) }
+
 // do sends a request for JSON and returns what was answered and of what type it is
 // said to be. An answer other than 200 is an error, as is one of more than most bytes.
 func (f *fetcher) do(req *http.Request, most int64) (text []byte, kind string, err error) {
@@ -50,7 +59,7 @@ func (f *fetcher) do(req *http.Request, most int64) (text []byte, kind string, e
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
-		return nil, "", fmt.Errorf("fetch %s: %s", req.URL, resp.Status)
+		return nil, "", &statusError{req.URL.String(), resp.Status, resp.StatusCode}
 	}
 	text, err = io.ReadAll(io.LimitReader(resp.Body, most+1))
 	if err != nil {

@@ -2,9 +2,10 @@
 // 9068): whether an issuer that is configured has signed one, for this server, for
 // now; and it makes a principal of the claims.
 //
-// Nothing in a token makes it fetch anything: an issuer is looked up by name among
-// those configured, keys are fetched at the issuer's place and at most every so
-// often, and keys or URLs in headers of tokens are not looked at.
+// Nothing in a token says what to fetch: an issuer is looked up by name among those
+// configured, keys are fetched at the issuer's place and at most every so often, and
+// keys or URLs in headers of tokens are not looked at. Issuers that have it configured
+// are asked about tokens that are opaque (RFC 7662).
 package oauth
 
 import (
@@ -30,7 +31,7 @@ type Identity struct {
 	Principal *authv1.Principal
 	// Scopes are those of the token and those they imply.
 	Scopes map[string]bool
-	// Expires is when the token ends.
+	// Expires is when the token ends, or its issuer has to be asked again.
 	Expires time.Time
 	// Key is the thumbprint of the key that the token is bound to (RFC 9449), "" if to
 	// none. NeedsKey says that it has to be bound to one.
@@ -47,6 +48,9 @@ type Verifier struct {
 	skew     time.Duration
 	implies  map[string][]string
 	issuers  map[string]*issuer
+
+	byPrefix  map[string]*issuer // by what their opaque tokens begin with
+	otherwise *asked             // about opaque tokens that begin with nothing of that, nil if nobody
 }
 
 type issuer struct {
@@ -54,18 +58,20 @@ type issuer struct {
 	claims     Claims
 	algorithms []string
 	audiences  []string // canonical
-	keys       *keys
+	keys       *keys    // nil: all tokens are opaque
+	asked      *asked   // nil: none is
 }
 
 // New returns a verifier. Run must run for it to know keys.
 func New(c Config, log *slog.Logger) (*Verifier, error) {
-	v := &Verifier{resource: c.Resource, skew: c.Skew, implies: c.ScopeImplies, issuers: make(map[string]*issuer)}
+	v := &Verifier{
+		resource: c.Resource, skew: c.Skew, implies: c.ScopeImplies, issuers: make(map[string]*issuer), byPrefix: make(map[string]*issuer),
+	}
 	for i, cfg := range c.Issuers {
-		k, err := newKeys(c, cfg, log)
-		if err != nil {
+		one := &issuer{Issuer: cfg, claims: cfg.Claims.withDefaults(), algorithms: cfg.Algorithms}
+		if err := v.connect(c, one, log); err != nil {
 			return nil, fmt.Errorf("issuers[%d].%w", i, err)
 		}
-		one := &issuer{Issuer: cfg, claims: cfg.Claims.withDefaults(), algorithms: cfg.Algorithms, keys: k}
 		if len(one.algorithms) == 0 {
 			one.algorithms = []string{"RS256", "PS256", "ES256", "EdDSA"}
 		}
@@ -77,11 +83,34 @@ func New(c Config, log *slog.Logger) (*Verifier, error) {
 	return v, nil
 }
 
+// connect makes what an issuer's tokens are judged by.
+func (v *Verifier) connect(c Config, i *issuer, log *slog.Logger) (err error) {
+	if i.Tokens != tokensOpaque {
+		if i.keys, err = newKeys(c, i.Issuer, log); err != nil {
+			return err
+		}
+	}
+	if i.Introspection == nil {
+		return nil
+	}
+	if i.asked, err = newAsked(v, i, log); err != nil {
+		return err
+	}
+	if prefix := i.Introspection.TokenPrefix; prefix != "" {
+		v.byPrefix[prefix] = i
+	} else {
+		v.otherwise = i.asked
+	}
+	return nil
+}
+
 // Run keeps the keys of issuers fresh until ctx is done.
 func (v *Verifier) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, i := range v.issuers {
-		wg.Go(func() { i.keys.run(ctx) })
+		if i.keys != nil {
+			wg.Go(func() { i.keys.run(ctx) })
+		}
 	}
 	wg.Wait()
 }
@@ -95,22 +124,43 @@ type Verdict struct {
 	// Why is one of a few words, for the record; never a value of the token.
 	Why string
 
-	keys    *keys
+	keys    *keys // nil: an issuer has said so
 	version uint64
 }
 
-// Current reports whether a good token still is by the keys that are known now,
-// and not over.
+// Current reports whether a good token still is by the keys or the answer that are
+// known now, and not over.
 func (d *Verdict) Current(now time.Time) bool {
-	return d.Identity != nil && now.Before(d.Identity.Expires) && d.keys.current(d.version)
+	return d.Identity != nil && now.Before(d.Identity.Expires) && (d.keys == nil || d.keys.current(d.version))
 }
 
 // The types that an access token may have; the header of an ID token or a proof
 // says something else, or its audience does.
 var tokenTypes = []string{"", "at+jwt", "jwt"}
 
-// Verify judges a token. The error is ErrNotReady, or none.
-func (v *Verifier) Verify(ctx context.Context, text string, now time.Time) (*Verdict, error) {
+// Verify judges a token. The error is ErrNotReady, or none. Where flooded, which can
+// be nil, reports that whoever shows it has shown too many bad ones, no issuer is
+// asked about an opaque token that has not been good before.
+func (v *Verifier) Verify(ctx context.Context, text string, now time.Time, flooded func() bool) (*Verdict, error) {
+	asked := v.askedAbout(text)
+	if asked == nil {
+		return v.verifyJWT(ctx, text, now)
+	}
+	if !bearerForm(text) {
+		return refuse(malformed, "malformed"), nil
+	}
+	if flooded == nil {
+		flooded = func() bool { return false }
+	}
+	verdict, err := asked.verify(ctx, text, now, flooded)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotReady, err)
+	}
+	return verdict, nil
+}
+
+// verifyJWT judges a token that has to be signed with a key of an issuer.
+func (v *Verifier) verifyJWT(ctx context.Context, text string, now time.Time) (*Verdict, error) {
 	token, err := jose.Parse(text)
 	if err != nil {
 		return refuse(malformed, "malformed"), nil
@@ -123,7 +173,7 @@ func (v *Verifier) Verify(ctx context.Context, text string, now time.Time) (*Ver
 		return refuse(malformed, "iss"), nil
 	}
 	i := v.issuers[name]
-	if i == nil || !slices.Contains(i.algorithms, token.Algorithm) {
+	if i == nil || i.keys == nil || !slices.Contains(i.algorithms, token.Algorithm) {
 		return refuse(unknown, "issuer or algorithm"), nil
 	}
 	key, version, err := i.keys.find(ctx, token.KeyID, token.Algorithm)

@@ -144,7 +144,7 @@ func TestVerify(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			got, err := v.Verify(t.Context(), tt.token, now)
+			got, err := v.Verify(t.Context(), tt.token, now, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -213,7 +213,7 @@ func TestPrincipal(t *testing.T) {
 				}
 			}
 			token := s.sign(t, part(t, object{"alg": "ES256", "kid": "one"}), part(t, claims))
-			got, err := v.Verify(t.Context(), token, now)
+			got, err := v.Verify(t.Context(), token, now, nil)
 			if err != nil || got.Identity == nil {
 				t.Fatalf("got %+v, %v", got, err)
 			}
@@ -246,7 +246,7 @@ func TestFloodOfKeyIDs(t *testing.T) {
 	payload := part(t, i.claims(now))
 	for n := range 1000 {
 		token := s.sign(t, part(t, object{"alg": "ES256", "kid": fmt.Sprint("k", n)}), payload)
-		if got, err := v.Verify(t.Context(), token, now); err != nil || got.Identity != nil {
+		if got, err := v.Verify(t.Context(), token, now, nil); err != nil || got.Identity != nil {
 			t.Fatalf("got %+v, %v", got, err)
 		}
 	}
@@ -254,7 +254,7 @@ func TestFloodOfKeyIDs(t *testing.T) {
 		t.Errorf("%d fetches, want 1", n)
 	}
 	token := s.sign(t, part(t, object{"alg": "ES256", "kid": "one"}), payload)
-	if got, err := v.Verify(t.Context(), token, now); err != nil || got.Identity == nil {
+	if got, err := v.Verify(t.Context(), token, now, nil); err != nil || got.Identity == nil {
 		t.Errorf("a good token among them: got %+v, %v", got, err)
 	}
 }
@@ -270,7 +270,7 @@ func TestKeysAreReplaced(t *testing.T) {
 	}
 	verify := func(s signer) *oauth.Verdict {
 		t.Helper()
-		got, err := v.Verify(t.Context(), token(s), now)
+		got, err := v.Verify(t.Context(), token(s), now, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -302,24 +302,24 @@ func TestIssuerThatIsAway(t *testing.T) {
 	now := time.Now()
 	token := s.sign(t, part(t, object{"alg": "ES256", "kid": "one"}), part(t, i.claims(now)))
 	v := i.verifier(t, func(c *oauth.Config) { c.MinInterval = time.Nanosecond })
-	if _, err := v.Verify(t.Context(), token, now); !errors.Is(err, oauth.ErrNotReady) {
+	if _, err := v.Verify(t.Context(), token, now, nil); !errors.Is(err, oauth.ErrNotReady) {
 		t.Errorf("before any key is known: got %v", err)
 	}
 	i.down.Store(false)
-	if got, err := v.Verify(t.Context(), token, now); err != nil || got.Identity == nil {
+	if got, err := v.Verify(t.Context(), token, now, nil); err != nil || got.Identity == nil {
 		t.Errorf("when it is back: got %+v, %v", got, err)
 	}
 	i.down.Store(true)
 	stranger := newSigner(t, "two").sign(t, part(t, object{"alg": "ES256", "kid": "two"}), part(t, i.claims(now)))
-	if got, err := v.Verify(t.Context(), stranger, now); err != nil || got.Identity != nil {
+	if got, err := v.Verify(t.Context(), stranger, now, nil); err != nil || got.Identity != nil {
 		t.Errorf("a key that cannot be looked for: got %+v, %v", got, err)
 	}
-	if got, err := v.Verify(t.Context(), token, now); err != nil || got.Identity == nil {
+	if got, err := v.Verify(t.Context(), token, now, nil); err != nil || got.Identity == nil {
 		t.Errorf("by keys that are not too old: got %+v, %v", got, err)
 	}
 	short := i.verifier(t, func(c *oauth.Config) { c.MinInterval, c.MaxStale = time.Hour, time.Nanosecond })
 	i.down.Store(false)
-	if _, err := short.Verify(t.Context(), token, now); !errors.Is(err, oauth.ErrNotReady) {
+	if _, err := short.Verify(t.Context(), token, now, nil); !errors.Is(err, oauth.ErrNotReady) {
 		t.Errorf("by keys that are too old: got %v", err)
 	}
 }
@@ -363,7 +363,7 @@ func TestBadAnswersOfIssuers(t *testing.T) {
 				claims := elsewhere.claims(time.Now())
 				claims["iss"] = srv.URL
 				token := s.sign(t, part(t, object{"alg": "ES256", "kid": "one"}), part(t, claims))
-				if _, err := v.Verify(t.Context(), token, time.Now()); !errors.Is(err, oauth.ErrNotReady) {
+				if _, err := v.Verify(t.Context(), token, time.Now(), nil); !errors.Is(err, oauth.ErrNotReady) {
 					t.Errorf("got %v, want %v", err, oauth.ErrNotReady)
 				}
 			}
@@ -407,16 +407,16 @@ func FuzzVerify(f *testing.F) {
 	f.Add(`{"alg":"ES256","kid":"one"}`, `{"iss":"`+i.URL+`","sub":"a","aud":["`+resource+`"],"exp":4102444800}`)
 	f.Add(`{"alg":"none"}`, `{}`)
 	f.Add(`{"alg":"ES256"}`, `{"cnf":{"x5t#S256":"AA"},"roles":"a b","scope":["x"]}`)
-	if got, err := v.Verify(context.Background(), fine, now); err != nil || got.Identity == nil {
+	if got, err := v.Verify(context.Background(), fine, now, nil); err != nil || got.Identity == nil {
 		f.Fatalf("got %+v, %v", got, err)
 	}
 	f.Fuzz(func(t *testing.T, header, payload string) {
-		got, err := v.Verify(t.Context(), header+"."+payload, now)
+		got, err := v.Verify(t.Context(), header+"."+payload, now, nil)
 		if err != nil || got.Identity != nil {
 			t.Errorf("without a signature: got %+v, %v", got, err)
 		}
 		// Whatever the issuer signs, the principal keeps to its contract.
-		got, err = v.Verify(t.Context(), s.sign(t, encode([]byte(header)), encode([]byte(payload))), now)
+		got, err = v.Verify(t.Context(), s.sign(t, encode([]byte(header)), encode([]byte(payload))), now, nil)
 		if err != nil || got.Identity == nil {
 			return
 		}
