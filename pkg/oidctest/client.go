@@ -14,6 +14,7 @@ type client struct {
 	id     string
 	method oidc.AuthMethod
 	grants []oidc.GrantType
+	tokens op.AccessTokenType
 }
 
 func (c client) GetID() string                       { return c.id }
@@ -26,7 +27,7 @@ func (c client) ResponseTypes() []oidc.ResponseType {
 }
 func (c client) GrantTypes() []oidc.GrantType         { return c.grants }
 func (c client) LoginURL(id string) string            { return loginPath + "?id=" + id }
-func (c client) AccessTokenType() op.AccessTokenType  { return op.AccessTokenTypeJWT }
+func (c client) AccessTokenType() op.AccessTokenType  { return c.tokens }
 func (c client) IDTokenLifetime() time.Duration       { return time.Hour }
 func (c client) DevMode() bool                        { return false }
 func (c client) IsScopeAllowed(string) bool           { return true }

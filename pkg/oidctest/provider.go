@@ -3,8 +3,9 @@
 //
 // Its protocol is package op of github.com/zitadel/oidc. What is ours is what it
 // leaves to its user: it keeps everything in memory, logs everybody in as the same
-// person at once, and issues JWT access tokens for the resource that was asked for
-// (RFC 8707) with the scopes that were, bound to a key where the client proves one.
+// person at once, and issues access tokens, JWTs or opaque ones, for the resource that
+// was asked for (RFC 8707) with the scopes that were, bound to a key where the client
+// proves one.
 package oidctest
 
 import (
@@ -31,11 +32,18 @@ const (
 	// MachineClient gets tokens for itself, by MachineSecret.
 	MachineClient = "mcp-machine"
 	MachineSecret = "machine-secret"
+	// ResourceServer is told about opaque tokens, by ResourceSecret.
+	ResourceServer = "mcp-gateway"
+	ResourceSecret = "gateway secret" // with a space, which has to be escaped
 	// Subject is whom everybody is logged in as.
 	Subject = "ada"
 	// Redirect is where PublicClient comes back to, with any port. Nothing needs to
 	// listen there.
 	Redirect = "http://127.0.0.1/callback"
+	// IntrospectionPath and RevocationPath are where it is asked about tokens and told
+	// that they are to be revoked.
+	IntrospectionPath = "/oauth/introspect"
+	RevocationPath    = "/revoke"
 )
 
 // Provider is a running OpenID provider.
@@ -50,7 +58,7 @@ type Provider struct {
 
 // Request is what a client has asked an endpoint for.
 type Request struct {
-	// Path is /authorize or /oauth/token.
+	// Path is /authorize, /oauth/token or IntrospectionPath.
 	Path string
 	// Form has the parameters, in the query or in the body.
 	Form url.Values
@@ -97,7 +105,7 @@ func New(t testing.TB) *Provider {
 		case loginPath:
 			login(w, r)
 			return
-		case "/authorize", "/oauth/token":
+		case "/authorize", "/oauth/token", IntrospectionPath:
 			p.note(Request{Path: r.URL.Path, Form: r.Form})
 		}
 		r = r.WithContext(withResource(r.Context(), r.Form.Get("resource")))
@@ -158,7 +166,7 @@ type Token struct {
 	Thumbprint string
 }
 
-// Read verifies the signature of an access token of this provider.
+// Read verifies the signature of an access token of this provider, which is a JWT.
 func (p *Provider) Read(token string) (Token, error) {
 	signed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {

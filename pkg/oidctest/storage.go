@@ -42,9 +42,11 @@ type storage struct {
 	life     time.Duration
 	audience string
 	claims   map[string]any
+	tokens   op.AccessTokenType
 	requests map[string]*authRequest
 	codes    map[string]string
 	refresh  map[string]*grant
+	issued   map[string]issued
 }
 
 func newStorage() (*storage, error) {
@@ -53,8 +55,9 @@ func newStorage() (*storage, error) {
 		return nil, err
 	}
 	return &storage{
-		key: &signingKey{id: rand.Text(), key: key}, life: time.Hour,
+		key: &signingKey{id: rand.Text(), key: key}, life: time.Hour, tokens: op.AccessTokenTypeJWT,
 		requests: make(map[string]*authRequest), codes: make(map[string]string), refresh: make(map[string]*grant),
+		issued: make(map[string]issued),
 	}, nil
 }
 
@@ -166,30 +169,43 @@ func (s *storage) DeleteAuthRequest(_ context.Context, id string) error {
 	return nil
 }
 
-func (s *storage) CreateAccessToken(context.Context, op.TokenRequest) (id string, end time.Time, err error) {
+func (s *storage) CreateAccessToken(ctx context.Context, of op.TokenRequest) (id string, end time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return rand.Text(), time.Now().Add(s.life), nil
+	g, err := granted(of)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	id, end = s.issue(ctx, g)
+	return id, end, nil
+}
+
+// granted returns what a token is asked for by.
+func granted(of op.TokenRequest) (grant, error) {
+	switch of := of.(type) {
+	case *authRequest:
+		return of.grant, nil
+	case *grant:
+		return *of, nil
+	default:
+		return grant{}, errUnknown
+	}
 }
 
 // CreateAccessAndRefreshTokens gives out another refresh token each time, and the
 // one before is not good any longer.
-func (s *storage) CreateAccessAndRefreshTokens(_ context.Context, of op.TokenRequest, before string) (id, refresh string, end time.Time, err error) {
+func (s *storage) CreateAccessAndRefreshTokens(ctx context.Context, of op.TokenRequest, before string) (id, refresh string, end time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.refresh, before)
-	var kept grant
-	switch of := of.(type) {
-	case *authRequest:
-		kept = of.grant
-	case *grant:
-		kept = *of
-	default:
-		return "", "", time.Time{}, errUnknown
+	kept, err := granted(of)
+	if err != nil {
+		return "", "", time.Time{}, err
 	}
 	refresh = rand.Text()
 	s.refresh[refresh] = &kept
-	return rand.Text(), refresh, time.Now().Add(s.life), nil
+	id, end = s.issue(ctx, kept)
+	return id, refresh, end, nil
 }
 
 func (s *storage) TokenRequestByRefreshToken(_ context.Context, token string) (op.RefreshTokenRequest, error) {
@@ -219,17 +235,22 @@ func (s *storage) ClientCredentialsTokenRequest(ctx context.Context, id string, 
 }
 
 func (s *storage) GetClientByClientID(_ context.Context, id string) (op.Client, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch id {
 	case PublicClient:
-		return client{id, oidc.AuthMethodNone, []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken}}, nil
+		return client{id, oidc.AuthMethodNone, []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken}, s.tokens}, nil
 	case MachineClient:
-		return client{id, oidc.AuthMethodBasic, []oidc.GrantType{oidc.GrantTypeClientCredentials}}, nil
+		return client{id, oidc.AuthMethodBasic, []oidc.GrantType{oidc.GrantTypeClientCredentials}, s.tokens}, nil
+	case ResourceServer:
+		return client{id, oidc.AuthMethodBasic, nil, s.tokens}, nil
 	}
 	return nil, errUnknown
 }
 
 func (s *storage) AuthorizeClientIDSecret(_ context.Context, id, secret string) error {
-	if id != MachineClient || subtle.ConstantTimeCompare([]byte(secret), []byte(MachineSecret)) != 1 {
+	want, ok := map[string]string{MachineClient: MachineSecret, ResourceServer: ResourceSecret}[id]
+	if !ok || subtle.ConstantTimeCompare([]byte(secret), []byte(want)) != 1 {
 		return errUnknown
 	}
 	return nil
@@ -261,8 +282,6 @@ func (s *storage) Health(context.Context) error { return nil }
 
 func (s *storage) TerminateSession(context.Context, string, string) error { return nil }
 
-func (s *storage) RevokeToken(context.Context, string, string, string) *oidc.Error { return nil }
-
 func (s *storage) GetRefreshTokenInfo(context.Context, string, string) (user, id string, err error) {
 	return "", "", op.ErrInvalidRefreshToken
 }
@@ -273,10 +292,6 @@ func (s *storage) SetUserinfoFromScopes(context.Context, *oidc.UserInfo, string,
 
 func (s *storage) SetUserinfoFromToken(context.Context, *oidc.UserInfo, string, string, string) error {
 	return nil
-}
-
-func (s *storage) SetIntrospectionFromToken(context.Context, *oidc.IntrospectionResponse, string, string, string) error {
-	return errUnknown
 }
 
 func (s *storage) GetKeyByIDAndClientID(context.Context, string, string) (*jose.JSONWebKey, error) {
