@@ -122,7 +122,7 @@ func active(now time.Time, edits object) object {
 // says answers with an object.
 func says(o object) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
 		_ = json.NewEncoder(w).Encode(o)
 	}
 }

@@ -116,5 +116,11 @@ func (i *issuer) vouches(claims jose.Claims) string {
 	if _, ok := claims["cnf"]; proved && !ok {
 		return "bound to a key that is not told"
 	}
+	// Without a subject it would be taken for the client's own.
+	object, name := claims.At(i.claims.Subject)
+	_, user := claims["username"]
+	if _, ok := object[name]; user && !ok {
+		return "of a user whose subject is not told"
+	}
 	return ""
 }

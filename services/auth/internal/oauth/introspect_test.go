@@ -37,6 +37,7 @@ func TestWhatIsSaidOfAToken(t *testing.T) {
 		{"a good one", nil, good},
 		{"no issuer, for it is the one that was asked", object{"iss": nil}, good},
 		{"no type", object{"token_type": nil}, good},
+		{"a client for itself", object{"sub": nil, "username": nil}, good},
 		{"a type in small letters", object{"token_type": "bearer"}, good},
 		{"what it is used for", object{"token_use": "access_token", "typ": "Bearer"}, good},
 		{"an audience among others", object{"aud": []string{"https://a.example", resource}}, good},
@@ -65,7 +66,8 @@ func TestWhatIsSaidOfAToken(t *testing.T) {
 		{"bound in a new way", object{"cnf": object{"new": "x"}}, restricted},
 		{"bound to nothing", object{"cnf": object{}}, restricted},
 		{"a scope that is a number", object{"scope": 1}, malformed},
-		{"nobody", object{"sub": nil, "client_id": nil}, restricted},
+		{"a user without a subject", object{"sub": nil}, restricted},
+		{"nobody", object{"sub": nil, "username": nil, "client_id": nil}, restricted},
 		{"a subject that does not print", object{"sub": "a\nb"}, restricted},
 	}
 	for _, tt := range tests {
