@@ -1,7 +1,10 @@
 package oauth_test
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -159,4 +162,33 @@ func TestConfigOfIntrospection(t *testing.T) {
 	if _, err := oauth.New(c, nil); err == nil || !strings.Contains(err.Error(), "issuers[0].introspection.client_secret_file: ") {
 		t.Errorf("a secret that is not there: got %v", err)
 	}
+}
+
+// Whatever is shown, an issuer hears of nothing but tokens, and as they are.
+func FuzzToken(f *testing.F) {
+	now := time.Now()
+	form := regexp.MustCompile(`\A[A-Za-z0-9._~+/-]+=*\z`) // RFC 6750
+	d := newDesk(f, says(object{"active": false}))
+	v := d.verifier(f, func(c *oauth.Config) { c.Issuers[0].Tokens = "" })
+	header := part(f, object{"alg": "ES256"})
+	for _, seed := range []string{"opaque", "a.b.c", header + ".e30.", header + "..", "x=y=", "==", "a\n", "ä", header + ".a.b.c.d", " e30.e30.e30", "e31..1"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, token string) {
+		before := d.questions()
+		got, err := v.Verify(t.Context(), token, now, nil)
+		if err != nil || got.Identity != nil {
+			t.Fatalf("got %+v, %v", got, err)
+		}
+		if d.questions() == before {
+			return
+		}
+		if asked := d.last().PostForm.Get("token"); asked != token || !form.MatchString(token) || len(token) > 16<<10 {
+			t.Errorf("the issuer was asked about %q, and %q was shown", asked, token)
+		}
+		parts := strings.Split(token, ".")
+		if text, err := base64.RawURLEncoding.DecodeString(parts[0]); err == nil && len(parts) == 3 && json.Valid(text) && text[0] == '{' {
+			t.Errorf("the issuer was asked about %q, which is a JWT", token)
+		}
+	})
 }
