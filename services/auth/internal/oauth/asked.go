@@ -5,7 +5,6 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -145,6 +144,7 @@ func (a *asked) settle(ctx context.Context, q *question, id tokenID, token strin
 		defer func() { <-places }()
 	case <-ctx.Done():
 		q.err = fmt.Errorf("%d questions to the issuer are under way", maxAsking)
+		a.report(q.err)
 		return
 	}
 	if !regular && flooded() { // it may be so since
@@ -215,7 +215,7 @@ func (a *asked) report(err error) {
 	switch {
 	case err == nil && a.troubled.CompareAndSwap(true, false):
 		a.log.Info("an issuer answers about tokens again", "issuer", a.issuer.Issuer.Issuer)
-	case err != nil && !errors.Is(err, context.Canceled) && a.troubled.CompareAndSwap(false, true):
+	case err != nil && a.troubled.CompareAndSwap(false, true):
 		a.log.Warn("an issuer could not be asked about tokens, which are refused", "issuer", a.issuer.Issuer.Issuer, "err", err)
 	}
 }

@@ -1,10 +1,13 @@
 package oauth_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -78,7 +81,14 @@ func TestIssuerGoesAway(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	d := newDesk(t, says(active(now, nil)))
-	a := asking{d, d.verifier(t, nil)}
+	c := oauth.DefaultConfig()
+	c.Resource, c.Issuers = resource, []oauth.Issuer{d.issuer()}
+	var log bytes.Buffer
+	v, err := oauth.New(c, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := asking{d, v}
 	a.at(t, "one", now, auditv1.Reason_REASON_UNSPECIFIED, 1)
 	d.from(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	a.at(t, "one", now.Add(9*time.Second), auditv1.Reason_REASON_UNSPECIFIED, 0)
@@ -89,6 +99,11 @@ func TestIssuerGoesAway(t *testing.T) {
 	}
 	d.from(says(active(now, nil)))
 	a.at(t, "one", now.Add(10*time.Second), auditv1.Reason_REASON_UNSPECIFIED, 1)
+	a.at(t, "two", now.Add(10*time.Second), auditv1.Reason_REASON_UNSPECIFIED, 1)
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], "level=WARN") || !strings.Contains(lines[0], "/introspect: 503") || !strings.Contains(lines[1], "level=INFO") {
+		t.Errorf("operators read %q, want when it began and when it ended", lines)
+	}
 }
 
 // gate holds questions until they are let through.
