@@ -18,6 +18,10 @@ type caller struct {
 	key *keyring.Key
 	// scopes are those of his token, nil if he showed something else.
 	scopes map[string]bool
+	// proofKey is the thumbprint of the key that the credential is bound to (RFC 9449),
+	// "" if to none. needsProof says that it has to be bound to one.
+	proofKey   string
+	needsProof bool
 	// receipt is for the proof that he has shown, which is used up with that.
 	receipt []byte
 	// validUntil is when the credential ends for certain. Zero: it is good for this
@@ -31,7 +35,7 @@ func ofKey(k *keyring.Key, now time.Time) *caller {
 	if k.State(now) == authv1.KeyState_KEY_STATE_ROTATING { // it may be the old secret
 		until = earlier(until, k.Record.Secrets[1].Until)
 	}
-	return &caller{principal: k.Principal, subject: k.Subject, key: k, validUntil: until}
+	return &caller{principal: k.Principal, subject: k.Subject, key: k, proofKey: k.Record.ProofKey, validUntil: until}
 }
 
 // allowsTool reports whether the credential itself may be used for a tool.

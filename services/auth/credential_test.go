@@ -59,7 +59,7 @@ func TestCredentialsThatAreNotGood(t *testing.T) {
 			{"a word", bearer("password"), auditv1.Reason_REASON_CREDENTIAL_MALFORMED, ""},
 			{"a key with a typing mistake", bearer(good[:len(good)-1] + "!"), auditv1.Reason_REASON_CREDENTIAL_MALFORMED, ""},
 			{"a JSON web token", bearer("eyJhbGciOiJub25lIn0.e30."), auditv1.Reason_REASON_CREDENTIAL_MALFORMED, ""},
-			{"a good key under DPoP", &authv1.Credential{Scheme: authv1.Scheme_SCHEME_DPOP, Token: good}, auditv1.Reason_REASON_CREDENTIAL_MALFORMED, ""},
+			{"a key of nobody under DPoP", &authv1.Credential{Scheme: authv1.Scheme_SCHEME_DPOP, Token: foreign}, auditv1.Reason_REASON_CREDENTIAL_UNKNOWN, ""},
 			{"a key of nobody", bearer(foreign), auditv1.Reason_REASON_CREDENTIAL_UNKNOWN, ""},
 			{"a wrong secret for a key that exists", bearer(old), auditv1.Reason_REASON_CREDENTIAL_UNKNOWN, rotatedID},
 			{"an expired key", bearer(expired), auditv1.Reason_REASON_CREDENTIAL_EXPIRED, expiredID},

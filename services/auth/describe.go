@@ -10,8 +10,8 @@ import (
 // DescribeResource implements [authv1.AuthServiceServer].
 func (s *Service) DescribeResource(context.Context, *authv1.DescribeResourceRequest) (*authv1.DescribeResourceResponse, error) {
 	c := s.cfg.OAuth
-	if !c.Enabled() {
-		return &authv1.DescribeResourceResponse{}, nil
+	if !c.Enabled() { // API keys alone, of which some may need proofs
+		return &authv1.DescribeResourceResponse{DpopAlgorithms: dpop.Algorithms()}, nil
 	}
 	resp := &authv1.DescribeResourceResponse{
 		Resource: c.Resource, ResourceName: c.ResourceName, Documentation: c.Documentation,

@@ -142,10 +142,6 @@ type refused struct {
 // identify returns whose the credential is, or nil if it is not good, which it
 // records. The error is a fault, if it cannot be told.
 func (s *Service) identify(ctx context.Context, shown *authv1.Credential, origin *authv1.Origin, method string, now time.Time) (*caller, refused, error) {
-	token := shown.GetToken()
-	if shown.GetScheme() == authv1.Scheme_SCHEME_DPOP {
-		token = "" // an API key is not bound to a proof, so this is nothing we issued
-	}
 	switch {
 	case shown.GetScheme() == authv1.Scheme_SCHEME_CERTIFICATE:
 		c, reason := s.machines.find(shown.GetSpiffeId(), now.Add(s.cfg.ValidFor))
@@ -154,34 +150,26 @@ func (s *Service) identify(ctx context.Context, shown *authv1.Credential, origin
 		}
 		return c, refused{}, nil
 	case shown.GetScheme() != authv1.Scheme_SCHEME_API_KEY && s.tokens != nil && !apikey.Looks(shown.GetToken()):
-		unsure := fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "tokens cannot be judged just now").After(time.Second)
 		flooded := func() bool { return s.attempts.fromAddress(time.Now(), origin.GetAddress()) }
 		good, reason, err := s.tokens.identify(ctx, shown, now, flooded)
 		if err != nil {
-			return nil, refused{}, unsure.Because(err)
+			return nil, refused{}, fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "tokens cannot be judged just now").After(time.Second).Because(err)
 		}
 		if good == nil {
 			s.notGood(ctx, origin, method, reason, "", now)
 			return nil, refused{genuine: reason == auditv1.Reason_REASON_CREDENTIAL_EXPIRED}, nil
 		}
-		c, challenge, err := s.proved(ctx, shown, good, method == authenticate, now)
-		if err != nil {
-			return nil, refused{}, unsure.Because(err)
-		}
-		if c == nil {
-			s.notGood(ctx, origin, method, auditv1.Reason_REASON_CREDENTIAL_RESTRICTED, good.caller.principal.GetCredentialId(), now)
-		}
-		return c, refused{challenge: challenge}, nil
+		return s.proved(ctx, shown, good.caller, origin, method, now)
 	}
-	key, reason, id, err := s.ring.Verify(token, origin.GetAddress(), now)
+	key, reason, id, err := s.ring.Verify(shown.GetToken(), origin.GetAddress(), now)
 	if err != nil {
 		return nil, refused{}, fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "keys are not known just now").After(time.Second).Because(err)
 	}
-	if key != nil {
-		return ofKey(key, now), refused{}, nil
+	if key == nil {
+		s.notGood(ctx, origin, method, reason, id, now)
+		return nil, refused{}, nil
 	}
-	s.notGood(ctx, origin, method, reason, id, now)
-	return nil, refused{}, nil
+	return s.proved(ctx, shown, ofKey(key, now), origin, method, now)
 }
 
 // notGood records a credential that is not good, with the public id of what it

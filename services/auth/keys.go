@@ -61,6 +61,9 @@ func (s *Service) create(ctx context.Context, req *authv1.CreateKeyRequest) (*ke
 	if len(record.Networks) > 0 {
 		details["networks"] = clip(strings.Trim(fmt.Sprint(record.Networks), "[]"), 512)
 	}
+	if record.ProofKey != "" {
+		details["proof_thumbprint"] = record.ProofKey
+	}
 	if err := s.commit(ctx, "key.create", record.ID, details); err != nil {
 		return nil, apikey.Token{}, err
 	}
@@ -110,6 +113,8 @@ func (s *Service) describe(req *authv1.CreateKeyRequest, now time.Time) (*keyrin
 		Created: now.Truncate(time.Millisecond),
 		Expires: now.Truncate(time.Millisecond).Add(life),
 		Tools:   req.GetRestrictions().GetTools(),
+
+		ProofKey: req.GetProofThumbprint(),
 	}
 	if r.Tenant == "" {
 		r.Tenant = defaultTenant

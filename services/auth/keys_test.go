@@ -57,6 +57,14 @@ func TestCreateKeyRefuses(t *testing.T) {
 			codes.InvalidArgument, faultv1.Reason_REASON_INVALID, "restrictions.networks[0]",
 		},
 		{
+			"a thumbprint that is cut off", &authv1.CreateKeyRequest{Name: "a", Roles: []string{"admin"}, ProofThumbprint: "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9X"},
+			codes.InvalidArgument, faultv1.Reason_REASON_INVALID, "proof_thumbprint",
+		},
+		{
+			"a thumbprint that no hash has", &authv1.CreateKeyRequest{Name: "a", Roles: []string{"admin"}, ProofThumbprint: "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xt"},
+			codes.InvalidArgument, faultv1.Reason_REASON_INVALID, "proof_thumbprint",
+		},
+		{
 			"no role, by the rules of the proto file", &authv1.CreateKeyRequest{Name: "a"},
 			codes.InvalidArgument, faultv1.Reason_REASON_INVALID, "roles",
 		},

@@ -81,7 +81,8 @@ func (t *tokens) remember(hash [sha256.Size]byte, g *goodToken) {
 // ofToken returns the caller who has shown a token.
 func ofToken(id *oauth.Identity) *caller {
 	return &caller{
-		principal: id.Principal, subject: policy.NewSubject(id.Principal), scopes: id.Scopes, validUntil: id.Expires,
+		principal: id.Principal, subject: policy.NewSubject(id.Principal), scopes: id.Scopes,
+		proofKey: id.Key, needsProof: id.NeedsKey, validUntil: id.Expires,
 	}
 }
 

@@ -30,7 +30,8 @@ const maxDescription = 256
 // to get one: several clients look no further than the first, or take the first
 // parameter of a name wherever it stands. What is in words is last for the same
 // reason. An API key is sent as Bearer, too, so that one is there also where each
-// OAuth token needs DPoP.
+// OAuth token needs DPoP. DPoP is there where tokens can be bound by it, and where
+// the credential that was sent, such as an API key, needs a proof or has a bad one.
 func challenge(of flaw, about *resource, scopes []string, description string) string {
 	bearer, proof := "", ""
 	switch of {
@@ -55,11 +56,21 @@ func challenge(of flaw, about *resource, scopes []string, description string) st
 	if description = descriptionText(description); description != "" && bearer != "" {
 		b.WriteString(`, error_description="` + description + `"`)
 	}
-	if algorithms := about.proofAlgorithms(); algorithms != "" && of != flawScope {
-		b.WriteString(`, DPoP algs="` + algorithms + `"`)
+	if proof != "" || of != flawScope && about.bindsTokens() {
+		b.WriteString(`, DPoP ` + proofParameter(about.proofAlgorithms()))
 		appendChallenge(&b, proof, where, scopes)
 	}
 	return b.String()
+}
+
+// proofParameter is the first parameter of a challenge for DPoP: which algorithms a
+// proof may have, or another one where that is not known (RFC 9110, 11.6.1, wants
+// one).
+func proofParameter(algorithms string) string {
+	if algorithms == "" {
+		return `realm="sallyport"`
+	}
+	return `algs="` + algorithms + `"`
 }
 
 // appendChallenge writes the parameters that challenges of all schemes have.

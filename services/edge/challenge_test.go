@@ -25,6 +25,7 @@ func TestChallenge(t *testing.T) {
 	)
 	plain := &authv1.DescribeResourceResponse{Resource: resourceURI, ChallengeScopes: []string{"mcp", "tools:read"}}
 	proved := &authv1.DescribeResourceResponse{Resource: resourceURI, ChallengeScopes: []string{"mcp"}, DpopAlgorithms: []string{"ES256", "EdDSA"}}
+	keys := &authv1.DescribeResourceResponse{DpopAlgorithms: []string{"ES256", "EdDSA"}} // no OAuth
 	tests := []struct {
 		name        string
 		of          flaw
@@ -64,6 +65,26 @@ func TestChallenge(t *testing.T) {
 		name: "a token that lacks its proof is not valid either way",
 		of:   flawUnproved, about: proved,
 		want: `Bearer realm="sallyport", error="invalid_token", ` + where + `, scope="mcp", DPoP algs="ES256 EdDSA", error="invalid_token", ` + where + `, scope="mcp"`,
+	}, {
+		name: "without OAuth DPoP is not offered",
+		of:   flawAbsent, about: keys,
+		want: `Bearer realm="sallyport"`,
+	}, {
+		name: "without OAuth a bad key is no reason for DPoP",
+		of:   flawToken, about: keys,
+		want: `Bearer realm="sallyport", error="invalid_token"`,
+	}, {
+		name: "an API key that lacks its proof is not valid either way",
+		of:   flawUnproved, about: keys,
+		want: `Bearer realm="sallyport", error="invalid_token", DPoP algs="ES256 EdDSA", error="invalid_token"`,
+	}, {
+		name: "a bad proof of an API key",
+		of:   flawProof, about: keys,
+		want: `Bearer realm="sallyport", DPoP algs="ES256 EdDSA", error="invalid_dpop_proof"`,
+	}, {
+		name: "an API key that lacks its proof where tokens cannot be bound",
+		of:   flawUnproved, about: plain,
+		want: `Bearer realm="sallyport", error="invalid_token", ` + where + `, scope="mcp tools:read", DPoP realm="sallyport", error="invalid_token", ` + where + `, scope="mcp tools:read"`,
 	}, {
 		name: "a scope that lacks is told with all others that are needed",
 		of:   flawScope, about: proved, scopes: []string{"sql:read", "sql:run"}, description: "Get more",

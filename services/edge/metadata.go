@@ -23,7 +23,7 @@ func (x *exchange) serveMetadata() *refusal {
 		refused.retryAfter, refused.retryable, refused.recorded = time.Second, true, true
 		return refused
 	}
-	if about == nil || !about.at(x.r.URL.Path) {
+	if about == nil || about.document == nil || !about.at(x.r.URL.Path) {
 		return &refusal{kind: kindPath, message: "There is nothing here; OAuth tokens are not used, or not for this path", recorded: true}
 	}
 	x.w.Header()["Cache-Control"] = x.s.words.headers.metadata

@@ -194,7 +194,7 @@ func (x *exchange) badCredential(why authv1.ChallengeError, wait *durationpb.Dur
 	case why == authv1.ChallengeError_CHALLENGE_ERROR_DPOP_PROOF:
 		flaw, refused.message = flawProof, "The DPoP proof is not valid for this request. Send a new one with each request"
 	case why == authv1.ChallengeError_CHALLENGE_ERROR_DPOP_NEEDED:
-		flaw, refused.message = flawUnproved, "The token has to be sent with a DPoP proof, as Authorization: DPoP TOKEN"
+		flaw, refused.message = flawUnproved, "The token or key has to be sent with a DPoP proof: Authorization: DPoP TOKEN, and DPoP: PROOF, a new one with each request"
 	case x.credential.GetScheme() == authv1.Scheme_SCHEME_CERTIFICATE:
 		flaw = flawAbsent
 	}

@@ -29,9 +29,9 @@ const (
 	resourceRetry = time.Second
 )
 
-// resource is what OAuth clients are told of this server, as auth has it. It never
-// changes. Nil stands for a server where no OAuth token is good, or of which that
-// is not known.
+// resource is what clients are told of this server, as auth has it. It never
+// changes. Nil stands for a server of which nothing is known. Where no OAuth token
+// is good it has no document and no URL, and the algorithms are for API keys.
 type resource struct {
 	document []byte // the metadata, in JSON
 	path     string // of the metadata besides those that are always served
@@ -61,6 +61,9 @@ func (r *resource) proofAlgorithms() string {
 	return r.proofs
 }
 
+// bindsTokens reports whether OAuth tokens can be bound by DPoP.
+func (r *resource) bindsTokens() bool { return r.metadataURL() != "" && r.proofs != "" }
+
 // metadata is the document of RFC 9728.
 type metadata struct {
 	Resource             string   `json:"resource"`
@@ -77,8 +80,9 @@ type metadata struct {
 // newResource prepares what auth has said. Certificates tells whether this edge
 // asks its clients for certificates, so that tokens can be bound to them.
 func newResource(said *authv1.DescribeResourceResponse, certificates bool) (*resource, error) {
+	proofs := scopeText(said.GetDpopAlgorithms()) // they are joined alike
 	if said.GetResource() == "" {
-		return nil, nil
+		return &resource{proofs: proofs}, nil
 	}
 	u, err := url.Parse(said.GetResource())
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
@@ -99,7 +103,7 @@ func newResource(said *authv1.DescribeResourceResponse, certificates bool) (*res
 	r := &resource{
 		document: bytes.TrimSpace(b.Bytes()), path: path, scopes: slices.Clone(said.GetChallengeScopes()),
 		url:    u.Scheme + "://" + u.Host + path,
-		proofs: scopeText(said.GetDpopAlgorithms()), // they are joined alike
+		proofs: proofs,
 	}
 	if !quotable(r.url, false) {
 		return nil, errors.New("the resource that auth describes cannot be written in a challenge")

@@ -18,7 +18,8 @@ import (
 
 func callCommand(o *operator) *cobra.Command {
 	var out output
-	var url, as, keyFile, arguments string
+	var flags clientFlags
+	var arguments string
 	cmd := &cobra.Command{
 		Use:   "call TOOL [name=value …]",
 		Short: "Call a tool as an agent would, over MCP",
@@ -28,7 +29,7 @@ func callCommand(o *operator) *cobra.Command {
   SALLYPORT_KEY=sp_… sallyport call echo text=hello --url https://tools.example.com/mcp`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := o.client(cmd.InOrStdin(), url, as, keyFile)
+			client, err := o.client(cmd.InOrStdin(), flags)
 			if err != nil {
 				return err
 			}
@@ -52,17 +53,28 @@ func callCommand(o *operator) *cobra.Command {
 		},
 	}
 	out.register(cmd)
-	cmd.Flags().StringVar(&url, "url", "", "MCP `endpoint` (default: the running instance's)")
-	cmd.Flags().StringVar(&as, "as", "", "demo `key` to use: admin, analyst or intern (default admin, unless SALLYPORT_KEY is set)")
-	cmd.Flags().StringVar(&keyFile, "key-file", "", "`file` that holds the API key, - for standard input")
+	cmd.Flags().StringVar(&flags.url, "url", "", "MCP `endpoint` (default: the running instance's)")
+	cmd.Flags().StringVar(&flags.as, "as", "", "demo `key` to use: admin, analyst or intern (default admin, unless SALLYPORT_KEY is set)")
+	cmd.Flags().StringVar(&flags.keyFile, "key-file", "", "`file` that holds the API key, - for standard input")
+	cmd.Flags().StringVar(&flags.proofKey, "proof-key", "", "`file` with the private key that the API key is bound to, as PEM or JWK")
 	cmd.Flags().StringVar(&arguments, "args", "", "all arguments as one `JSON` object")
 	return cmd
 }
 
+// clientFlags say which endpoint is called, and with what.
+type clientFlags struct{ url, as, keyFile, proofKey string }
+
 // client returns a client for the endpoint and key that flags, environment or
 // the running instance name, in this order.
-func (o *operator) client(stdin io.Reader, url, as, keyFile string) (mcp.Client, error) {
-	c := mcp.Client{URL: url, Name: app.Version()}
+func (o *operator) client(stdin io.Reader, flags clientFlags) (mcp.Client, error) {
+	as, keyFile := flags.as, flags.keyFile
+	c := mcp.Client{URL: flags.url, Name: app.Version()}
+	if flags.proofKey != "" {
+		var err error
+		if c.ProofKey, err = readPrivateProofKey(flags.proofKey); err != nil {
+			return c, err
+		}
+	}
 	switch {
 	case keyFile != "" && as != "":
 		return c, usage("--as and --key-file exclude each other")

@@ -61,6 +61,7 @@ func keyRows(keys []*authv1.Key) [][]string {
 		{"EXPIRES", false, func(k *authv1.Key) string { return minute(k.GetExpireTime()) }},
 		{"TOOLS", true, func(k *authv1.Key) string { return strings.Join(k.GetRestrictions().GetTools(), ",") }},
 		{"NETWORKS", true, func(k *authv1.Key) string { return strings.Join(k.GetRestrictions().GetNetworks(), ",") }},
+		{"PROOF KEY", true, (*authv1.Key).GetProofThumbprint},
 		{"OLD PEPPERS", true, func(k *authv1.Key) string { return strings.Join(k.GetOldPeppers(), ",") }},
 	}
 	rows := make([][]string, len(keys)+1)
@@ -88,7 +89,7 @@ func describeKey(k *authv1.Key) map[string]any {
 		"created": stamp(k.GetCreateTime()), "expires": stamp(k.GetExpireTime()), "revoked": stamp(k.GetRevokeTime()),
 		"last_used": stamp(k.GetLastUse().GetTime()), "last_tool": k.GetLastUse().GetTool(), "last_address": k.GetLastUse().GetAddress(),
 		"tools": list(k.GetRestrictions().GetTools()), "networks": list(k.GetRestrictions().GetNetworks()),
-		"old_peppers": list(k.GetOldPeppers()),
+		"old_peppers": list(k.GetOldPeppers()), "proof_thumbprint": k.GetProofThumbprint(),
 	}
 }
 

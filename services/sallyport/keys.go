@@ -53,16 +53,28 @@ func (o *operator) withKeys(work func(authv1.KeyServiceClient) error) error {
 func keyCreateCommand(o *operator) *cobra.Command {
 	var out keyOutput
 	var roles, tools, networks []string
-	var tenant, owner, expires string
+	var tenant, owner, expires, proofKey, thumbprint string
 	cmd := &cobra.Command{
 		Use:   "create NAME --role ROLE",
 		Short: "Make an API key and show it, once",
 		Example: `  sallyport key create ci --role analyst
   sallyport key create ci --role analyst --tool run_sql_query --network 10.0.0.0/8
-  sallyport key create ci --role analyst --expires 30d --quiet > ci.key`,
+  sallyport key create ci --role analyst --expires 30d --quiet > ci.key
+  sallyport key create ci --role analyst --proof-key ci-public.pem`,
+		Long: `Create makes an API key and shows it, once. With --proof-key the key is bound to a
+key pair of the client's: whoever has the API key alone can do nothing with it. The
+client sends Authorization: DPoP KEY and, with each request, a new proof signed by its
+private key (DPoP, RFC 9449), which stays where the client is. Such a pair is made by
+
+  openssl genpkey -algorithm ed25519 -out ci.pem
+  openssl pkey -in ci.pem -pubout -out ci-public.pem`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			req := &authv1.CreateKeyRequest{Name: args[0], Owner: owner, Tenant: tenant, Roles: roles}
+			bound, err := proofThumbprint(proofKey, thumbprint)
+			if err != nil {
+				return err
+			}
+			req := &authv1.CreateKeyRequest{Name: args[0], Owner: owner, Tenant: tenant, Roles: roles, ProofThumbprint: bound}
 			if len(tools)+len(networks) > 0 {
 				req.Restrictions = &authv1.KeyRestrictions{Tools: tools, Networks: networks}
 			}
@@ -79,8 +91,12 @@ func keyCreateCommand(o *operator) *cobra.Command {
 					return rpcError(err)
 				}
 				k := resp.GetKey()
-				return out.hand(cmd, k, resp.GetSecret(), fmt.Sprintf("key %s (%s) for %s until %s",
-					k.GetId(), printable(k.GetName()), strings.Join(k.GetRoles(), ", "), stamp(k.GetExpireTime())))
+				note := fmt.Sprintf("key %s (%s) for %s until %s",
+					k.GetId(), printable(k.GetName()), strings.Join(k.GetRoles(), ", "), stamp(k.GetExpireTime()))
+				if k.GetProofThumbprint() != "" {
+					note += ", bound to the key with the thumbprint " + k.GetProofThumbprint()
+				}
+				return out.hand(cmd, k, resp.GetSecret(), note)
 			})
 		},
 	}
@@ -92,6 +108,8 @@ func keyCreateCommand(o *operator) *cobra.Command {
 	cmd.Flags().StringVar(&tenant, "tenant", "", "`tenant` the key belongs to (default \"default\")")
 	cmd.Flags().StringVar(&owner, "owner", "", "`person` or team that answers for it")
 	cmd.Flags().StringVar(&expires, "expires", "", "`life` of the key: 12h, 30d (default: the configured one)")
+	cmd.Flags().StringVar(&proofKey, "proof-key", "", "`file` with the client's public key, as PEM or JWK: each request needs a proof of it")
+	cmd.Flags().StringVar(&thumbprint, "proof-thumbprint", "", "the same by the key's `thumbprint` (RFC 7638, SHA-256, base64url)")
 	_ = cmd.MarkFlagRequired("role") // the flag exists
 	return cmd
 }
@@ -117,7 +135,7 @@ func keyRotateCommand(o *operator) *cobra.Command {
 		Use:   "rotate KEY --overlap TIME",
 		Short: "Give a key a new secret and show it, once; the old one lives on for the overlap",
 		Long: `Rotate gives a key a new secret. KEY is its id, its name, or all or the beginning of
-the key itself. Its name, roles, restrictions and expiry stay. The old secret is good
+the key itself. Its name, roles, restrictions, expiry and proof key stay. The old secret is good
 until the overlap ends, so that all who use the key can change to the new one: at most
 7d. With --overlap 0 it ends at once, for one that others may know.`,
 		Example: `  sallyport key rotate ci --overlap 24h

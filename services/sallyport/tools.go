@@ -17,7 +17,7 @@ func toolCommand(o *operator) *cobra.Command {
 
 func toolListCommand(o *operator) *cobra.Command {
 	var out output
-	var url, as, keyFile string
+	var flags clientFlags
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List all tools, or those that a key may call",
@@ -25,8 +25,8 @@ func toolListCommand(o *operator) *cobra.Command {
   sallyport tool list --as intern`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if as != "" || keyFile != "" || url != "" {
-				client, err := o.client(cmd.InOrStdin(), url, as, keyFile)
+			if flags != (clientFlags{}) {
+				client, err := o.client(cmd.InOrStdin(), flags)
 				if err != nil {
 					return err
 				}
@@ -56,9 +56,10 @@ func toolListCommand(o *operator) *cobra.Command {
 		},
 	}
 	out.register(cmd)
-	cmd.Flags().StringVar(&url, "url", "", "MCP `endpoint` (default: the running instance's)")
-	cmd.Flags().StringVar(&as, "as", "", "only what this demo `key` may call")
-	cmd.Flags().StringVar(&keyFile, "key-file", "", "only what the key in this `file` may call")
+	cmd.Flags().StringVar(&flags.url, "url", "", "MCP `endpoint` (default: the running instance's)")
+	cmd.Flags().StringVar(&flags.as, "as", "", "only what this demo `key` may call")
+	cmd.Flags().StringVar(&flags.keyFile, "key-file", "", "only what the key in this `file` may call")
+	cmd.Flags().StringVar(&flags.proofKey, "proof-key", "", "`file` with the private key that the API key is bound to, as PEM or JWK")
 	return cmd
 }
 

@@ -30,8 +30,8 @@ func meaning(r auditv1.Reason) (means, next string) {
 		return "The credential was revoked.",
 			"If the caller shall go on, make a new key for it. If it was revoked because it leaked, somebody else may be using it: look at the address."
 	case auditv1.Reason_REASON_CREDENTIAL_RESTRICTED:
-		return "The credential is good, and may not be used from this address or for this tool.",
-			"Look at what the key is restricted to: sallyport key list -o json. Restrictions are not changed; make another key if they are too narrow."
+		return "The credential is good, and may not be used from this address or for this tool; or it needs a proof by DPoP and had none that is good.",
+			"Look at what the key is restricted or bound to: sallyport key list -o json. Neither is changed; make another key if it is too narrow. A proof fails, too, where roles.edge.public_url is not the URL that clients use."
 	case auditv1.Reason_REASON_TOO_MANY_FAILURES:
 		return "The credential is not good, and there were too many like it of late from this address, or with this key.",
 			"Look at the address: a program with an old key, or somebody trying. Good credentials from there are served all the same."

@@ -116,6 +116,8 @@ func (k *Key) Describe(now time.Time) *authv1.Key {
 		ExpireTime: timestamppb.New(r.Expires),
 		Masked:     apikey.Masked(r.Env, r.ID),
 		OldPeppers: k.oldPeppers(now),
+
+		ProofThumbprint: r.ProofKey,
 	}
 	if !r.Revoked.IsZero() {
 		out.RevokeTime = timestamppb.New(r.Revoked)

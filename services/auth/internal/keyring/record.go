@@ -21,6 +21,9 @@ const recordVersion = 1
 // recordDomain separates the seals of records from other uses of the pepper.
 const recordDomain = "sallyport-key-record-v1"
 
+// thumbprintLen is that of 32 bytes in base64url.
+const thumbprintLen = 43
+
 // Record is what the store keeps of a key.
 type Record struct {
 	ID      string    `json:"id"`
@@ -38,6 +41,10 @@ type Record struct {
 	// Tools and Networks restrict the key; empty means no restriction.
 	Tools    []string       `json:"tools,omitempty"`
 	Networks []netip.Prefix `json:"networks,omitempty"`
+	// ProofKey is the thumbprint of the client's key that the API key is bound to
+	// (RFC 7638, SHA-256), "" if to none. A process of an earlier version does not know
+	// of it, and refuses the key whole.
+	ProofKey string `json:"proof_key,omitempty"`
 
 	// Sealed is the id of the pepper that the stored form is sealed with.
 	Sealed string `json:"-"`
@@ -107,6 +114,9 @@ func Decode(text []byte, peppers *apikey.Peppers) (*Record, error) {
 		if len(s.Sum) != sha256.Size {
 			return nil, errors.New("decode key record: a sum is not a SHA-256")
 		}
+	}
+	if r.ProofKey != "" && len(r.ProofKey) != thumbprintLen {
+		return nil, errors.New("decode key record: proof_key is no thumbprint")
 	}
 	return r, nil
 }

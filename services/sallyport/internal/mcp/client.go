@@ -11,6 +11,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -25,6 +26,9 @@ type Client struct {
 	URL  string
 	Key  string
 	Name string // "sallyport/1.2"
+	// ProofKey makes a proof for each request, where Key is bound to it. Nil makes
+	// none.
+	ProofKey *ProofKey
 }
 
 // Error is an answer that is not a result.
@@ -32,12 +36,44 @@ type Error struct {
 	Status  int    // HTTP
 	Code    int    // JSON-RPC, 0 if there was none
 	Message string // for people
+	Proof   ProofFlaw
+}
+
+// ProofFlaw is what a server finds wrong with the proof of a request.
+type ProofFlaw int
+
+const (
+	// ProofFine is for errors of another kind.
+	ProofFine ProofFlaw = iota
+	// ProofNeeded says that the key is good with a proof alone, and there was none.
+	ProofNeeded
+	// ProofBad says that the proof is not good, or that the key takes none.
+	ProofBad
+)
+
+// proofFlaw reads a challenge of the gateway (RFC 9449, 7.1). It names DPoP last.
+func proofFlaw(challenge string) ProofFlaw {
+	_, dpop, _ := strings.Cut(challenge, ", DPoP ")
+	switch {
+	case strings.Contains(dpop, `error="invalid_token"`):
+		return ProofNeeded
+	case strings.Contains(dpop, `error="invalid_dpop_proof"`):
+		return ProofBad
+	}
+	return ProofFine
 }
 
 // Error implements error.
 func (e *Error) Error() string {
 	switch e.Status {
 	case http.StatusUnauthorized:
+		switch e.Proof {
+		case ProofNeeded:
+			return "the key is bound to a private key: name its file with --proof-key"
+		case ProofBad:
+			return "the proof is not accepted: --proof-key names another key than the API key is bound to, or it is bound to none; " +
+				"or this clock is wrong; or the server is known to itself by another URL (roles.edge.public_url)"
+		}
 		return "the key is not accepted: it is missing, wrong, expired or revoked"
 	case http.StatusForbidden:
 		return "forbidden: " + e.Message
@@ -134,6 +170,14 @@ func (c Client) do(ctx context.Context, method, name string, params map[string]a
 			req.Header.Set(k, v)
 		}
 	}
+	if c.ProofKey != nil {
+		proof, err := c.ProofKey.Prove(req.Method, c.URL, c.Key, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		req.Header.Set("Authorization", "DPoP "+c.Key)
+		req.Header.Set("DPoP", proof)
+	}
 	resp, err := (&http.Client{Timeout: 5 * time.Minute}).Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("%w %s: %w", ErrUnreachable, c.URL, err)
@@ -146,7 +190,12 @@ func (c Client) do(ctx context.Context, method, name string, params map[string]a
 	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind == "text/event-stream" {
 		answer = lastMessage(answer)
 	}
-	return result(resp.StatusCode, answer)
+	raw, err := result(resp.StatusCode, answer)
+	var e *Error
+	if errors.As(err, &e) {
+		e.Proof = proofFlaw(resp.Header.Get("WWW-Authenticate"))
+	}
+	return raw, err
 }
 
 // lastMessage returns what the last event of a stream says: a call that lasts is

@@ -37,7 +37,8 @@ const (
 	Scheme_SCHEME_BEARER Scheme = 1
 	// X-API-Key.
 	Scheme_SCHEME_API_KEY Scheme = 2
-	// Authorization: DPoP (RFC 9449).
+	// Authorization: DPoP (RFC 9449), an API key or an OAuth token that is bound to a
+	// key of the client's. Anything else is not good so, and these in no other way.
 	Scheme_SCHEME_DPOP Scheme = 3
 	// None but the client's TLS certificate, verified by the edge: spiffe_id.
 	Scheme_SCHEME_CERTIFICATE Scheme = 4
@@ -154,9 +155,10 @@ type ChallengeError int32
 const (
 	// invalid_token (RFC 6750).
 	ChallengeError_CHALLENGE_ERROR_UNSPECIFIED ChallengeError = 0
-	// invalid_dpop_proof (RFC 9449): the token may be good, its proof is not.
+	// invalid_dpop_proof (RFC 9449): the token or API key may be good, its proof is
+	// not.
 	ChallengeError_CHALLENGE_ERROR_DPOP_PROOF ChallengeError = 1
-	// The token must be shown with a DPoP proof.
+	// The token or API key must be shown with a DPoP proof.
 	ChallengeError_CHALLENGE_ERROR_DPOP_NEEDED ChallengeError = 2
 )
 
@@ -825,7 +827,9 @@ type DescribeResourceResponse struct {
 	ChallengeScopes []string `protobuf:"bytes,4,rep,name=challenge_scopes,json=challengeScopes,proto3" json:"challenge_scopes,omitempty"`
 	ResourceName    string   `protobuf:"bytes,5,opt,name=resource_name,json=resourceName,proto3" json:"resource_name,omitempty"`
 	Documentation   string   `protobuf:"bytes,6,opt,name=documentation,proto3" json:"documentation,omitempty"`
-	// Algorithms that a DPoP proof may have; empty when there is no DPoP.
+	// Algorithms that a DPoP proof may have. Where there is a resource this is about
+	// its tokens: empty when none of them can be bound. Without one it is about API
+	// keys that are bound, for challenges alone.
 	DpopAlgorithms []string `protobuf:"bytes,7,rep,name=dpop_algorithms,json=dpopAlgorithms,proto3" json:"dpop_algorithms,omitempty"`
 	// Every token must be bound by DPoP.
 	DpopRequired  bool `protobuf:"varint,8,opt,name=dpop_required,json=dpopRequired,proto3" json:"dpop_required,omitempty"`

@@ -189,9 +189,12 @@ type Key struct {
 	// Ids of the old peppers that the key still depends on: without their files it,
 	// or a secret of it that is good, would be so no longer. Empty once all of it
 	// was made with the current one.
-	OldPeppers    []string `protobuf:"bytes,13,rep,name=old_peppers,json=oldPeppers,proto3" json:"old_peppers,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	OldPeppers []string `protobuf:"bytes,13,rep,name=old_peppers,json=oldPeppers,proto3" json:"old_peppers,omitempty"`
+	// The client's key that the API key is bound to, see CreateKeyRequest; empty if
+	// to none.
+	ProofThumbprint string `protobuf:"bytes,14,opt,name=proof_thumbprint,json=proofThumbprint,proto3" json:"proof_thumbprint,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Key) Reset() {
@@ -313,6 +316,13 @@ func (x *Key) GetOldPeppers() []string {
 		return x.OldPeppers
 	}
 	return nil
+}
+
+func (x *Key) GetProofThumbprint() string {
+	if x != nil {
+		return x.ProofThumbprint
+	}
+	return ""
 }
 
 // KeyRestrictions narrow a key beyond what its roles allow.
@@ -440,10 +450,16 @@ type CreateKeyRequest struct {
 	Tenant string   `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	Roles  []string `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
 	// Life of the key; the configured default when unset.
-	ExpiresIn     *durationpb.Duration `protobuf:"bytes,5,opt,name=expires_in,json=expiresIn,proto3" json:"expires_in,omitempty"`
-	Restrictions  *KeyRestrictions     `protobuf:"bytes,6,opt,name=restrictions,proto3" json:"restrictions,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ExpiresIn    *durationpb.Duration `protobuf:"bytes,5,opt,name=expires_in,json=expiresIn,proto3" json:"expires_in,omitempty"`
+	Restrictions *KeyRestrictions     `protobuf:"bytes,6,opt,name=restrictions,proto3" json:"restrictions,omitempty"`
+	// Binds the API key to a key pair of the client's: the SHA-256 thumbprint of its
+	// public key (JWK, RFC 7638), 32 bytes in base64url without padding. The API key
+	// is then good as Authorization: DPoP alone, with a proof of that key for each
+	// request (RFC 9449). Rotation keeps it, nothing changes it. Empty binds to
+	// nothing.
+	ProofThumbprint string `protobuf:"bytes,7,opt,name=proof_thumbprint,json=proofThumbprint,proto3" json:"proof_thumbprint,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *CreateKeyRequest) Reset() {
@@ -516,6 +532,13 @@ func (x *CreateKeyRequest) GetRestrictions() *KeyRestrictions {
 		return x.Restrictions
 	}
 	return nil
+}
+
+func (x *CreateKeyRequest) GetProofThumbprint() string {
+	if x != nil {
+		return x.ProofThumbprint
+	}
+	return ""
 }
 
 // CreateKeyResponse holds the secret, the only time it is ever shown.
@@ -878,7 +901,7 @@ var File_sallyport_auth_v1_key_proto protoreflect.FileDescriptor
 
 const file_sallyport_auth_v1_key_proto_rawDesc = "" +
 	"\n" +
-	"\x1bsallyport/auth/v1/key.proto\x12\x11sallyport.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x04\n" +
+	"\x1bsallyport/auth/v1/key.proto\x12\x11sallyport.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x05\n" +
 	"\x03Key\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18 R\x02id\x12\x1c\n" +
 	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04name\x12\x1e\n" +
@@ -897,14 +920,15 @@ const file_sallyport_auth_v1_key_proto_rawDesc = "" +
 	"\frestrictions\x18\v \x01(\v2\".sallyport.auth.v1.KeyRestrictionsR\frestrictions\x124\n" +
 	"\blast_use\x18\f \x01(\v2\x19.sallyport.auth.v1.KeyUseR\alastUse\x12/\n" +
 	"\vold_peppers\x18\r \x03(\tB\x0e\xbaH\v\x92\x01\b\x10\b\"\x04r\x02\x18@R\n" +
-	"oldPeppers\"d\n" +
+	"oldPeppers\x122\n" +
+	"\x10proof_thumbprint\x18\x0e \x01(\tB\a\xbaH\x04r\x02\x18+R\x0fproofThumbprint\"d\n" +
 	"\x0fKeyRestrictions\x12%\n" +
 	"\x05tools\x18\x01 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x80\x02\"\x04r\x02\x18@R\x05tools\x12*\n" +
 	"\bnetworks\x18\x02 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10@\"\x04r\x02\x18@R\bnetworks\"x\n" +
 	"\x06KeyUse\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1b\n" +
 	"\x04tool\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04tool\x12!\n" +
-	"\aaddress\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\aaddress\"\x95\x03\n" +
+	"\aaddress\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\aaddress\"\xf3\x03\n" +
 	"\x10CreateKeyRequest\x12B\n" +
 	"\x04name\x18\x01 \x01(\tB.\xbaH+r)\x10\x01\x18\x80\x012\"^[\\p{L}\\p{N}][\\p{L}\\p{N} ._@/+-]*$R\x04name\x12\x1e\n" +
 	"\x05owner\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x05owner\x12H\n" +
@@ -913,7 +937,8 @@ const file_sallyport_auth_v1_key_proto_rawDesc = "" +
 	"\n" +
 	"expires_in\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
 	"\"\x06\b\x80\x86\xb0\x96\x01*\x00R\texpiresIn\x12F\n" +
-	"\frestrictions\x18\x06 \x01(\v2\".sallyport.auth.v1.KeyRestrictionsR\frestrictions\"_\n" +
+	"\frestrictions\x18\x06 \x01(\v2\".sallyport.auth.v1.KeyRestrictionsR\frestrictions\x12\\\n" +
+	"\x10proof_thumbprint\x18\a \x01(\tB1\xbaH.r,\x18+2(^([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])?$R\x0fproofThumbprint\"_\n" +
 	"\x11CreateKeyResponse\x12(\n" +
 	"\x03key\x18\x01 \x01(\v2\x16.sallyport.auth.v1.KeyR\x03key\x12 \n" +
 	"\x06secret\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06secret\"`\n" +
