@@ -61,6 +61,7 @@ func TestFrameworksHaveFewImporters(t *testing.T) {
 		"github.com/cedar-policy/cedar-go":       {"services/auth/internal/policy"},
 		"github.com/modelcontextprotocol/go-sdk": {"services/sallyport/bench", "services/sallyport/e2e"},
 		"github.com/spf13/cobra":                 {"services/sallyport"},
+		"github.com/bufbuild/protocompile":       {"services/sallyport"},
 		"modernc.org/sqlite":                     {"pkg/demodb", "services/audit", "services/tools"},
 		"github.com/jackc/pgx":                   {"pkg/demodb", "services/tools"},
 		"github.com/go-json-experiment/json":     {"services/edge", "services/executor", "services/auth"},
