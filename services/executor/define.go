@@ -8,17 +8,25 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/tool"
 )
 
-// Define returns the tools that an executor makes of a service's files, as models
-// see them, and why it makes none of some RPCs that are marked as tools. The
-// error is about the files as a whole.
-func Define(service string, files *descriptorpb.FileDescriptorSet) (tools []*providerv1.ToolDefinition, refused []error, err error) {
+// Defined is a tool that an executor makes of an RPC.
+type Defined struct {
+	// Method is "/package.Service/Method".
+	Method string
+	// Definition is what models see, before names are joined.
+	Definition *providerv1.ToolDefinition
+}
+
+// Define returns the tools that an executor makes of a service's files, and why it
+// makes none of some RPCs that are marked as tools. The error is about the files as
+// a whole.
+func Define(service string, files *descriptorpb.FileDescriptorSet) (tools []Defined, refused []error, err error) {
 	set, err := protoset.Build(files)
 	if err != nil {
 		return nil, nil, err
 	}
 	built, refused := tool.Build(service, set)
 	for _, t := range built {
-		tools = append(tools, t.Definition)
+		tools = append(tools, Defined{t.Method(), t.Definition})
 	}
 	return tools, refused, nil
 }

@@ -125,7 +125,7 @@ func toolNames(service string, image *toolproto.Image) ([]string, error) {
 	}
 	var names []string
 	for _, t := range tools {
-		names = append(names, t.GetName())
+		names = append(names, t.Definition.GetName())
 	}
 	return names, nil
 }

@@ -72,6 +72,9 @@ func Build(service string, set *protoset.Set) (tools []*Tool, refused []error) {
 	return tools, refused
 }
 
+// Method returns the RPC, "/package.Service/Method".
+func (t *Tool) Method() string { return t.method }
+
 func build(service string, m protoreflect.MethodDescriptor, options *toolv1.Tool, check *rules.Checker) (t *Tool, err error) {
 	// Descriptors and rules come from another process. If the libraries below
 	// panic over them, it shall cost that process this tool and no more.
