@@ -10,7 +10,7 @@ import (
 
 func toolCommand(o *operator) *cobra.Command {
 	cmd := &cobra.Command{Use: "tool", Short: "Make tools, and look at the catalogue of them", Args: cobra.ArbitraryArgs, RunE: group}
-	cmd.AddCommand(toolListCommand(o), toolServeCommand(o), toolLintCommand(o))
+	cmd.AddCommand(toolListCommand(o), toolServeCommand(o), toolLintCommand(o), toolTestCommand(o), toolInitCommand())
 	cmd.AddCommand(approvalCommands(o)...)
 	return cmd
 }
