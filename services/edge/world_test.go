@@ -422,6 +422,9 @@ func (e *fakeExecutor) Call(req *executorv1.CallRequest, stream grpc.ServerStrea
 	if talk := talking(req); talk != nil {
 		return talk(e, req, stream)
 	}
+	if key := req.GetIdempotencyKey(); key != "" {
+		return send(&executorv1.Result{Result: &providerv1.ToolResult{Content: text("done with key " + key)}, Repeats: "d_FIRST"})
+	}
 	switch req.GetTool() {
 	case "bad_arguments":
 		return refuse(&executorv1.Refusal{

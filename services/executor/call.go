@@ -42,7 +42,8 @@ type call struct {
 // ending is how a call ended: with an answer, a refusal, or an error.
 type ending struct {
 	answer   tool.Answer
-	message  proto.Message // a provider's answer to something other than a call
+	repeated *executorv1.Result // of the first call with the same idempotency key
+	message  proto.Message      // a provider's answer to something other than a call
 	refusal  *executorv1.Refusal
 	err      error
 	status   auditv1.Status
@@ -101,14 +102,6 @@ func (c *call) run(ctx context.Context) ending {
 		Request: c.request, Principal: c.grant.GetPrincipal(), Limit: s.cfg.MaxResultBytes, To: c,
 		Key: cmp.Or(c.request.GetIdempotencyKey(), c.grant.GetDecisionId()),
 	}
-	lease, refusal := c.lease()
-	if refusal != nil {
-		return refuse(refusal)
-	}
-	defer lease.Release()
-	if err := c.intend(ctx); err != nil {
-		return unrecorded(ctx, err)
-	}
 	timeout := s.cfg.DefaultTimeout
 	if own := t.Timeout(); own > 0 {
 		timeout = own
@@ -116,11 +109,27 @@ func (c *call) run(ctx context.Context) ending {
 	if asked := c.request.GetTimeout(); asked != nil {
 		timeout = min(timeout, asked.AsDuration())
 	}
+	claim, end := c.claim(ctx, timeout)
+	if end != nil {
+		return *end
+	}
+	lease, refusal := c.lease()
+	if refusal != nil {
+		claim.free(ctx)
+		return refuse(refusal)
+	}
+	defer lease.Release()
+	if err := c.intend(ctx); err != nil {
+		claim.free(ctx)
+		return unrecorded(ctx, err)
+	}
 	origin := c.grant.GetOrigin()
 	chain := toolkit.Chain{Context: origin.GetContextId(), Hops: origin.GetHops() + 1}
-	calling, cancel := context.WithTimeout(chain.With(ctx), timeout)
+	calling, cancel := context.WithTimeout(toolkit.WithIdempotencyKey(chain.With(ctx), c.backend.Key), timeout)
 	defer cancel()
-	return c.invoke(ctx, calling, lease, msg)
+	ended := c.invoke(ctx, calling, lease, msg)
+	claim.settle(ctx, ended)
+	return ended
 }
 
 // lease takes a replica: any, or the one that has asked the client what it now
@@ -255,6 +264,14 @@ func (e ending) response() *executorv1.CallResponse {
 	if q := e.answer.Question; q != nil {
 		return &executorv1.CallResponse{Event: &executorv1.CallResponse_InputRequired{InputRequired: q}}
 	}
+	return &executorv1.CallResponse{Event: &executorv1.CallResponse_Result{Result: e.whole()}}
+}
+
+// whole is the result that ends a call.
+func (e ending) whole() *executorv1.Result {
+	if e.repeated != nil {
+		return e.repeated
+	}
 	result := &executorv1.Result{Result: e.answer.Result}
 	switch {
 	case e.refusal != nil:
@@ -262,7 +279,7 @@ func (e ending) response() *executorv1.CallResponse {
 	case result.Result == nil:
 		result.Result = &providerv1.ToolResult{Content: textContent(string(e.answer.JSON)), Structured: e.answer.JSON}
 	}
-	return &executorv1.CallResponse{Event: &executorv1.CallResponse_Result{Result: result}}
+	return result
 }
 
 func textContent(s string) []*providerv1.Content {
