@@ -68,6 +68,7 @@ func TestFrameworksHaveFewImporters(t *testing.T) {
 		"go.yaml.in/yaml":                        {"pkg/app", "services/sallyport", "services/quota"},
 		"github.com/prometheus/client_golang":    {"pkg/telemetry"},
 		"github.com/google/jsonschema-go":        {"services/executor"},
+		"github.com/failsafe-go/failsafe-go":     {"services/executor"},
 		"github.com/yosida95/uritemplate":        {"services/executor", "services/tools/mcpbridge"},
 		"github.com/rogpeppe/go-internal":        {"services/sallyport"},
 	}

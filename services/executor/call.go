@@ -22,6 +22,7 @@ import (
 	"github.com/sallyport-mcp/sallyport/pkg/toolkit"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/catalogue"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/grant"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/isolate"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/provider"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/tool"
 )
@@ -113,9 +114,12 @@ func (c *call) run(ctx context.Context) ending {
 	if end != nil {
 		return *end
 	}
-	lease, refusal := c.lease()
+	lease, refusal := c.lease(ctx)
 	if refusal != nil {
 		claim.free(ctx)
+		if ctx.Err() != nil { // the caller went away while he waited
+			return ending{err: ctx.Err(), status: auditv1.Status_STATUS_FAILED, reason: goneReason(ctx)}
+		}
 		return refuse(refusal)
 	}
 	defer lease.Release()
@@ -134,7 +138,7 @@ func (c *call) run(ctx context.Context) ending {
 
 // lease takes a replica: any, or the one that has asked the client what it now
 // answers.
-func (c *call) lease() (*catalogue.Lease, *executorv1.Refusal) {
+func (c *call) lease(ctx context.Context) (*catalogue.Lease, *executorv1.Refusal) {
 	name, round := c.entry.Name(), c.request.GetRound()
 	if !c.entry.Provider {
 		if len(round.GetState()) > 0 { // another service had the name when it was given
@@ -142,13 +146,15 @@ func (c *call) lease() (*catalogue.Lease, *executorv1.Refusal) {
 		}
 		round = nil
 	}
-	lease, own, err := take(c.entry.Pool, round)
+	lease, own, err := take(ctx, c.entry.Pool, round)
 	c.backend.Round, c.sticky = own, len(round.GetState()) > 0
 	switch {
 	case err == nil:
 		return lease, nil
-	case errors.Is(err, catalogue.ErrBusy):
+	case errors.Is(err, isolate.ErrBusy):
 		return nil, busy(name)
+	case errors.Is(err, isolate.ErrResting):
+		return nil, resting(name, c.entry.Pool.Rest())
 	case errors.Is(err, catalogue.ErrGone):
 		return nil, gone(name)
 	}
@@ -157,16 +163,16 @@ func (c *call) lease() (*catalogue.Lease, *executorv1.Refusal) {
 
 // take takes a replica for a round, and returns the round as the replica knows
 // it.
-func take(pool *catalogue.Pool, round *providerv1.Round) (*catalogue.Lease, *providerv1.Round, error) {
+func take(ctx context.Context, pool *catalogue.Pool, round *providerv1.Round) (*catalogue.Lease, *providerv1.Round, error) {
 	if len(round.GetState()) == 0 {
-		lease, err := pool.Take()
+		lease, err := pool.Take(ctx)
 		return lease, round, err
 	}
 	replica, state, err := provider.UnwrapState(round.GetState())
 	if err != nil {
 		return nil, nil, catalogue.ErrGone
 	}
-	lease, err := pool.TakeFrom(replica)
+	lease, err := pool.TakeFrom(ctx, replica)
 	return lease, &providerv1.Round{
 		InputResponses: round.GetInputResponses(), State: state, ClientCapabilities: round.GetClientCapabilities(),
 	}, err
@@ -230,6 +236,7 @@ func (c *call) invoke(ctx, calling context.Context, lease *catalogue.Lease, msg 
 		}
 	}
 	end := ending{answer: answer, status: auditv1.Status_STATUS_OK}
+	tell(ctx, lease, err)
 	switch {
 	case err == nil && answer.Result.GetIsError():
 		end.status, end.reason = auditv1.Status_STATUS_FAILED, auditv1.Reason_REASON_TOOL_ERROR
@@ -244,6 +251,18 @@ func (c *call) invoke(ctx, calling context.Context, lease *catalogue.Lease, msg 
 	}
 	end.duration = time.Since(start)
 	return end
+}
+
+// tell says whether the service did well, for its breaker: it did if it has
+// answered, whatever that was. A caller who went away says nothing of it.
+func tell(ctx context.Context, lease *catalogue.Lease, err error) {
+	_, said := errors.AsType[*fault.Error](err)
+	switch {
+	case err == nil, said, errors.Is(err, tool.ErrTooLarge), errors.Is(err, tool.ErrInvalid), oversized(err):
+		lease.Told(true)
+	case ctx.Err() == nil:
+		lease.Told(false)
+	}
 }
 
 // Send implements [tool.Caller].

@@ -126,13 +126,13 @@ func New(o Options) (*Service, error) {
 		Dial: func(service, address string) (catalogue.Conn, error) {
 			return o.Dial(service, address)
 		},
-		Static:      static,
-		Joining:     o.Config.Joining,
-		Hold:        o.Hold,
-		Refresh:     o.Config.ReflectionInterval,
-		MaxInFlight: o.Config.MaxInFlight,
-		Log:         o.Log,
-		Refused:     m.refused,
+		Static:  static,
+		Joining: o.Config.Joining,
+		Hold:    o.Hold,
+		Refresh: o.Config.ReflectionInterval,
+		Isolate: o.Config.Isolation,
+		Log:     o.Log,
+		Refused: m.refused,
 	})
 	if err != nil {
 		return nil, err
