@@ -121,7 +121,6 @@ func await(t *testing.T, c *isolate.Cell) *isolate.Seat {
 		if !errors.Is(err, isolate.ErrResting) {
 			t.Fatal(err)
 		}
-		time.Sleep(max(c.Rest(), time.Millisecond)) // which is what it is told for
 	}
 }
 
