@@ -48,6 +48,9 @@ const ApprovalLife = 49 * time.Hour
 // GrantLife is the longest that auth lets a grant be used.
 const GrantLife = 10 * time.Minute
 
+// OnceLife is how long calls with an idempotency key are remembered.
+const OnceLife = 24 * time.Hour
+
 // ClockSkew is how far apart the clocks of two machines may be where that
 // matters.
 const ClockSkew = time.Minute
@@ -93,6 +96,9 @@ var (
 	// Grants holds the ids of decisions whose grants for destructive tools were used
 	// up, for longer than any grant lives.
 	Grants = Bucket{Name: "grants", Description: "grants for destructive tools that were used up", TTL: GrantLife + 2*ClockSkew}
+	// Calls holds executorv1.OnceRecord by a hash of principal, tool and idempotency
+	// key, results encrypted.
+	Calls = Bucket{Name: "calls", Description: "calls with an idempotency key; results encrypted", TTL: OnceLife}
 	// Proofs holds the ids of DPoP proofs that were used up.
 	Proofs = Bucket{Name: "proofs", Description: "DPoP proofs that were used up", TTL: ProofLife}
 	// Quota holds the quotav1.ClusterView under "view" and the quotav1.ClusterSeed

@@ -36,6 +36,10 @@ func (x *exchange) callTool() *refusal {
 	if !toolName(name) {
 		return refuse(kindTool, unknownTool)
 	}
+	key, refused := x.idempotencyKey()
+	if refused != nil {
+		return refused
+	}
 	// The peers get a copy: this buffer is used again, and one in this process
 	// may still be reading when the call was given up.
 	asked := noArguments()
@@ -60,7 +64,7 @@ func (x *exchange) callTool() *refusal {
 		grant := allow.GetGrant()
 		allow = nil
 		return x.execute(&executorv1.CallRequest{
-			Grant: grant, Tool: name, Arguments: asked.json, ArgumentsShape: asked.shape, Round: round,
+			Grant: grant, Tool: name, Arguments: asked.json, ArgumentsShape: asked.shape, Round: round, IdempotencyKey: key,
 		})
 	})
 }

@@ -57,6 +57,18 @@ func (x *exchange) findContext() *refusal {
 	return nil
 }
 
+// idempotencyKey is the client's name for its call, if it gives one.
+func (x *exchange) idempotencyKey() (string, *refusal) {
+	if !x.msg.MetaIdempotencyKey.Present() {
+		return "", nil
+	}
+	key := x.msg.Text(x.msg.MetaIdempotencyKey)
+	if !contextID(key) {
+		return "", refuse(kindParams, "_meta[dev.sallyport/idempotency-key] has to be 1 to 128 characters of A-Z a-z 0-9 . _ : -")
+	}
+	return key, nil
+}
+
 // checkHops ends a call that agents and tools pass on to each other in a circle.
 func (x *exchange) checkHops() *refusal {
 	if most := x.s.cfg.MaxHops; int(x.hops) > most {

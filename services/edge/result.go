@@ -46,6 +46,9 @@ func (x *exchange) answerResult(result *executorv1.Result) *refusal {
 	decision := make([]byte, 0, 128)
 	decision = append(decision, `"dev.sallyport/decision":{"verdict":"ALLOW","decision_id":"`...)
 	decision = append(append(decision, x.decision...), '"')
+	if first := result.GetRepeats(); first != "" {
+		decision = appendText(append(decision, `,"repeats":`...), first)
+	}
 	if no != nil {
 		x.reason = no.GetReason()
 		decision = append(append(decision, `,"reason":"`...), reasonName(x.reason)...)

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mcp/sallyport/pkg/fault"
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
@@ -141,4 +142,25 @@ func floods(e *fakeExecutor, _ *executorv1.CallRequest, s talkStream) error {
 			return err
 		}
 	}
+}
+
+// richResult has one of everything.
+func richResult() *providerv1.ToolResult {
+	return &providerv1.ToolResult{Content: []*providerv1.Content{
+		{
+			Kind:        &providerv1.Content_Text{Text: "line\n\"quoted\" \u2028 é"},
+			Annotations: &providerv1.Annotations{Audience: []string{"user", "assistant"}, Priority: proto.Float64(0.5), LastModified: "2026-01-01T00:00:00Z"},
+		},
+		{Kind: &providerv1.Content_Image{Image: &providerv1.Media{Data: []byte("png"), MimeType: "image/png"}}},
+		{Kind: &providerv1.Content_Audio{Audio: &providerv1.Media{Data: []byte("wav"), MimeType: "audio/wav"}}},
+		{
+			Kind: &providerv1.Content_Resource{Resource: &providerv1.ResourceContents{
+				Uri: "test://a", MimeType: "text/plain", Body: &providerv1.ResourceContents_Text{Text: "hello"},
+			}},
+			Meta: []byte(`{"a":1}`),
+		},
+		{Kind: &providerv1.Content_Resource{Resource: &providerv1.ResourceContents{Uri: "test://b", Body: &providerv1.ResourceContents_Blob{Blob: []byte("blob")}}}},
+		{Kind: &providerv1.Content_ResourceLink{ResourceLink: &providerv1.ResourceLink{Uri: "test://c", Name: "c", Description: "see", Size: 7}}},
+		{Kind: &providerv1.Content_Other{Other: []byte(`{"type":"new","x":1}`)}},
+	}}
 }

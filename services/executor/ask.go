@@ -14,6 +14,7 @@ import (
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/catalogue"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/isolate"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/provider"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/tool"
 )
@@ -76,7 +77,7 @@ func (s *Service) ask(
 // askSource asks one replica, or another if the first cannot be reached: what is
 // asked here changes nothing.
 func (s *Service) askSource(ctx context.Context, a asking, from *catalogue.Source, do func(context.Context, *catalogue.Lease, *providerv1.Round) (answer, error)) ending {
-	lease, round, err := take(from.Pool, a.round)
+	lease, round, err := take(ctx, from.Pool, a.round)
 	if err != nil {
 		return s.unanswered(ctx, a, err)
 	}
@@ -94,6 +95,7 @@ func (s *Service) askSource(ctx context.Context, a asking, from *catalogue.Sourc
 		}
 	}
 	end := ending{status: auditv1.Status_STATUS_OK}
+	tell(ctx, lease, err)
 	switch {
 	case err != nil:
 		end = s.unanswered(ctx, a, err)
@@ -116,9 +118,9 @@ func (s *Service) unanswered(ctx context.Context, a asking, err error) ending {
 	switch {
 	case ctx.Err() != nil:
 		return ending{err: ctx.Err(), reason: goneReason(ctx)}
-	case errors.Is(err, catalogue.ErrBusy):
+	case errors.Is(err, isolate.ErrBusy), errors.Is(err, isolate.ErrResting):
 		return ending{reason: auditv1.Reason_REASON_TOOL_UNAVAILABLE, err: fault.New(codes.Unavailable, executorv1.Reason_REASON_PROVIDER,
-			"too many requests to the provider of this %s are in progress", a.what).Because(err).After(time.Second)}
+			"too many requests to the provider of this %s are in progress, or it fails too often", a.what).Because(err).After(time.Second)}
 	case errors.Is(err, catalogue.ErrGone):
 		return lost(auditv1.Reason_REASON_TOOL_UNAVAILABLE, goneText+" Start again without its state.")
 	case errors.Is(err, provider.ErrEmpty), fault.Is(err, providerv1.Reason_REASON_UNKNOWN) && f.Code == codes.NotFound:

@@ -22,6 +22,7 @@ import (
 	"github.com/sallyport-mcp/sallyport/pkg/toolkit"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/catalogue"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/grant"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/isolate"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/provider"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/tool"
 )
@@ -42,7 +43,8 @@ type call struct {
 // ending is how a call ended: with an answer, a refusal, or an error.
 type ending struct {
 	answer   tool.Answer
-	message  proto.Message // a provider's answer to something other than a call
+	repeated *executorv1.Result // of the first call with the same idempotency key
+	message  proto.Message      // a provider's answer to something other than a call
 	refusal  *executorv1.Refusal
 	err      error
 	status   auditv1.Status
@@ -101,14 +103,6 @@ func (c *call) run(ctx context.Context) ending {
 		Request: c.request, Principal: c.grant.GetPrincipal(), Limit: s.cfg.MaxResultBytes, To: c,
 		Key: cmp.Or(c.request.GetIdempotencyKey(), c.grant.GetDecisionId()),
 	}
-	lease, refusal := c.lease()
-	if refusal != nil {
-		return refuse(refusal)
-	}
-	defer lease.Release()
-	if err := c.intend(ctx); err != nil {
-		return unrecorded(ctx, err)
-	}
 	timeout := s.cfg.DefaultTimeout
 	if own := t.Timeout(); own > 0 {
 		timeout = own
@@ -116,16 +110,35 @@ func (c *call) run(ctx context.Context) ending {
 	if asked := c.request.GetTimeout(); asked != nil {
 		timeout = min(timeout, asked.AsDuration())
 	}
+	claim, end := c.claim(ctx, timeout)
+	if end != nil {
+		return *end
+	}
+	lease, refusal := c.lease(ctx)
+	if refusal != nil {
+		claim.free(ctx)
+		if ctx.Err() != nil { // the caller went away while he waited
+			return ending{err: ctx.Err(), status: auditv1.Status_STATUS_FAILED, reason: goneReason(ctx)}
+		}
+		return refuse(refusal)
+	}
+	defer lease.Release()
+	if err := c.intend(ctx); err != nil {
+		claim.free(ctx)
+		return unrecorded(ctx, err)
+	}
 	origin := c.grant.GetOrigin()
 	chain := toolkit.Chain{Context: origin.GetContextId(), Hops: origin.GetHops() + 1}
-	calling, cancel := context.WithTimeout(chain.With(ctx), timeout)
+	calling, cancel := context.WithTimeout(toolkit.WithIdempotencyKey(chain.With(ctx), c.backend.Key), timeout)
 	defer cancel()
-	return c.invoke(ctx, calling, lease, msg)
+	ended := c.invoke(ctx, calling, lease, msg)
+	claim.settle(ctx, ended)
+	return ended
 }
 
 // lease takes a replica: any, or the one that has asked the client what it now
 // answers.
-func (c *call) lease() (*catalogue.Lease, *executorv1.Refusal) {
+func (c *call) lease(ctx context.Context) (*catalogue.Lease, *executorv1.Refusal) {
 	name, round := c.entry.Name(), c.request.GetRound()
 	if !c.entry.Provider {
 		if len(round.GetState()) > 0 { // another service had the name when it was given
@@ -133,13 +146,15 @@ func (c *call) lease() (*catalogue.Lease, *executorv1.Refusal) {
 		}
 		round = nil
 	}
-	lease, own, err := take(c.entry.Pool, round)
+	lease, own, err := take(ctx, c.entry.Pool, round)
 	c.backend.Round, c.sticky = own, len(round.GetState()) > 0
 	switch {
 	case err == nil:
 		return lease, nil
-	case errors.Is(err, catalogue.ErrBusy):
+	case errors.Is(err, isolate.ErrBusy):
 		return nil, busy(name)
+	case errors.Is(err, isolate.ErrResting):
+		return nil, resting(name, c.entry.Pool.Rest())
 	case errors.Is(err, catalogue.ErrGone):
 		return nil, gone(name)
 	}
@@ -148,16 +163,16 @@ func (c *call) lease() (*catalogue.Lease, *executorv1.Refusal) {
 
 // take takes a replica for a round, and returns the round as the replica knows
 // it.
-func take(pool *catalogue.Pool, round *providerv1.Round) (*catalogue.Lease, *providerv1.Round, error) {
+func take(ctx context.Context, pool *catalogue.Pool, round *providerv1.Round) (*catalogue.Lease, *providerv1.Round, error) {
 	if len(round.GetState()) == 0 {
-		lease, err := pool.Take()
+		lease, err := pool.Take(ctx)
 		return lease, round, err
 	}
 	replica, state, err := provider.UnwrapState(round.GetState())
 	if err != nil {
 		return nil, nil, catalogue.ErrGone
 	}
-	lease, err := pool.TakeFrom(replica)
+	lease, err := pool.TakeFrom(ctx, replica)
 	return lease, &providerv1.Round{
 		InputResponses: round.GetInputResponses(), State: state, ClientCapabilities: round.GetClientCapabilities(),
 	}, err
@@ -221,6 +236,7 @@ func (c *call) invoke(ctx, calling context.Context, lease *catalogue.Lease, msg 
 		}
 	}
 	end := ending{answer: answer, status: auditv1.Status_STATUS_OK}
+	tell(ctx, lease, err)
 	switch {
 	case err == nil && answer.Result.GetIsError():
 		end.status, end.reason = auditv1.Status_STATUS_FAILED, auditv1.Reason_REASON_TOOL_ERROR
@@ -235,6 +251,18 @@ func (c *call) invoke(ctx, calling context.Context, lease *catalogue.Lease, msg 
 	}
 	end.duration = time.Since(start)
 	return end
+}
+
+// tell says whether the service did well, for its breaker: it did if it has
+// answered, whatever that was. A caller who went away says nothing of it.
+func tell(ctx context.Context, lease *catalogue.Lease, err error) {
+	_, said := errors.AsType[*fault.Error](err)
+	switch {
+	case err == nil, said, errors.Is(err, tool.ErrTooLarge), errors.Is(err, tool.ErrInvalid), oversized(err):
+		lease.Told(true)
+	case ctx.Err() == nil:
+		lease.Told(false)
+	}
 }
 
 // Send implements [tool.Caller].
@@ -255,6 +283,14 @@ func (e ending) response() *executorv1.CallResponse {
 	if q := e.answer.Question; q != nil {
 		return &executorv1.CallResponse{Event: &executorv1.CallResponse_InputRequired{InputRequired: q}}
 	}
+	return &executorv1.CallResponse{Event: &executorv1.CallResponse_Result{Result: e.whole()}}
+}
+
+// whole is the result that ends a call.
+func (e ending) whole() *executorv1.Result {
+	if e.repeated != nil {
+		return e.repeated
+	}
 	result := &executorv1.Result{Result: e.answer.Result}
 	switch {
 	case e.refusal != nil:
@@ -262,7 +298,7 @@ func (e ending) response() *executorv1.CallResponse {
 	case result.Result == nil:
 		result.Result = &providerv1.ToolResult{Content: textContent(string(e.answer.JSON)), Structured: e.answer.JSON}
 	}
-	return &executorv1.CallResponse{Event: &executorv1.CallResponse_Result{Result: result}}
+	return result
 }
 
 func textContent(s string) []*providerv1.Content {

@@ -379,7 +379,7 @@ func TestCallIsCancelled(t *testing.T) {
 // One service cannot take all of the executor.
 func TestBulkhead(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *executor.Config) { c.MaxInFlight = 2 })
+	s := start(t, func(c *executor.Config) { c.Isolation.MaxInFlight, c.Isolation.QueueWait = 2, 0 })
 	entered, leave := make(chan struct{}), make(chan struct{})
 	s.basics(basics{echo: func(_ context.Context, text string) (string, error) {
 		entered <- struct{}{}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/approval"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/isolate"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/joining"
 )
 
@@ -42,8 +43,9 @@ type Config struct {
 	AuditTimeout time.Duration `yaml:"audit_timeout"`
 	// MaxResultBytes bounds a result's JSON.
 	MaxResultBytes int `yaml:"max_result_bytes"`
-	// MaxInFlight bounds the calls to one tool service at a time.
-	MaxInFlight int `yaml:"max_in_flight"`
+	// Isolation says how much one tool service may cost the others; its settings
+	// stand in this section itself.
+	Isolation isolate.Config `yaml:",inline"`
 	// MaxUsedGrants bounds the memory of grants that were used up. Destructive
 	// tools are refused while it is full.
 	MaxUsedGrants int `yaml:"max_used_grants"`
@@ -68,7 +70,7 @@ func DefaultConfig() Config {
 		DefaultTimeout:     10 * time.Second,
 		AuditTimeout:       2 * time.Second,
 		MaxResultBytes:     1 << 20,
-		MaxInFlight:        256,
+		Isolation:          isolate.DefaultConfig(),
 		MaxUsedGrants:      100000,
 	}
 }
@@ -115,8 +117,8 @@ func (c Config) Validate() error {
 	if c.MaxResultBytes < 1024 || c.MaxResultBytes > 4<<20 {
 		errs = append(errs, fmt.Errorf("max_result_bytes: %d must be 1024 to %d", c.MaxResultBytes, 4<<20))
 	}
-	if c.MaxInFlight < 1 {
-		errs = append(errs, fmt.Errorf("max_in_flight: %d must be positive", c.MaxInFlight))
+	if err := c.Isolation.Validate(); err != nil {
+		errs = append(errs, err)
 	}
 	if c.MaxUsedGrants < 1 {
 		errs = append(errs, fmt.Errorf("max_used_grants: %d must be positive", c.MaxUsedGrants))

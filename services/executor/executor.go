@@ -31,6 +31,7 @@ import (
 	faultv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/fault/v1"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/catalogue"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/grant"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/once"
 )
 
 // Recorder says what happened.
@@ -59,8 +60,9 @@ type Options struct {
 	// were revoked. Nil means that there are none and Run does nothing.
 	Bus *bus.Bus
 	// Used is where all executors note which grants for destructive tools they
-	// have used up. It must not be nil.
-	Used grant.Bucket
+	// have used up, and which calls with idempotency keys were made. It must not be
+	// nil.
+	Used once.Bucket
 	// Hold says which tools of providers must not be used. Nil means that there
 	// are none.
 	Hold catalogue.Hold
@@ -86,6 +88,7 @@ type Service struct {
 	metrics   *metrics
 	keys      *grant.Files
 	used      *grant.Used
+	once      *once.Book
 	revoked   *grant.Revoked
 	catalogue *catalogue.Catalogue
 }
@@ -114,6 +117,7 @@ func New(o Options) (*Service, error) {
 		used:    grant.NewUsed(o.Config.MaxUsedGrants, o.Used),
 		revoked: grant.NewRevoked(maxRevoked),
 	}
+	s.once = once.NewBook(o.Used, s.keys)
 	static := make([]catalogue.Static, len(o.Config.Services))
 	for i, c := range o.Config.Services {
 		static[i] = catalogue.Static(c)
@@ -122,13 +126,13 @@ func New(o Options) (*Service, error) {
 		Dial: func(service, address string) (catalogue.Conn, error) {
 			return o.Dial(service, address)
 		},
-		Static:      static,
-		Joining:     o.Config.Joining,
-		Hold:        o.Hold,
-		Refresh:     o.Config.ReflectionInterval,
-		MaxInFlight: o.Config.MaxInFlight,
-		Log:         o.Log,
-		Refused:     m.refused,
+		Static:  static,
+		Joining: o.Config.Joining,
+		Hold:    o.Hold,
+		Refresh: o.Config.ReflectionInterval,
+		Isolate: o.Config.Isolation,
+		Log:     o.Log,
+		Refused: m.refused,
 	})
 	if err != nil {
 		return nil, err

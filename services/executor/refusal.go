@@ -72,6 +72,16 @@ func busy(name string) *executorv1.Refusal {
 	}
 }
 
+// resting tells that a service is left alone.
+func resting(name string, rest time.Duration) *executorv1.Refusal {
+	rest = max(rest, time.Second)
+	return &executorv1.Refusal{
+		Reason:    auditv1.Reason_REASON_TOOL_UNAVAILABLE,
+		Message:   fmt.Sprintf("%s was not called: its service has failed too often of late and is left alone for a while. Try again in %d seconds.", name, int(rest.Seconds()+0.999)),
+		Retryable: true, RetryAfter: durationpb.New(rest),
+	}
+}
+
 func unavailable(name string) *executorv1.Refusal {
 	return &executorv1.Refusal{
 		Reason:    auditv1.Reason_REASON_TOOL_UNAVAILABLE,

@@ -13,8 +13,8 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
+	"github.com/sallyport-mcp/sallyport/pkg/protoset"
 	"github.com/sallyport-mcp/sallyport/services/executor"
-	"github.com/sallyport-mcp/sallyport/services/executor/internal/protoset"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/tooltest"
 )
 

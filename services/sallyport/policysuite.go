@@ -1,17 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -77,31 +73,15 @@ type suiteWho struct {
 	Scopes []string `yaml:"scopes"`
 }
 
-// goTypes are what the YAML library says of Go, which nobody wants to know.
-var goTypes = regexp.MustCompile(` (not found )?in type main\.\w+`)
-
 // readSuite reads a file strictly: what is not known is an error with its line.
 func readSuite(path string, text []byte) (*suite, error) {
 	s := &suite{path: path}
-	d := yaml.NewDecoder(bytes.NewReader(text))
-	d.KnownFields(true)
-	if err := d.Decode(s); err != nil {
-		if errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("%s: empty", path)
-		}
-		return nil, fmt.Errorf("%s: %s", path, goTypes.ReplaceAllString(strings.TrimPrefix(err.Error(), "yaml: "), " is not known here"))
+	if err := strictYAML(path, text, s); err != nil {
+		return nil, err
 	}
-	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: more than one document", path)
-	}
-	var where struct {
-		Cases []yaml.Node `yaml:"cases"`
-	}
-	if err := yaml.Unmarshal(text, &where); err != nil {
+	var err error
+	if s.lines, err = caseLines(text); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	for _, node := range where.Cases {
-		s.lines = append(s.lines, node.Line)
 	}
 	for i, p := range s.Policies {
 		if !filepath.IsAbs(p) {

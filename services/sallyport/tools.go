@@ -9,8 +9,8 @@ import (
 )
 
 func toolCommand(o *operator) *cobra.Command {
-	cmd := &cobra.Command{Use: "tool", Short: "Look at the catalogue of tools", Args: cobra.ArbitraryArgs, RunE: group}
-	cmd.AddCommand(toolListCommand(o))
+	cmd := &cobra.Command{Use: "tool", Short: "Make tools, and look at the catalogue of them", Args: cobra.ArbitraryArgs, RunE: group}
+	cmd.AddCommand(toolListCommand(o), toolServeCommand(o), toolLintCommand(o), toolTestCommand(o), toolInitCommand())
 	cmd.AddCommand(approvalCommands(o)...)
 	return cmd
 }

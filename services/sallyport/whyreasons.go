@@ -115,6 +115,9 @@ func meaning(r auditv1.Reason) (means, next string) {
 	case auditv1.Reason_REASON_RESULT_INVALID:
 		return "The tool did it, and its result breaks the tool's own output schema.",
 			"The tool has a fault; tell whoever makes it."
+	case auditv1.Reason_REASON_REPEATED:
+		return "A call with the same idempotency key was made before, so the tool was not called again.",
+			"Use a new key for a new call."
 
 	case auditv1.Reason_REASON_DEPENDENCY_UNAVAILABLE:
 		return "A service of the gateway did not answer, so the request was refused.",

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sallyport-mcp/sallyport/pkg/demodb"
 	"github.com/sallyport-mcp/sallyport/pkg/fault"
+	faultv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/fault/v1"
 	sqlqueryv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tools/sqlquery/v1"
 	"github.com/sallyport-mcp/sallyport/pkg/rpc/rpctest"
 	"github.com/sallyport-mcp/sallyport/services/tools/sqlquery"
@@ -189,6 +190,9 @@ func TestWrongQueries(t *testing.T) {
 	parameters := func(text string) want {
 		return want{code: codes.InvalidArgument, reason: sqlqueryv1.Reason_REASON_PARAMETERS, text: text}
 	}
+	contract := func(text string) want {
+		return want{code: codes.InvalidArgument, reason: faultv1.Reason_REASON_INVALID, text: text}
+	}
 	tests := []struct {
 		name, query string
 		args        []any
@@ -204,8 +208,9 @@ func TestWrongQueries(t *testing.T) {
 		{"too few values are told", "SELECT ?, ?", []any{1}, parameters("2 placeholders and the request 1")},
 		{"too many values are told", "SELECT ?", []any{1, 2}, parameters("1 placeholders and the request 2")},
 		{"names are told", "SELECT :id", []any{1}, parameters(`":id" has a name`)},
-		{"lists cannot be bound", "SELECT ?", []any{[]any{1}}, parameters("parameter 1 is a list")},
-		{"objects cannot be bound", "SELECT ?, ?", []any{1, map[string]any{}}, parameters("parameter 2 is a list or an object")},
+		{"lists cannot be bound", "SELECT ?", []any{[]any{1}}, contract("parameters[0]: sql.parameter")},
+		{"long texts cannot be bound", "SELECT ?", []any{strings.Repeat("x", 10001)}, contract("parameters[0]: sql.parameter")},
+		{"objects cannot be bound", "SELECT ?, ?", []any{1, map[string]any{}}, contract("parameters[1]: sql.parameter")},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -325,6 +325,8 @@ func (m *Message) metaSlot(name []byte) (*Field, place) {
 		return &m.MetaContext, elsewhere
 	case "dev.sallyport/hops":
 		return &m.MetaHops, elsewhere
+	case "dev.sallyport/idempotency-key":
+		return &m.MetaIdempotencyKey, elsewhere
 	}
 	return nil, elsewhere
 }
@@ -342,7 +344,7 @@ func (p place) reserves(name []byte) bool {
 		reserved = []string{
 			"io.modelcontextprotocol/protocolVersion",
 			"io.modelcontextprotocol/clientCapabilities",
-			"dev.sallyport/context", "dev.sallyport/hops",
+			"dev.sallyport/context", "dev.sallyport/hops", "dev.sallyport/idempotency-key",
 		}
 	default:
 		return false

@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc"
 
 	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/isolate"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/joining"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/provider"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/rules"
@@ -69,8 +70,8 @@ type Options struct {
 	Hold Hold
 	// Refresh is how often a server is asked by reflection.
 	Refresh time.Duration
-	// MaxInFlight bounds the calls to one service.
-	MaxInFlight int
+	// Isolate says how much one service may cost.
+	Isolate isolate.Config
 	// Log may be nil.
 	Log *slog.Logger
 	// Refused counts what was not taken in, by reason. It may be nil.

@@ -12,7 +12,7 @@ import (
 
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
-	"github.com/sallyport-mcp/sallyport/services/executor/internal/protoset"
+	"github.com/sallyport-mcp/sallyport/pkg/protoset"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/rules"
 )
 

@@ -14,18 +14,19 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
-	"github.com/sallyport-mcp/sallyport/services/executor/internal/protoset"
+	"github.com/sallyport-mcp/sallyport/pkg/protoset"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/isolate"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/provider"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/tool"
 )
 
 // service is a set of equal replicas.
 type service struct {
-	name     string
-	since    int
-	members  map[string]*member
-	active   *definition
-	inFlight *bulkhead
+	name    string
+	since   int
+	members map[string]*member
+	active  *definition
+	cell    *isolate.Cell
 }
 
 // member is one replica of a service.
@@ -81,8 +82,8 @@ func (c *Catalogue) join(ctx context.Context, key, name, address string, print [
 		c.sequence++
 		s = &service{
 			name: name, since: c.sequence,
-			members:  make(map[string]*member),
-			inFlight: &bulkhead{max: int64(c.opts.MaxInFlight)},
+			members: make(map[string]*member),
+			cell:    isolate.NewCell(c.opts.Isolate, func(resting bool) { c.rested(name, resting) }),
 		}
 		c.services[name] = s
 	}
@@ -118,6 +119,15 @@ func (c *Catalogue) join(ctx context.Context, key, name, address string, print [
 	log.Info("replica joined", "tools", len(def.tools), "resources", len(def.resources)+len(def.templates), "prompts", len(def.prompts))
 	c.rebuild()
 	return true
+}
+
+// rested tells that a service is left alone because it fails, or is well again.
+func (c *Catalogue) rested(name string, resting bool) {
+	if resting {
+		c.log.Warn("a service fails too often and is left alone", "service", name, "for", c.opts.Isolate.Breaker.Rest)
+		return
+	}
+	c.log.Info("a service is well again", "service", name)
 }
 
 // joinFiles takes in a replica that is described by descriptors.
@@ -187,7 +197,7 @@ func (s *service) share(d *definition) *definition {
 	if same := s.find(d.print); same != nil {
 		return same
 	}
-	d.pool = &Pool{inFlight: s.inFlight}
+	d.pool = &Pool{cell: s.cell}
 	d.pool.replicas.Store(new([]*replica))
 	return d
 }

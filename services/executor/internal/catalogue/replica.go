@@ -13,12 +13,12 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/isolate"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/provider"
 )
 
-// Why no replica was given out.
+// Why no replica was given out, besides those of package isolate.
 var (
-	ErrBusy = errors.New("too many calls in flight")
 	ErrDown = errors.New("no replica can be reached")
 	ErrGone = errors.New("the replica is gone")
 )
@@ -27,24 +27,11 @@ var (
 type Pool struct {
 	replicas atomic.Pointer[[]*replica]
 	next     atomic.Uint32
-	inFlight *bulkhead
+	cell     *isolate.Cell // of the service
 }
 
-// bulkhead bounds the calls to one service, whichever its replicas.
-type bulkhead struct {
-	max int64
-	n   atomic.Int64
-}
-
-func (b *bulkhead) enter() bool {
-	if b.n.Add(1) > b.max {
-		b.n.Add(-1)
-		return false
-	}
-	return true
-}
-
-func (b *bulkhead) exit() { b.n.Add(-1) }
+// Rest returns how long the service is left alone because it fails.
+func (p *Pool) Rest() time.Duration { return p.cell.Rest() }
 
 // Available reports whether a replica is thought to be up.
 func (p *Pool) Available() bool {
@@ -57,29 +44,32 @@ func (p *Pool) Available() bool {
 }
 
 // Take gives out replicas one after the other, first those that are up; if none
-// is, any, since it may be back. The lease must be released.
-func (p *Pool) Take() (*Lease, error) {
-	if !p.inFlight.enter() {
-		return nil, ErrBusy
+// is, any, since it may be back. It waits while too many calls are in flight. The
+// lease must be released.
+func (p *Pool) Take(ctx context.Context) (*Lease, error) {
+	seat, err := p.cell.Enter(ctx)
+	if err != nil {
+		return nil, err
 	}
 	if r := p.pick(nil); r != nil {
-		return &Lease{pool: p, replica: r}, nil
+		return &Lease{Seat: seat, pool: p, replica: r}, nil
 	}
-	p.inFlight.exit()
+	seat.Leave()
 	return nil, ErrDown
 }
 
 // TakeFrom gives out one certain replica, up or not.
-func (p *Pool) TakeFrom(id provider.ReplicaID) (*Lease, error) {
-	if !p.inFlight.enter() {
-		return nil, ErrBusy
+func (p *Pool) TakeFrom(ctx context.Context, id provider.ReplicaID) (*Lease, error) {
+	seat, err := p.cell.Enter(ctx)
+	if err != nil {
+		return nil, err
 	}
 	for _, r := range *p.replicas.Load() {
 		if r.id == id && r.acquire() {
-			return &Lease{pool: p, replica: r}, nil
+			return &Lease{Seat: seat, pool: p, replica: r}, nil
 		}
 	}
-	p.inFlight.exit()
+	seat.Leave()
 	return nil, ErrGone
 }
 
@@ -100,6 +90,8 @@ func (p *Pool) pick(not *replica) *replica {
 
 // Lease is the use of one replica for one call.
 type Lease struct {
+	*isolate.Seat
+
 	pool    *Pool
 	replica *replica
 }
@@ -129,7 +121,7 @@ func (l *Lease) Failed() { l.replica.fail() }
 // Release ends the lease.
 func (l *Lease) Release() {
 	l.replica.release()
-	l.pool.inFlight.exit()
+	l.Leave()
 }
 
 // replica is one process that can be called.

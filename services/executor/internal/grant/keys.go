@@ -59,6 +59,18 @@ func (f *Files) Key(id string) []byte {
 	return f.find(id)
 }
 
+// Newest returns the key in the last file that has one, or nil.
+func (f *Files) Newest() (id string, key []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, file := range slices.Backward(f.files) {
+		if k := file.Key(); len(k.Bytes()) > 0 {
+			return k.ID(), k.Bytes()
+		}
+	}
+	return "", nil
+}
+
 func (f *Files) find(id string) []byte {
 	k, ok := f.keys[id]
 	if !ok || !k.until.IsZero() && !time.Now().Before(k.until) {

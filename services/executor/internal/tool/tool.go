@@ -19,7 +19,7 @@ import (
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
 	toolv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
-	"github.com/sallyport-mcp/sallyport/services/executor/internal/protoset"
+	"github.com/sallyport-mcp/sallyport/pkg/protoset"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/rules"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/schema"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/transcode"
@@ -71,6 +71,9 @@ func Build(service string, set *protoset.Set) (tools []*Tool, refused []error) {
 	}
 	return tools, refused
 }
+
+// Method returns the RPC, "/package.Service/Method".
+func (t *Tool) Method() string { return t.method }
 
 func build(service string, m protoreflect.MethodDescriptor, options *toolv1.Tool, check *rules.Checker) (t *Tool, err error) {
 	// Descriptors and rules come from another process. If the libraries below

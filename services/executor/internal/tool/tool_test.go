@@ -14,7 +14,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	toolv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
-	"github.com/sallyport-mcp/sallyport/services/executor/internal/protoset"
+	"github.com/sallyport-mcp/sallyport/pkg/protoset"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/tool"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/tooltest"
 )

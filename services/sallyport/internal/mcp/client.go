@@ -97,14 +97,17 @@ type Tool struct {
 
 // Result is what a tool answered.
 type Result struct {
-	Content []struct {
-		Type string `json:"type"`
-		Text string `json:"text"`
-	} `json:"content"`
+	Content    []Content       `json:"content"`
 	Structured json.RawMessage `json:"structuredContent"`
 	IsError    bool            `json:"isError"`
 	// Raw is the whole result as it came.
 	Raw json.RawMessage `json:"-"`
+}
+
+// Content is a part of a result.
+type Content struct {
+	Type string `json:"type"`
+	Text string `json:"text"`
 }
 
 // Tools returns every tool that the key may call.

@@ -99,6 +99,8 @@ const (
 	Reason_REASON_RESULT_TOO_LARGE Reason = 53
 	// The result breaks the tool's own output schema.
 	Reason_REASON_RESULT_INVALID Reason = 54
+	// A call with this idempotency key was made before; it was not made again.
+	Reason_REASON_REPEATED Reason = 55
 	// A service of ours did not answer; the request was refused.
 	Reason_REASON_DEPENDENCY_UNAVAILABLE Reason = 60
 	// The audit stream did not acknowledge; the call was not made.
@@ -145,6 +147,7 @@ var (
 		52: "REASON_TOOL_UNAVAILABLE",
 		53: "REASON_RESULT_TOO_LARGE",
 		54: "REASON_RESULT_INVALID",
+		55: "REASON_REPEATED",
 		60: "REASON_DEPENDENCY_UNAVAILABLE",
 		61: "REASON_AUDIT_UNAVAILABLE",
 		62: "REASON_CANCELLED",
@@ -184,6 +187,7 @@ var (
 		"REASON_TOOL_UNAVAILABLE":       52,
 		"REASON_RESULT_TOO_LARGE":       53,
 		"REASON_RESULT_INVALID":         54,
+		"REASON_REPEATED":               55,
 		"REASON_DEPENDENCY_UNAVAILABLE": 60,
 		"REASON_AUDIT_UNAVAILABLE":      61,
 		"REASON_CANCELLED":              62,
@@ -1234,7 +1238,7 @@ const file_sallyport_audit_v1_event_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\bproducer\x12#\n" +
 	"\bsequence\x18\x02 \x01(\x04B\a\xbaH\x042\x02(\x01R\bsequence\x12#\n" +
 	"\bprevious\x18\x03 \x01(\fB\a\xbaH\x04z\x02\x18 R\bprevious\x12>\n" +
-	"\x06events\x18\x04 \x03(\v2\x19.sallyport.audit.v1.EventB\v\xbaH\b\x92\x01\x05\b\x01\x10\x80\bR\x06events*\xa1\b\n" +
+	"\x06events\x18\x04 \x03(\v2\x19.sallyport.audit.v1.EventB\v\xbaH\b\x92\x01\x05\b\x01\x10\x80\bR\x06events*\xb6\b\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16REASON_UNAUTHENTICATED\x10\x01\x12\x1f\n" +
@@ -1269,7 +1273,8 @@ const file_sallyport_audit_v1_event_proto_rawDesc = "" +
 	"\x11REASON_TOOL_ERROR\x103\x12\x1b\n" +
 	"\x17REASON_TOOL_UNAVAILABLE\x104\x12\x1b\n" +
 	"\x17REASON_RESULT_TOO_LARGE\x105\x12\x19\n" +
-	"\x15REASON_RESULT_INVALID\x106\x12!\n" +
+	"\x15REASON_RESULT_INVALID\x106\x12\x13\n" +
+	"\x0fREASON_REPEATED\x107\x12!\n" +
 	"\x1dREASON_DEPENDENCY_UNAVAILABLE\x10<\x12\x1c\n" +
 	"\x18REASON_AUDIT_UNAVAILABLE\x10=\x12\x14\n" +
 	"\x10REASON_CANCELLED\x10>\x12\x13\n" +

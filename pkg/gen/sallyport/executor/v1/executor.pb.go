@@ -337,10 +337,14 @@ type CallRequest struct {
 	ArgumentsShape string `protobuf:"bytes,4,opt,name=arguments_shape,json=argumentsShape,proto3" json:"arguments_shape,omitempty"`
 	WantsProgress  bool   `protobuf:"varint,5,opt,name=wants_progress,json=wantsProgress,proto3" json:"wants_progress,omitempty"`
 	// The client's own limit, if it has one. The tool's applies too.
-	Timeout        *durationpb.Duration `protobuf:"bytes,6,opt,name=timeout,proto3" json:"timeout,omitempty"`
-	IdempotencyKey string               `protobuf:"bytes,7,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
-	Round          *v1.Round            `protobuf:"bytes,8,opt,name=round,proto3" json:"round,omitempty"`
-	LogLevel       string               `protobuf:"bytes,9,opt,name=log_level,json=logLevel,proto3" json:"log_level,omitempty"`
+	Timeout *durationpb.Duration `protobuf:"bytes,6,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// The client's name for this call. Within a day the same principal's call of the
+	// same tool with the same key is made once, if the tool changes anything: who
+	// repeats it gets the first one's result (Result.repeats), or is refused with
+	// REASON_REPEATED while that is not known, or if the arguments are others.
+	IdempotencyKey string    `protobuf:"bytes,7,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	Round          *v1.Round `protobuf:"bytes,8,opt,name=round,proto3" json:"round,omitempty"`
+	LogLevel       string    `protobuf:"bytes,9,opt,name=log_level,json=logLevel,proto3" json:"log_level,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -560,7 +564,10 @@ type Result struct {
 	Result *v1.ToolResult `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"`
 	// Set when the call was not made or did not end well; its message is the text
 	// for the model.
-	Refusal       *Refusal `protobuf:"bytes,2,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	Refusal *Refusal `protobuf:"bytes,2,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	// The decision of the first call with the same idempotency key, whose result this
+	// is; empty if this call was made.
+	Repeats       string `protobuf:"bytes,3,opt,name=repeats,proto3" json:"repeats,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -607,6 +614,13 @@ func (x *Result) GetRefusal() *Refusal {
 		return x.Refusal
 	}
 	return nil
+}
+
+func (x *Result) GetRepeats() string {
+	if x != nil {
+		return x.Repeats
+	}
+	return ""
 }
 
 // Refusal says why a call was not made or did not end well.
@@ -1493,10 +1507,11 @@ const file_sallyport_executor_v1_executor_proto_rawDesc = "" +
 	"\x06result\x18\x02 \x01(\v2\x1d.sallyport.executor.v1.ResultH\x00R\x06result\x12M\n" +
 	"\x0einput_required\x18\x03 \x01(\v2$.sallyport.provider.v1.InputRequiredH\x00R\rinputRequired\x127\n" +
 	"\x06notice\x18\x04 \x01(\v2\x1d.sallyport.provider.v1.NoticeH\x00R\x06noticeB\x0e\n" +
-	"\x05event\x12\x05\xbaH\x02\b\x01\"}\n" +
+	"\x05event\x12\x05\xbaH\x02\b\x01\"\xa0\x01\n" +
 	"\x06Result\x129\n" +
 	"\x06result\x18\x01 \x01(\v2!.sallyport.provider.v1.ToolResultR\x06result\x128\n" +
-	"\arefusal\x18\x02 \x01(\v2\x1e.sallyport.executor.v1.RefusalR\arefusal\"\x91\x02\n" +
+	"\arefusal\x18\x02 \x01(\v2\x1e.sallyport.executor.v1.RefusalR\arefusal\x12!\n" +
+	"\arepeats\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\arepeats\"\x91\x02\n" +
 	"\aRefusal\x12<\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1a.sallyport.audit.v1.ReasonB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06reason\x12\"\n" +
 	"\amessage\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\amessage\x12\x1c\n" +

@@ -157,9 +157,10 @@ type SummarizeLogsResponse struct {
 	Sources []*LogSource `protobuf:"bytes,2,rep,name=sources,proto3" json:"sources,omitempty"`
 	// Lines that were counted.
 	Lines int32 `protobuf:"varint,3,opt,name=lines,proto3" json:"lines,omitempty"`
-	// Moment of the oldest and the newest line counted, RFC 3339.
+	// Moment of the oldest line counted, RFC 3339.
 	From string `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
-	To   string `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`
+	// Moment of the newest line counted, RFC 3339.
+	To string `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`
 	// Number of lines by level.
 	Levels map[string]int32 `protobuf:"bytes,6,rep,name=levels,proto3" json:"levels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// The commonest kinds of message, errors first.
@@ -358,8 +359,9 @@ type LogTemplate struct {
 	Level string `protobuf:"bytes,3,opt,name=level,proto3" json:"level,omitempty"`
 	// One of the lines, control characters removed.
 	Sample string `protobuf:"bytes,4,opt,name=sample,proto3" json:"sample,omitempty"`
-	// When the first and the last of them were written, RFC 3339.
-	First         string `protobuf:"bytes,5,opt,name=first,proto3" json:"first,omitempty"`
+	// When the first of them was written, RFC 3339.
+	First string `protobuf:"bytes,5,opt,name=first,proto3" json:"first,omitempty"`
+	// When the last of them was written, RFC 3339.
 	Last          string `protobuf:"bytes,6,opt,name=last,proto3" json:"last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -440,9 +442,10 @@ func (x *LogTemplate) GetLast() string {
 // ErrorSpike is a span of time with unusually many errors.
 type ErrorSpike struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// When, RFC 3339.
+	// When it starts, RFC 3339.
 	From string `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To   string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// When it ends, RFC 3339.
+	To string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// Errors in it.
 	Errors int32 `protobuf:"varint,3,opt,name=errors,proto3" json:"errors,omitempty"`
 	// How many would have been usual.
@@ -523,8 +526,9 @@ type TimeBucket struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// When it starts, RFC 3339.
 	Start string `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
-	// All lines, and errors among them.
-	Lines         int32 `protobuf:"varint,2,opt,name=lines,proto3" json:"lines,omitempty"`
+	// All lines.
+	Lines int32 `protobuf:"varint,2,opt,name=lines,proto3" json:"lines,omitempty"`
+	// Errors among them.
 	Errors        int32 `protobuf:"varint,3,opt,name=errors,proto3" json:"errors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -228,12 +228,13 @@ var File_sallyport_tools_sqlquery_v1_sqlquery_proto protoreflect.FileDescriptor
 
 const file_sallyport_tools_sqlquery_v1_sqlquery_proto_rawDesc = "" +
 	"\n" +
-	"*sallyport/tools/sqlquery/v1/sqlquery.proto\x12\x1bsallyport.tools.sqlquery.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1csallyport/tool/v1/tool.proto\"x\n" +
+	"*sallyport/tools/sqlquery/v1/sqlquery.proto\x12\x1bsallyport.tools.sqlquery.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1csallyport/tool/v1/tool.proto\"\xbd\x02\n" +
 	"\x12RunSqlQueryRequest\x12 \n" +
 	"\x05query\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x90NR\x05query\x12@\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x90NR\x05query\x12\x84\x02\n" +
 	"\n" +
-	"parameters\x18\x02 \x03(\v2\x16.google.protobuf.ValueB\b\xbaH\x05\x92\x01\x02\x10dR\n" +
+	"parameters\x18\x02 \x03(\v2\x16.google.protobuf.ValueB\xcb\x01\xbaH\xc7\x01\x92\x01\xc3\x01\x10d\"\xbe\x01\xba\x01\xba\x01\n" +
+	"\rsql.parameter\x12Qa parameter is a string of at most 10,000 characters, a number, a boolean or null\x1aVtype(this) in [double, bool, null_type] || type(this) == string && size(this) <= 10000R\n" +
 	"parameters\"\xb7\x01\n" +
 	"\x13RunSqlQueryResponse\x12*\n" +
 	"\acolumns\x18\x01 \x03(\tB\x10\xbaH\r\x92\x01\n" +

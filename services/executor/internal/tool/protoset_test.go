@@ -1,4 +1,4 @@
-package protoset_test
+package tool_test
 
 import (
 	"strings"
@@ -9,7 +9,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/known/structpb"
 
-	"github.com/sallyport-mcp/sallyport/services/executor/internal/protoset"
+	"github.com/sallyport-mcp/sallyport/pkg/protoset"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/tool"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/tooltest"
 )
