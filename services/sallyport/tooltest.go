@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -30,7 +29,7 @@ type toolCase struct {
 
 func toolTestCommand(o *operator) *cobra.Command {
 	var out output
-	var url, as, keyFile string
+	var flags clientFlags
 	cmd := &cobra.Command{
 		Use:   "test FILE.yaml…",
 		Short: "Run tests of tools: calls on the real way, and what should come of them",
@@ -58,7 +57,7 @@ func toolTestCommand(o *operator) *cobra.Command {
 			var results []toolVerdict
 			for _, s := range suites {
 				for i, c := range s.Cases {
-					client, err := o.client(cmd.InOrStdin(), url, caseKey(c.As, as, keyFile), keyFile)
+					client, err := o.client(cmd.InOrStdin(), flags.of(c.As))
 					if err != nil {
 						return err
 					}
@@ -74,18 +73,18 @@ func toolTestCommand(o *operator) *cobra.Command {
 		},
 	}
 	out.register(cmd)
-	cmd.Flags().StringVar(&url, "url", "", "MCP `endpoint` (default: the running instance's)")
-	cmd.Flags().StringVar(&as, "as", "", "demo `key` for cases that name none (default admin, unless SALLYPORT_KEY is set)")
-	cmd.Flags().StringVar(&keyFile, "key-file", "", "`file` that holds the API key for all cases")
+	cmd.Flags().StringVar(&flags.url, "url", "", "MCP `endpoint` (default: the running instance's)")
+	cmd.Flags().StringVar(&flags.as, "as", "", "demo `key` for cases that name none (default admin, unless SALLYPORT_KEY is set)")
+	cmd.Flags().StringVar(&flags.keyFile, "key-file", "", "`file` that holds the API key for all cases")
 	return cmd
 }
 
-// caseKey is the demo key for a case. A key in a file is for all.
-func caseKey(own, as, keyFile string) string {
-	if keyFile != "" {
-		return as
+// of are the flags for a case that names a demo key. A key in a file is for all.
+func (f clientFlags) of(as string) clientFlags {
+	if f.keyFile == "" && as != "" {
+		f.as = as
 	}
-	return cmp.Or(own, as)
+	return f
 }
 
 // readToolSuites reads all files, and tells all that is wrong with any.
