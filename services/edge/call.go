@@ -3,7 +3,6 @@ package edge
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"io"
 
@@ -38,10 +37,11 @@ func (x *exchange) callTool() *refusal {
 	}
 	// The peers get a copy: this buffer is used again, and one in this process
 	// may still be reading when the call was given up.
-	asked := noArguments()
+	var asked arguments
 	if given {
-		asked.json, asked.shape = bytes.Clone(m.Raw(m.Arguments)), m.Shape()
-		asked.digest = sha256.Sum256(asked.json)
+		asked = newArguments(bytes.Clone(m.Raw(m.Arguments)), m.Shape())
+	} else {
+		asked = noArguments()
 	}
 	x.about(name, asked)
 	if refused := x.takeApproval(); refused != nil {

@@ -58,6 +58,7 @@ func (x *exchange) parse() *refusal {
 	if response {
 		return x.parseAnswer()
 	}
+	x.said = m.Text(m.Method)
 	if refused := x.findEra(); refused != nil {
 		return refused
 	}

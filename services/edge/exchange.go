@@ -47,7 +47,8 @@ type facts struct {
 	era     era
 	version string
 	id      []byte // raw JSON, nil while not known
-	method  string // one that is served, else ""
+	said    string // the method as the client named it
+	method  string // the same if it is served, else ""
 	asked   string // the tool, prompt or URI that was asked for, once it is to be decided about
 	target  string // the same, once it may be known to exist
 	client  string
