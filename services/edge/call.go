@@ -68,7 +68,13 @@ func (x *exchange) callTool() *refusal {
 // decide asks all services that have a say in a call. Where a person has one, too,
 // that is the answer, and the call is charged: to ask people costs as much.
 func (x *exchange) decide(name string, asked arguments, answer *approvalAnswer, first bool) (*authv1.AuthorizeResponse, *refusal) {
-	defer x.askTogether()()
+	// One bound for all of it: a context costs as much as some of the checks.
+	ctx, cancel := x.peerContext()
+	x.peers = ctx
+	defer func() {
+		x.peers = nil
+		cancel()
+	}()
 	allow, refused := x.consultOnCall(name, asked, answer)
 	if refused != nil || !first {
 		return allow, refused

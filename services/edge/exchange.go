@@ -141,14 +141,3 @@ func (x *exchange) peerContext() (context.Context, context.CancelFunc) {
 	}
 	return context.WithTimeout(x.wanted(), x.s.cfg.PeerTimeout)
 }
-
-// askTogether makes all that peers are asked until the end one matter with one
-// bound: a context costs as much as some of the checks.
-func (x *exchange) askTogether() (end func()) {
-	ctx, cancel := x.peerContext()
-	x.peers = ctx
-	return func() {
-		x.peers = nil
-		cancel()
-	}
-}

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 )
@@ -17,9 +15,15 @@ import (
 func (x *exchange) checkQuota(cost uint32) *refusal {
 	ctx, cancel := x.peerContext()
 	defer cancel()
-	resp, err := x.s.quota.Check(ctx, &quotav1.CheckRequest{
-		Subject: &quotav1.Subject{Attributes: x.attributes()}, Cost: proto.Uint32(max(cost, 1)),
-	})
+	// Parts of one question, so that they are one allocation.
+	var ask struct {
+		request quotav1.CheckRequest
+		subject quotav1.Subject
+		cost    uint32
+	}
+	ask.subject.Attributes, ask.cost = x.attributes(), max(cost, 1)
+	ask.request.Subject, ask.request.Cost = &ask.subject, &ask.cost
+	resp, err := x.s.quota.Check(ctx, &ask.request)
 	if err != nil {
 		return x.peerFailed("quota", err)
 	}
