@@ -109,14 +109,12 @@ func (x *exchange) write(code int, contentType []string) {
 		return
 	}
 	h := x.w.Header()
+	length := noLength
 	if contentType != nil {
 		h["Content-Type"] = contentType
-		h["Content-Length"] = []string{strconv.Itoa(len(x.out))}
+		length = len(x.out)
 	}
-	if x.decision != "" {
-		h["Sallyport-Decision-Id"] = []string{x.decision}
-	}
-	limitHeaders(h, x.limits)
+	tellFacts(h, x.decision, x.limits, length)
 	if !x.consumed && x.r.ContentLength != 0 && x.r.ProtoMajor == 1 {
 		// Else net/http would wait for the rest of the body before it sends the
 		// answer, and a caller without a credential could hold a connection.

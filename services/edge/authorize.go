@@ -13,14 +13,16 @@ import (
 type arguments struct {
 	json   []byte
 	shape  string
-	digest [sha256.Size]byte
+	digest []byte // SHA-256 of json; never written to
+}
+
+func newArguments(json []byte, shape string) arguments {
+	digest := sha256.Sum256(json)
+	return arguments{json: json, shape: shape, digest: digest[:]}
 }
 
 // noArguments stands for arguments where there are none.
-func noArguments() arguments {
-	const none = "{}"
-	return arguments{json: []byte(none), shape: none, digest: sha256.Sum256([]byte(none))}
-}
+func noArguments() arguments { return newArguments([]byte("{}"), "{}") }
 
 // authorize asks auth for the decision and, on allow, the grant. It fails closed.
 func (x *exchange) authorize(action authv1.Action, target string, asked arguments) (*authv1.AuthorizeResponse, *refusal) {
@@ -33,7 +35,7 @@ func (x *exchange) authorize(action authv1.Action, target string, asked argument
 
 // about notes what the request is for.
 func (x *exchange) about(target string, asked arguments) {
-	x.asked, x.digest, x.shape = target, asked.digest[:], asked.shape
+	x.asked, x.digest, x.shape = target, asked.digest, asked.shape
 }
 
 // consult asks auth for the decision, whatever that is. An answer of the client's

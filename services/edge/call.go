@@ -3,7 +3,6 @@ package edge
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"io"
 
@@ -42,10 +41,11 @@ func (x *exchange) callTool() *refusal {
 	}
 	// The peers get a copy: this buffer is used again, and one in this process
 	// may still be reading when the call was given up.
-	asked := noArguments()
+	var asked arguments
 	if given {
-		asked.json, asked.shape = bytes.Clone(m.Raw(m.Arguments)), m.Shape()
-		asked.digest = sha256.Sum256(asked.json)
+		asked = newArguments(bytes.Clone(m.Raw(m.Arguments)), m.Shape())
+	} else {
+		asked = noArguments()
 	}
 	x.about(name, asked)
 	if refused := x.takeApproval(); refused != nil {
@@ -72,7 +72,13 @@ func (x *exchange) callTool() *refusal {
 // decide asks all services that have a say in a call. Where a person has one, too,
 // that is the answer, and the call is charged: to ask people costs as much.
 func (x *exchange) decide(name string, asked arguments, answer *approvalAnswer, first bool) (*authv1.AuthorizeResponse, *refusal) {
-	defer x.askTogether()()
+	// One bound for all of it: a context costs as much as some of the checks.
+	ctx, cancel := x.peerContext()
+	x.peers = ctx
+	defer func() {
+		x.peers = nil
+		cancel()
+	}()
 	allow, refused := x.consultOnCall(name, asked, answer)
 	if refused != nil || !first {
 		return allow, refused

@@ -117,11 +117,12 @@ func contextSourceName(s authv1.ContextSource) string {
 // clientText is what the client calls itself, "name/version", made harmless for
 // logs and records. It is not to be believed.
 func clientText(m *jsonrpc.Message) string {
-	name := m.Text(m.ClientName)
-	if name == "" {
+	var room [64]byte
+	b := m.AppendText(room[:0], m.ClientName)
+	if len(b) == 0 {
 		return ""
 	}
-	return printable(name+"/"+m.Text(m.ClientVersion), maxClient)
+	return printable(string(m.AppendText(append(b, '/'), m.ClientVersion)), maxClient)
 }
 
 // printable replaces what does not print and cuts text to a number of bytes.

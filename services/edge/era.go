@@ -58,6 +58,9 @@ func (x *exchange) parse() *refusal {
 	if response {
 		return x.parseAnswer()
 	}
+	if x.said = toolsCall; !m.Is(m.Method, toolsCall) { // most are, and need no copy
+		x.said = m.Text(m.Method)
+	}
 	if refused := x.findEra(); refused != nil {
 		return refused
 	}

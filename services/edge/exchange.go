@@ -47,7 +47,8 @@ type facts struct {
 	era     era
 	version string
 	id      []byte // raw JSON, nil while not known
-	method  string // one that is served, else ""
+	said    string // the method as the client named it
+	method  string // the same if it is served, else ""
 	asked   string // the tool, prompt or URI that was asked for, once it is to be decided about
 	target  string // the same, once it may be known to exist
 	client  string
@@ -139,15 +140,4 @@ func (x *exchange) peerContext() (context.Context, context.CancelFunc) {
 		return x.peers, func() {}
 	}
 	return context.WithTimeout(x.wanted(), x.s.cfg.PeerTimeout)
-}
-
-// askTogether makes all that peers are asked until the end one matter with one
-// bound: a context costs as much as some of the checks.
-func (x *exchange) askTogether() (end func()) {
-	ctx, cancel := x.peerContext()
-	x.peers = ctx
-	return func() {
-		x.peers = nil
-		cancel()
-	}
 }

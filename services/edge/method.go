@@ -74,8 +74,7 @@ const unservedMethod = "This method is not served. The capabilities in the answe
 
 // dispatch serves the method of a message that passed all checks of form.
 func (x *exchange) dispatch() *refusal {
-	m := &x.msg
-	method := m.Text(m.Method)
+	method := x.said
 	if x.id == nil {
 		return x.notified(method)
 	}

@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"crypto/sha256"
 	"maps"
 	"slices"
 	"strings"
@@ -74,8 +73,7 @@ func (x *exchange) getPrompt() *refusal {
 			return refuse(kindParams, "params.arguments has to be an object of at most 64 strings. Leave it out if the prompt takes none")
 		}
 	}
-	asked := arguments{json: canonical(given), shape: m.Shape()}
-	asked.digest = sha256.Sum256(asked.json)
+	asked := newArguments(canonical(given), m.Shape())
 	allow, refused := x.authorize(authv1.Action_ACTION_PROMPTS_GET, name, asked)
 	if refused != nil {
 		return refused

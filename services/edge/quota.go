@@ -2,12 +2,9 @@ package edge
 
 import (
 	"encoding/base64"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
-
-	"google.golang.org/protobuf/proto"
 
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
@@ -18,9 +15,15 @@ import (
 func (x *exchange) checkQuota(cost uint32) *refusal {
 	ctx, cancel := x.peerContext()
 	defer cancel()
-	resp, err := x.s.quota.Check(ctx, &quotav1.CheckRequest{
-		Subject: &quotav1.Subject{Attributes: x.attributes()}, Cost: proto.Uint32(max(cost, 1)),
-	})
+	// Parts of one question, so that they are one allocation.
+	var ask struct {
+		request quotav1.CheckRequest
+		subject quotav1.Subject
+		cost    uint32
+	}
+	ask.subject.Attributes, ask.cost = x.attributes(), max(cost, 1)
+	ask.request.Subject, ask.request.Cost = &ask.subject, &ask.cost
+	resp, err := x.s.quota.Check(ctx, &ask.request)
 	if err != nil {
 		return x.peerFailed("quota", err)
 	}
@@ -47,8 +50,7 @@ func mayPassLater(kind quotav1.RefusalKind) bool {
 // attributes are what limits can match and count by.
 func (x *exchange) attributes() map[string]string {
 	p := x.principal
-	all := make(map[string]string, 16)
-	for _, a := range [...]struct{ name, value string }{
+	known := [...]struct{ name, value string }{
 		{"ip", x.addressText()},
 		{"key", p.GetCredentialId()},
 		{"user", p.GetId()},
@@ -62,7 +64,9 @@ func (x *exchange) attributes() map[string]string {
 		{"client", x.client},
 		{"call", x.callID()},
 		{"hops", hopsText(x.hops)},
-	} {
+	}
+	all := make(map[string]string, len(known))
+	for _, a := range known {
 		if a.value != "" {
 			all[a.name] = a.value
 		}
@@ -77,7 +81,9 @@ func (x *exchange) callID() string {
 	if x.method != toolsCall || len(x.digest) < enough {
 		return ""
 	}
-	return x.tool() + ":" + base64.RawURLEncoding.EncodeToString(x.digest[:enough])
+	var room [128]byte
+	id := append(append(room[:0], x.tool()...), ':')
+	return string(base64.RawURLEncoding.AppendEncode(id, x.digest[:enough]))
 }
 
 func hopsText(n uint32) string {
@@ -156,69 +162,5 @@ func windowText(d time.Duration) string {
 	return d.String()
 }
 
-// maxLimitHeaders bounds how many limits are told; more help nobody.
-const maxLimitHeaders = 16
-
-// limitHeaders writes RateLimit-Policy and RateLimit, structured fields with one
-// member for each limit.
-func limitHeaders(h http.Header, limits []*quotav1.LimitState) {
-	if len(limits) == 0 {
-		return
-	}
-	var policyRoom, stateRoom [128]byte
-	policy, state := policyRoom[:0], stateRoom[:0]
-	told := 0
-	for _, l := range limits {
-		// Limits on trial are nobody's business; a name that is no structured
-		// string could break the header.
-		if l.GetShadow() || !fieldString(l.GetName()) || told == maxLimitHeaders {
-			continue
-		}
-		if told++; told > 1 {
-			policy, state = append(policy, ", "...), append(state, ", "...)
-		}
-		policy = appendFieldString(policy, l.GetName())
-		policy = append(policy, ";q="...)
-		policy = strconv.AppendUint(policy, l.GetLimit(), 10)
-		if window := l.GetWindow().AsDuration(); window > 0 {
-			policy = append(policy, ";w="...)
-			policy = strconv.AppendInt(policy, seconds(window), 10)
-		} else {
-			policy = append(policy, `;qu="concurrent-requests"`...)
-		}
-		state = appendFieldString(state, l.GetName())
-		state = append(state, ";r="...)
-		state = strconv.AppendUint(state, l.GetRemaining(), 10)
-		if reset := l.GetResetAfter().AsDuration(); reset > 0 {
-			state = append(state, ";t="...)
-			state = strconv.AppendInt(state, seconds(reset), 10)
-		}
-	}
-	if told > 0 {
-		h["Ratelimit-Policy"] = []string{string(policy)}
-		h["Ratelimit"] = []string{string(state)}
-	}
-}
-
 // seconds rounds up: whoever waits that long has waited long enough.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
-
-func fieldString(s string) bool {
-	for i := range len(s) {
-		if s[i] < 0x20 || s[i] > 0x7e {
-			return false
-		}
-	}
-	return s != ""
-}
-
-func appendFieldString(b []byte, s string) []byte {
-	b = append(b, '"')
-	for i := range len(s) {
-		if s[i] == '"' || s[i] == '\\' {
-			b = append(b, '\\')
-		}
-		b = append(b, s[i])
-	}
-	return append(b, '"')
-}

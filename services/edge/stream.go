@@ -189,10 +189,7 @@ func (s *stream) open() {
 	h := s.w.Header()
 	h["Content-Type"] = s.headers.events
 	h["X-Accel-Buffering"] = s.headers.unbuffered
-	if s.decision != "" {
-		h["Sallyport-Decision-Id"] = []string{s.decision}
-	}
-	limitHeaders(h, s.limits)
+	tellFacts(h, s.decision, s.limits, noLength)
 	s.state = streamOpen
 	s.w.WriteHeader(http.StatusOK)
 }

@@ -42,7 +42,9 @@ type telemetry struct {
 	streams metric.Int64UpDownCounter
 	// options holds the attributes of each series, a few dozen, so that they are
 	// not built for every request.
-	options sync.Map // of series to metric.MeasurementOption
+	options sync.Map // of series to []metric.RecordOption
+	// served says what kind of span a request's is.
+	served trace.SpanStartOption
 }
 
 type series struct {
@@ -68,7 +70,7 @@ func newTelemetry(tracer trace.Tracer, meter metric.Meter) (*telemetry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the metric of streams: %w", err)
 	}
-	return &telemetry{tracer: tracer, duration: duration, suppressed: suppressed, streams: streams}, nil
+	return &telemetry{tracer: tracer, duration: duration, suppressed: suppressed, streams: streams, served: trace.WithSpanKind(trace.SpanKindServer)}, nil
 }
 
 // listening counts a stream until done is called.
@@ -78,9 +80,9 @@ func (t *telemetry) listening(ctx context.Context, method string) (done func()) 
 	return func() { t.streams.Add(context.WithoutCancel(ctx), -1, attr) }
 }
 
-func (t *telemetry) option(k series) metric.MeasurementOption {
+func (t *telemetry) optionsOf(k series) []metric.RecordOption {
 	if o, ok := t.options.Load(k); ok {
-		if o, ok := o.(metric.MeasurementOption); ok {
+		if o, ok := o.([]metric.RecordOption); ok {
 			return o
 		}
 	}
@@ -90,7 +92,7 @@ func (t *telemetry) option(k series) metric.MeasurementOption {
 	if k.tool != "" {
 		attrs = append(attrs, attribute.String("gen_ai.tool.name", k.tool))
 	}
-	o := metric.WithAttributeSet(attribute.NewSet(attrs...))
+	o := []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attrs...))}
 	t.options.Store(k, o)
 	return o
 }
@@ -140,7 +142,7 @@ func (x *exchange) ensureSpan() {
 }
 
 func (x *exchange) startSpan(ctx context.Context, opts ...trace.SpanStartOption) {
-	opts = append(opts, trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(x.start))
+	opts = append(opts, x.s.telemetry.served, trace.WithTimestamp(x.start))
 	x.ctx, x.span = x.s.telemetry.tracer.Start(ctx, x.spanMethod(), opts...)
 }
 
@@ -152,8 +154,8 @@ func (x *exchange) spanMethod() string {
 	if x.msg.Method.Kind != jsonrpc.String || x.era == eraUnknown {
 		return "mcp"
 	}
-	if method := x.msg.Text(x.msg.Method); handlerFor(x.era, method) != nil {
-		return method
+	if handlerFor(x.era, x.said) != nil {
+		return x.said
 	}
 	return "_OTHER"
 }
@@ -174,7 +176,7 @@ func (x *exchange) finish() {
 			k.tool = otherTool
 		}
 	}
-	x.s.telemetry.duration.Record(x.ctx, took.Seconds(), x.s.telemetry.option(k))
+	x.s.telemetry.duration.Record(x.ctx, took.Seconds(), x.s.telemetry.optionsOf(k)...)
 }
 
 func (x *exchange) describe(method string) {

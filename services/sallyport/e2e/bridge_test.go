@@ -51,9 +51,14 @@ func TestUpstream(t *testing.T) {
 								}
 								defer func() { cells.set(c.name, s.name, t.Failed()) }()
 								r := run{client: c, number: n, driver: d, ready: ready, turn: i}
-								r.check(t, s.scenario)
-								if s.op == opCancel {
+								switch {
+								case s.op == opCancel && s.clients == inspectors:
+									r.checkKilled(t, s.scenario)
+								case s.op == opCancel:
+									r.check(t, s.scenario)
 									r.awaitCancelled(t, s.tool)
+								default:
+									r.check(t, s.scenario)
 								}
 							})
 						}
@@ -82,7 +87,7 @@ type federatedScenario struct {
 }
 
 // only says which clients a row is for. The Inspector's command line cannot show
-// progress, cannot give up a call, and has nobody to ask.
+// progress, can give up a call only by its own end, and has nobody to ask.
 type only int
 
 const (
@@ -151,11 +156,16 @@ func federated() []federatedScenario {
 		args: map[string]any{"duration": 0.4, "steps": 4},
 		want: want{text: []string{"Long running operation completed"}},
 	}, clients: inspectors}, {scenario: scenario{
-		name: "a call that is given up is cancelled upstream",
+		name: "a call that is given up",
 		key:  analyst, op: opCancel, tool: "remote_trigger-long-running-operation",
 		args:    map[string]any{"duration": 60, "steps": 300},
 		instead: cancelled,
 	}, clients: others}, {scenario: scenario{
+		// It has to last until it was seen to have begun, and goes on in one era.
+		name: "a call that is given up",
+		key:  analyst, op: opCancel, tool: "remote_trigger-long-running-operation",
+		args: map[string]any{"duration": 20, "steps": 4},
+	}, clients: inspectors}, {scenario: scenario{
 		name: "a question to the user",
 		key:  analyst, op: opCall, tool: "remote_trigger-elicitation-request",
 		args: map[string]any{},
@@ -183,6 +193,7 @@ func bridged(t *testing.T, port string) string {
   quota:
     rules: []
   executor:
+    default_timeout: 1m
     joining:
       mcpbridge:
         default: {risk: read}

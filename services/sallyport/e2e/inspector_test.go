@@ -17,6 +17,10 @@ import (
 
 const inspectorProgram = "node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js"
 
+// wasKilled is the failure of an Inspector that was killed before it had an
+// answer: its command line has no other way to give up a call.
+const wasKilled = "killed"
+
 // inspector runs the MCP Inspector's command line, a process for each
 // instruction.
 type inspector struct {
@@ -42,7 +46,7 @@ func (i inspector) do(ctx context.Context, in instruction) (outcome, error) {
 	case opList:
 		// Strict: a schema that some model could not be given is an error too.
 		args = append(args, "--method", "tools/list", "--strict")
-	case opCall:
+	case opCall, opCancel:
 		arguments := []byte("{}")
 		if in.Arguments != nil {
 			var err error
@@ -61,6 +65,9 @@ func (i inspector) do(ctx context.Context, in instruction) (outcome, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
+	if in.Op == opCancel && context.Cause(ctx) != nil && stdout.Len() == 0 {
+		return outcome{Failure: &failure{Kind: wasKilled, Message: cmd.ProcessState.String()}}, nil
+	}
 	exit, failed := errors.AsType[*exec.ExitError](err)
 	if err != nil && !failed {
 		return outcome{}, err
@@ -104,7 +111,7 @@ func (i inspector) answered(o op, exit *exec.ExitError, stdout, stderr []byte) (
 	for _, tool := range said.Result.Tools {
 		out.Tools = append(out.Tools, tool.Name)
 	}
-	if o == opCall {
+	if o == opCall || o == opCancel {
 		out.Result = &said.Result.result
 	}
 	return out, nil

@@ -155,7 +155,7 @@ func (r run) check(t *testing.T, s scenario) {
 func (r run) instruct(s scenario, i int) instruction {
 	address := s.address
 	if address == "" {
-		address = fmt.Sprintf("192.0.2.%d", 1+r.number)
+		address = r.address()
 	}
 	urls := r.ready.MCPURLs
 	return instruction{
@@ -163,6 +163,9 @@ func (r run) instruct(s scenario, i int) instruction {
 		Tool: s.tool, Arguments: s.args, Headers: map[string]string{"X-Forwarded-For": address},
 	}
 }
+
+// address is where a client's calls come from, if a scenario does not say.
+func (r run) address() string { return fmt.Sprintf("192.0.2.%d", 1+r.number) }
 
 func (r run) compare(t *testing.T, s scenario, got outcome) {
 	w := s.want

@@ -81,6 +81,18 @@ func (m *Message) Text(f Field) string {
 	return unquote(m.Raw(f))
 }
 
+// AppendText appends what Text returns.
+func (m *Message) AppendText(b []byte, f Field) []byte {
+	if f.Kind != String {
+		return b
+	}
+	raw := m.Raw(f)
+	if inner := raw[1 : len(raw)-1]; !hasEscape(inner) {
+		return append(b, inner...)
+	}
+	return append(b, unquote(raw)...)
+}
+
 // Is reports whether the value is the string want. It does not allocate.
 func (m *Message) Is(f Field, want string) bool {
 	if f.Kind != String {
