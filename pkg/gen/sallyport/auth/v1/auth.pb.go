@@ -705,7 +705,8 @@ type AuthenticateResponse struct {
 	Challenge ChallengeError `protobuf:"varint,4,opt,name=challenge,proto3,enum=sallyport.auth.v1.ChallengeError" json:"challenge,omitempty"`
 	// Set, with principal unset, when there were too many failed attempts from this
 	// address or with this key id, whether there is such a key or not: how long more
-	// of them are answered so. A credential that is good is never answered so.
+	// of them are answered so. A credential that is good is never answered so, but for an
+	// opaque token that was not good here lately, from an address beyond its limit.
 	RetryAfter    *durationpb.Duration `protobuf:"bytes,10,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
