@@ -8,7 +8,9 @@ import (
 
 // grounds is what a decision was made of, to tell it afterwards.
 type grounds struct {
-	set       *policy.Set
+	backdrop  *backdrop
+	action    authv1.Action
+	object    *policy.Object
 	match     *policy.Match // nil: no policy was asked
 	situation policy.Situation
 	outcome   policy.Outcome
@@ -16,10 +18,10 @@ type grounds struct {
 
 // version is the hash of the policies that decided.
 func (g *grounds) version() string {
-	if g.set == nil {
+	if g.backdrop == nil {
 		return ""
 	}
-	return g.set.Version()
+	return g.backdrop.set.Version()
 }
 
 // inputs is what policies read of the situation.
@@ -35,7 +37,8 @@ func (g *grounds) nearMisses() (near []*auditv1.NearMiss) {
 	if g.match == nil {
 		return nil
 	}
-	for _, m := range g.set.NearMisses(g.match, g.situation, g.outcome) {
+	candidates := func() *policy.Candidates { return g.backdrop.candidates(g.action, g.object) }
+	for _, m := range g.match.NearMisses(candidates, g.situation, g.outcome) {
 		near = append(near, &auditv1.NearMiss{Rule: m.Rule.ID, RuleSource: m.Rule.Source, Missing: m.Missing})
 	}
 	return near

@@ -35,6 +35,7 @@ type backdrop struct {
 	mu      sync.RWMutex
 	matches map[matchKey]*policy.Match
 	views   map[viewKey]*policy.View
+	denied  map[denialKey]*policy.Candidates
 }
 
 // tool is a tool as decisions need it.
@@ -57,6 +58,12 @@ type viewKey struct {
 	action  authv1.Action
 }
 
+// denialKey is what many callers can be denied.
+type denialKey struct {
+	action authv1.Action
+	object *policy.Object
+}
+
 func newScene() *scene {
 	s := new(scene)
 	s.now.Store(newBackdrop(nil, nil))
@@ -67,6 +74,7 @@ func newBackdrop(set *policy.Set, tools map[string]*tool) *backdrop {
 	return &backdrop{
 		set: set, tools: tools,
 		matches: make(map[matchKey]*policy.Match), views: make(map[viewKey]*policy.View),
+		denied: make(map[denialKey]*policy.Candidates),
 	}
 }
 
@@ -103,6 +111,30 @@ func (b *backdrop) match(subject *policy.Subject, action authv1.Action, object *
 	}
 	b.matches[k], b.views[whose] = m, v
 	return m
+}
+
+// lasting reports whether what policies say of an object is remembered. Of resources
+// and prompts there is no end.
+func lasting(object *policy.Object) bool { return object == gateway || object.IsTool() }
+
+// candidates remembers which policies can nearly permit the use of a tool, whoever
+// wants to use it.
+func (b *backdrop) candidates(action authv1.Action, object *policy.Object) *policy.Candidates {
+	k := denialKey{action, object}
+	b.mu.RLock()
+	c := b.denied[k]
+	b.mu.RUnlock()
+	if c != nil {
+		return c
+	}
+	c = b.set.Candidates(actions[action].policy, object)
+	if !lasting(object) {
+		return c
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.denied[k] = c
+	return c
 }
 
 // onCatalogue takes the catalogue that the executor has published. When no news

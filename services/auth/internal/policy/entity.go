@@ -84,6 +84,9 @@ func NewTool(e *executorv1.Catalogue_Entry) *Object {
 	}}
 }
 
+// IsTool reports whether the object is a tool.
+func (o *Object) IsTool() bool { return o.entity.UID.Type == typeTool }
+
 // NewResource returns the object for a resource or a resource template.
 func NewResource(uri string) *Object {
 	return &Object{cedar.Entity{

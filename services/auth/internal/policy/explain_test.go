@@ -12,6 +12,10 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/policy"
 )
 
+func nearMisses(set *policy.Set, m *policy.Match, object *policy.Object, s policy.Situation) []policy.NearMiss {
+	return m.NearMisses(func() *policy.Candidates { return set.Candidates(call, object) }, s, m.Decide(s))
+}
+
 func TestNearMisses(t *testing.T) {
 	t.Parallel()
 	const analysts = `@id("analysts") permit (principal in Role::"analyst", action == Action::"tools/call", resource is Tool)
@@ -77,6 +81,11 @@ func TestNearMisses(t *testing.T) {
 			policies: `@id("p") permit (principal == Principal::"key:other", action, resource);`,
 			want:     []string{"p: being key:other"},
 		},
+		{
+			name: "a condition on a principal by his name", roles: []string{"a"},
+			policies: `@id("p") permit (principal, action, resource) when { Principal::"key:7Xk2abcdef".owner == "anna" && context.hops > 5 };`,
+			want:     []string{"p: the condition context.hops > 5"},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -87,7 +96,7 @@ func TestNearMisses(t *testing.T) {
 			}
 			m := set.Match(caller(tt.roles...), call, object)
 			var got []string
-			for _, n := range set.NearMisses(m, s, m.Decide(s)) {
+			for _, n := range nearMisses(set, m, object, s) {
 				got = append(got, n.Rule.ID+": "+n.Missing)
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
@@ -103,9 +112,8 @@ func TestNearMissesHaveRoom(t *testing.T) {
 	for _, id := range strings.Split("abcdefghij", "") {
 		text.WriteString(`@id("` + id + `") permit (principal in Role::"` + strings.Repeat(id, 300) + `", action, resource);`)
 	}
-	set, s := load(t, text.String()), situation(t, "")
-	m := set.Match(caller("intern"), call, tool("look", reader))
-	near := set.NearMisses(m, s, m.Decide(s))
+	set, s, object := load(t, text.String()), situation(t, ""), tool("look", reader)
+	near := nearMisses(set, set.Match(caller("intern"), call, object), object, s)
 	if len(near) != 8 {
 		t.Fatalf("got %d, want 8", len(near))
 	}
