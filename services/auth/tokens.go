@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -80,7 +81,7 @@ func (t *tokens) remember(hash [sha256.Size]byte, g *goodToken) {
 // ofToken returns the caller who has shown a token.
 func ofToken(id *oauth.Identity) *caller {
 	return &caller{
-		principal: id.Principal, subject: policy.NewSubject(id.Principal), scopes: id.Scopes, validUntil: id.Expires,
+		principal: id.Principal, subject: policy.NewSubject(id.Principal, slices.Collect(maps.Keys(id.Scopes))), scopes: id.Scopes, validUntil: id.Expires,
 	}
 }
 

@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -136,7 +137,26 @@ func TestInputs(t *testing.T) {
 		arguments string
 		want      map[string]string
 	}{
-		{name: "nothing where nothing is read", policies: `@id("a") permit (principal, action, resource) when { principal.name == "ci" };`},
+		{
+			name:     "nothing where nothing is read that is not on record anyway",
+			policies: `@id("a") permit (principal in Role::"intern", action == Action::"tools/call", resource is Tool) when { principal.tenant == "acme" && principal.credential != "x" && resource.risk == "read" };`,
+		},
+		{
+			name: "what is read of the principal", policies: `@id("a") permit (principal, action, resource) when { principal.name == "ci" && principal.scopes.contains("read") };`,
+			want: map[string]string{"principal.name": "ci", "principal.scopes": "read write"},
+		},
+		{
+			name: "what is read of the principal by his name", policies: `@id("a") permit (principal, action, resource) when { Principal::"key:x".owner == "anna" };`,
+			want: map[string]string{"principal.owner": "anna"},
+		},
+		{
+			name: "who the principal is is on record anyway", policies: `@id("a") permit (principal, action, resource)
+				when { principal in Role::"x" || principal == Principal::"y" || principal is Principal || [Principal::"z"].contains(principal) };`,
+		},
+		{
+			name: "all of a principal who is read as a whole", policies: `@id("a") permit (principal, action, resource) when { (if true then principal else principal).name == "ci" };`,
+			want: map[string]string{"principal.name": "ci", "principal.owner": "anna", "principal.scopes": "read write"},
+		},
 		{
 			name: "what is read and what is tested", policies: `@id("a") permit (principal, action, resource) when { context has address && context.hops < 3 };`,
 			want: map[string]string{"address": "192.0.2.7", "hops": "2"},
@@ -168,6 +188,19 @@ func TestInputs(t *testing.T) {
 			}
 		})
 	}
+	t.Run("scopes without room are left out", func(t *testing.T) {
+		t.Parallel()
+		var scopes []string
+		for i := range 50 {
+			scopes = append(scopes, fmt.Sprintf("scope-%02d", i))
+		}
+		m := load(t, `@id("a") permit (principal, action, resource) when { principal.scopes.contains("x") };`).
+			Match(policy.NewSubject(&authv1.Principal{Id: "user:a"}, scopes), call, tool("look", reader))
+		want := strings.Join(scopes[:28], " ") + " " + policy.Cut
+		if got := m.Inputs(situation(t, ""))["principal.scopes"]; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
 	t.Run("values are clipped", func(t *testing.T) {
 		t.Parallel()
 		s := situation(t, "")

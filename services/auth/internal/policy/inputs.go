@@ -21,7 +21,7 @@ const (
 	NeedSteps
 )
 
-// attributes is a set of attributes of the context.
+// attributes is a set of attributes of the context, and of the principal.
 type attributes uint16
 
 // The attributes of the context, as bits.
@@ -79,10 +79,12 @@ func (a attributes) needs() (n Needs) {
 	return n
 }
 
-// reads tells which attributes of the context an expression reads or tests, and
-// which arguments by their paths. A use of the whole context, which could be
-// taken apart later, counts as all of them, and one of all arguments as "*".
+// reads tells which attributes of the context and the principal an expression reads
+// or tests, and which arguments by their paths. A use of the whole context or the
+// principal, which could be taken apart later, counts as all of them, and one of all
+// arguments as "*".
 func reads(n ast.IsNode) (all attributes, paths []string) {
+	whole := 0 // uses of the principal beside comparisons of who he is
 	ast.Inspect(ast.NewNode(n), func(n ast.IsNode) bool {
 		if path, ok := argumentPath(n); ok {
 			all |= readsArguments
@@ -95,12 +97,27 @@ func reads(n ast.IsNode) (all attributes, paths []string) {
 			all |= attributeNamed(attribute)
 			return false
 		}
+		if attribute, ok := personal(n); ok {
+			all |= personNamed(attribute)
+			return false
+		}
+		for _, operand := range compared(n) {
+			if isPerson(operand) {
+				whole--
+			}
+		}
+		if isPerson(n) {
+			whole++
+		}
 		if v, ok := n.(ast.NodeTypeVariable); ok && v.Name == "context" {
 			all |= readsAll
 			paths = append(paths, "*")
 		}
 		return true
 	})
+	if whole > 0 {
+		all |= readsPerson
+	}
 	return all, sorted(paths)
 }
 
@@ -135,15 +152,16 @@ func argumentPath(n ast.IsNode) (path string, ok bool) {
 }
 
 // Inputs returns what the policies that [Match.Decide] has looked at read of the
-// situation, as text for the record: of arguments only their names, and a value
-// has at most 256 bytes. It is nil where they read nothing.
+// situation and of the principal beyond his actor on record, as text: of arguments
+// only their names, and a value has at most 256 bytes. Scopes that have no room end
+// with [Cut]. It is nil where they read nothing.
 func (m *Match) Inputs(situation Situation) map[string]string {
 	missing := situation.missing()
 	var read attributes
 	var names []string
 	for _, r := range m.all {
 		if r.needs&missing == 0 {
-			read |= r.reads
+			read |= r.reads | r.person
 			names = append(names, r.arguments...)
 		}
 	}
@@ -167,6 +185,11 @@ func (m *Match) Inputs(situation Situation) map[string]string {
 	}
 	add(readsSteps, steps, strconv.FormatUint(o.GetSteps(), 10))
 	add(readsArguments, arguments, strings.Join(sorted(names), ", "))
+	add(readsOwner, "principal.owner", m.subject.text("owner"))
+	add(readsName, "principal.name", m.subject.text("name"))
+	if read&readsScopes != 0 {
+		in["principal.scopes"] = m.subject.scopes()
+	}
 	return in
 }
 
