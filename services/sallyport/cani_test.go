@@ -180,6 +180,7 @@ func TestQuestionsThatAreNoGood(t *testing.T) {
 	}{
 		{"nobody is named", "can-i call look", exitUsage, "say who"},
 		{"two are named", "can-i call look --as ci --role admin", exitUsage, "exclude each other"},
+		{"a key has no scopes", "can-i call look --as ci --scope s", exitUsage, "--scope goes with --role"},
 		{"a key has its own tenant", "can-i call look --as ci --tenant t", exitUsage, "--tenant goes with --role"},
 		{"an address that is none", "can-i call look --as ci --address here", exitUsage, "not an IP address"},
 		{"a time that is none", "can-i call look --as ci --time noon", exitUsage, "not a time"},
