@@ -97,6 +97,7 @@ func (b *backdrop) decide(c *caller, req *authv1.AuthorizeRequest, now time.Time
 		}
 		out = match.Decide(situation)
 	}
+	r.object, r.match, r.situation, r.outcome = object, match, situation, out
 	if out.Verdict == policy.Incomplete {
 		r.needs = out.Needs
 		return r, nil
@@ -105,7 +106,6 @@ func (b *backdrop) decide(c *caller, req *authv1.AuthorizeRequest, now time.Time
 		r.needs = policy.NeedArguments
 		return r, nil
 	}
-	r.object, r.match, r.situation, r.outcome = object, match, situation, out
 	r.take(out, c, req)
 	r.stepUp(c)
 	return r, nil

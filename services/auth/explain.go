@@ -29,7 +29,7 @@ func (g *grounds) inputs() map[string]string {
 	if g.match == nil {
 		return nil
 	}
-	return g.match.Inputs(g.situation)
+	return g.match.Inputs(g.situation, nil)
 }
 
 // nearMisses are the policies that nearly permitted what was denied.
@@ -48,15 +48,14 @@ func (g *grounds) nearMisses() (near []*auditv1.NearMiss) {
 const (
 	maxAnnotations = 32
 	maxApplied     = 64
+	maxWaiting     = 16
+	maxPaths       = 32
 )
 
 // explain tells all that led to a ruling.
 func (r *ruling) explain() *authv1.Explanation {
 	if r.needs != 0 {
-		return &authv1.Explanation{
-			ArgumentsNeeded: r.needs&policy.NeedArguments != 0,
-			StepsNeeded:     r.needs&policy.NeedSteps != 0,
-		}
+		return r.explainNeeds()
 	}
 	e := &authv1.Explanation{
 		Verdict:      r.verdict(),
@@ -81,6 +80,26 @@ func (r *ruling) explain() *authv1.Explanation {
 	}
 	if rule := r.outcome.Rule; rule != nil {
 		e.Annotations = rule.Annotations(maxAnnotations)
+	}
+	return e
+}
+
+// explainNeeds tells by which policies there is no ruling yet.
+func (r *ruling) explainNeeds() *authv1.Explanation {
+	waiting := r.match.Waiting(r.situation)
+	e := &authv1.Explanation{
+		ArgumentsNeeded: r.needs&policy.NeedArguments != 0,
+		StepsNeeded:     r.needs&policy.NeedSteps != 0,
+		Inputs:          r.match.Inputs(r.situation, waiting),
+	}
+	if rule := r.outcome.Rule; r.outcome.Verdict == policy.NeedApproval {
+		e.DependsOn = append(e.DependsOn, &authv1.Dependency{Policy: rule.ID, PolicySource: rule.Source, Approval: true})
+	}
+	for _, rule := range waiting[:min(len(waiting), maxWaiting-len(e.GetDependsOn()))] {
+		arguments := rule.Arguments()
+		e.DependsOn = append(e.DependsOn, &authv1.Dependency{
+			Policy: rule.ID, PolicySource: rule.Source, Arguments: arguments[:min(len(arguments), maxPaths)], Inputs: rule.Reads(),
+		})
 	}
 	return e
 }

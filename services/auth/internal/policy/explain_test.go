@@ -183,7 +183,7 @@ func TestInputs(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			m := load(t, tt.policies).Match(caller("intern"), call, tool("look", reader))
-			if diff := cmp.Diff(tt.want, m.Inputs(situation(t, tt.arguments))); diff != "" {
+			if diff := cmp.Diff(tt.want, m.Inputs(situation(t, tt.arguments), nil)); diff != "" {
 				t.Errorf("inputs (-want +got):\n%s", diff)
 			}
 		})
@@ -197,7 +197,7 @@ func TestInputs(t *testing.T) {
 		m := load(t, `@id("a") permit (principal, action, resource) when { principal.scopes.contains("x") };`).
 			Match(policy.NewSubject(&authv1.Principal{Id: "user:a"}, scopes), call, tool("look", reader))
 		want := strings.Join(scopes[:28], " ") + " " + policy.Cut
-		if got := m.Inputs(situation(t, ""))["principal.scopes"]; got != want {
+		if got := m.Inputs(situation(t, ""), nil)["principal.scopes"]; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	})
@@ -206,7 +206,7 @@ func TestInputs(t *testing.T) {
 		s := situation(t, "")
 		s.Origin.Client = strings.Repeat("é", 200)
 		m := load(t, `@id("a") permit (principal, action, resource) when { context.client == "x" };`).Match(caller("a"), call, tool("look", reader))
-		if got := m.Inputs(s)["client"]; got != strings.Repeat("é", 128) {
+		if got := m.Inputs(s, nil)["client"]; got != strings.Repeat("é", 128) {
 			t.Errorf("got %d bytes", len(got))
 		}
 	})
@@ -272,6 +272,13 @@ func TestNeeds(t *testing.T) {
 			s.Origin.Steps = tt.steps
 			if got := m.Decide(s); got.Verdict != tt.verdict || got.Needs != tt.needs {
 				t.Errorf("got %+v, want verdict %v and needs %b", got, tt.verdict, tt.needs)
+			}
+			var needs policy.Needs // of the policies that the verdict waits for
+			for _, r := range m.Waiting(s) {
+				needs |= r.Needs()
+			}
+			if tt.needs != 0 && needs&tt.needs != tt.needs {
+				t.Errorf("got policies that need %b, want %b", needs, tt.needs)
 			}
 			if got := m.Callable(s); got != tt.callable {
 				t.Errorf("got callable %v, want %v", got, tt.callable)

@@ -154,13 +154,14 @@ func argumentPath(n ast.IsNode) (path string, ok bool) {
 // Inputs returns what the policies that [Match.Decide] has looked at read of the
 // situation and of the principal beyond his actor on record, as text: of arguments
 // only their names, and a value has at most 256 bytes. Scopes that have no room end
-// with [Cut]. It is nil where they read nothing.
-func (m *Match) Inputs(situation Situation) map[string]string {
+// with [Cut]. What policies that wait for more read, as far as it is known, is there
+// too if these are given. It is nil where all of them read nothing.
+func (m *Match) Inputs(situation Situation, waiting []*Rule) map[string]string {
 	missing := situation.missing()
 	var read attributes
 	var names []string
 	for _, r := range m.all {
-		if r.needs&missing == 0 {
+		if r.needs&missing == 0 || slices.Contains(waiting, r) {
 			read |= r.reads | r.person
 			names = append(names, r.arguments...)
 		}
@@ -183,12 +184,14 @@ func (m *Match) Inputs(situation Situation) map[string]string {
 	if read&readsTime != 0 {
 		in["time"] = situation.Time.UTC().Format(time.RFC3339)
 	}
-	add(readsSteps, steps, strconv.FormatUint(o.GetSteps(), 10))
+	if missing&NeedSteps == 0 {
+		add(readsSteps, steps, strconv.FormatUint(o.GetSteps(), 10))
+	}
 	add(readsArguments, arguments, strings.Join(sorted(names), ", "))
-	add(readsOwner, "principal.owner", m.subject.text("owner"))
-	add(readsName, "principal.name", m.subject.text("name"))
+	add(readsOwner, person+"owner", m.subject.text("owner"))
+	add(readsName, person+"name", m.subject.text("name"))
 	if read&readsScopes != 0 {
-		in["principal.scopes"] = m.subject.scopes()
+		in[person+"scopes"] = m.subject.scopes()
 	}
 	return in
 }

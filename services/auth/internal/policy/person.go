@@ -18,6 +18,9 @@ const (
 	readsPerson = readsOwner | readsName | readsScopes
 )
 
+// person is in front of the names that these have among inputs.
+const person = "principal."
+
 // personNamed is attributeNamed of the principal.
 func personNamed(name string) attributes {
 	switch name {
