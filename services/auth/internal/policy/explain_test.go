@@ -76,6 +76,45 @@ func TestNearMisses(t *testing.T) {
 				@id("no") @reason("no") forbid (principal, action, resource is Tool);`,
 			want: []string{"p: an exception from the forbid no"},
 		},
+		{
+			name: "what would have lifted a forbid", roles: []string{"a"},
+			policies: `@id("p") permit (principal, action, resource);
+				@id("far") @reason("no") forbid (principal, action, resource) when { context.hops > 1 && context.client like "test/*" } unless { context.steps < 3 || context.hops == 0 };`,
+			want: []string{
+				`far: the condition not (context.hops > 1) or the condition not (context.client like "test/*") or the condition context.steps < 3 or the condition context.hops == 0`,
+				"p: an exception from the forbid far",
+			},
+		},
+		{
+			name: "several forbids", roles: []string{"a"},
+			policies: `@id("p") permit (principal, action, resource); @id("b") @reason("no") forbid (principal, action, resource) when { context.hops > 1 };
+				@id("a") @reason("no") forbid (principal, action, resource) when { context.hops < 9 }; @id("c") @reason("no") forbid (principal, action, resource) when { context.hops > 9 };`,
+			want: []string{
+				"b: the condition not (context.hops > 1) (and the other forbids lifted too)",
+				"a: the condition not (context.hops < 9) (and the other forbids lifted too)",
+				"p: an exception from the forbid b",
+			},
+		},
+		{
+			name: "a forbid of what nothing permits", roles: []string{"a"},
+			policies: `@id("p") permit (principal in Role::"b", action, resource); @id("no") @reason("no") forbid (principal, action, resource) unless { resource == Tool::"x" };`,
+			want:     []string{`no: the condition resource == Tool::"x" (and a policy that permits it)`},
+		},
+		{
+			name: "a forbid that cannot be evaluated", roles: []string{"a"}, arguments: `{"n":"x"}`,
+			policies: `@id("p") permit (principal, action, resource); @id("no") @reason("no") forbid (principal, action, resource) when { context.arguments.n > 3 };`,
+			want:     []string{"no: the condition not (context.arguments.n > 3) (the forbid cannot be evaluated)", "p: an exception from the forbid no"},
+		},
+		{
+			name: "a forbid that somebody could lift, beside one that nobody can", roles: []string{"a"},
+			policies: `@id("p") permit (principal, action, resource); @id("ask") @approval("user") @reason("no") forbid (principal, action == Action::"tools/call", resource);
+				@id("no") @reason("no") forbid (principal, action, resource) when { context.hops > 1 };`,
+			want: []string{
+				"ask: an approval (and the other forbids lifted too)",
+				"no: the condition not (context.hops > 1) (and the other forbids lifted too)",
+				"p: an exception from the forbid no",
+			},
+		},
 		{name: "none where it is allowed", policies: `@id("p") permit (principal, action, resource); @id("q") permit (principal in Role::"b", action, resource);`},
 		{
 			name: "one principal", roles: []string{"a"},
@@ -121,6 +160,26 @@ func TestNearMissesHaveRoom(t *testing.T) {
 	for _, n := range near {
 		if len(n.Missing) > 256 {
 			t.Errorf("got %d bytes, want at most 256", len(n.Missing))
+		}
+	}
+}
+
+// TestForbidsLeaveRoom checks that many forbids do not crowd out what they overrule,
+// and that long ones keep to what the record has room for.
+func TestForbidsLeaveRoom(t *testing.T) {
+	t.Parallel()
+	text := `@id("p") permit (principal, action, resource);`
+	for _, id := range strings.Split("abcdefghij", "") {
+		text += `@id("` + id + `") @reason("no") forbid (principal, action, resource) when { context.client != "` + strings.Repeat(id, 300) + `" };`
+	}
+	set, s, object := load(t, text), situation(t, ""), tool("look", reader)
+	near := nearMisses(set, set.Match(caller("a"), call, object), object, s)
+	if len(near) != 5 || near[4].Rule.ID != "p" {
+		t.Fatalf("got %v, want four forbids and the permit", near)
+	}
+	for _, n := range near[:4] {
+		if len(n.Missing) != 256 || !strings.HasSuffix(n.Missing, " (and the other forbids lifted too)") {
+			t.Errorf("got %d bytes: %s", len(n.Missing), n.Missing)
 		}
 	}
 }

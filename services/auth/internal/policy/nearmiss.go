@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cedar-policy/cedar-go"
@@ -12,7 +13,8 @@ import (
 // maxNear is how many near misses are told.
 const maxNear = 8
 
-// NearMiss is a permit that would have permitted but for something.
+// NearMiss is a permit that would have permitted but for something, or a forbid that
+// would not have forbidden.
 type NearMiss struct {
 	Rule *Rule
 	// Missing says what, "the role analyst".
@@ -26,6 +28,7 @@ type part struct {
 	compiled *cedar.Policy
 	needs    Needs
 	fixed    bool // it depends on the action and the object alone
+	unless   bool // it is what an unless must not be
 }
 
 // split finds the parts of a policy's conditions. A part that is evaluated alone
@@ -45,6 +48,7 @@ func (r *Rule) split() {
 				compiled: compiled,
 				needs:    read.needs(),
 				fixed:    fixed(body),
+				unless:   condition.Condition == ast.ConditionUnless,
 			})
 		}
 	}
@@ -75,6 +79,22 @@ func written(p *cedar.Policy) string {
 	return "not (" + body + ")"
 }
 
+// lift says what one thing would keep a forbid that applies from applying.
+func (r *Rule) lift() string {
+	var all []string
+	for _, p := range r.parts {
+		if body, ok := strings.CutPrefix(p.text, "not ("); ok && p.unless {
+			all = append(all, "the condition "+strings.TrimSuffix(body, ")"))
+		} else {
+			all = append(all, "the condition not ("+p.text+")")
+		}
+	}
+	if r.Approval != ApprovalNone {
+		all = append(all, "an approval")
+	}
+	return strings.Join(all, " or ")
+}
+
 // Applied returns the policies of the match that permit or forbid in a situation,
 // as written. One that cannot be evaluated counts if it is a forbid.
 func (m *Match) Applied(situation Situation) (applied []*Rule) {
@@ -87,23 +107,45 @@ func (m *Match) Applied(situation Situation) (applied []*Rule) {
 	return applied
 }
 
-// NearMisses returns the permits that were nearest to permit, at most eight,
-// nearest first: where none permitted, those of the candidates that lack a role or
-// whose conditions are false; where a policy forbids, those that it has overruled.
-// Candidates are asked for only where none permitted.
-func (m *Match) NearMisses(candidates func() *Candidates, situation Situation, out Outcome) (near []NearMiss) {
-	if out.Verdict != Deny || out.Rule == climbing {
+// NearMisses returns what was nearest to another verdict, at most eight. Where none
+// permitted they are the candidates that lack a role or whose conditions are false,
+// nearest first; candidates are asked for only then. Where a policy forbids they are
+// the forbids, with what would have lifted each, and then the permits that these
+// have overruled.
+func (m *Match) NearMisses(candidates func() *Candidates, situation Situation, out Outcome) []NearMiss {
+	switch {
+	case out.Verdict != Deny || out.Rule == climbing:
 		return nil
+	case out.Rule == nil:
+		return candidates().near(m, situation)
 	}
-	if out.Rule != nil {
-		for _, r := range m.Applied(situation) {
-			if r.permits && len(near) < maxNear {
-				near = append(near, NearMiss{r, clip("an exception from the forbid "+out.Rule.ID, maxInput)})
-			}
+	return overruled(m.Applied(situation), out)
+}
+
+// overruled tells what would have lifted the forbids among the policies that apply,
+// and which permits they have overruled.
+func overruled(applied []*Rule, out Outcome) (near []NearMiss) {
+	forbids := slices.DeleteFunc(slices.Clone(applied), func(r *Rule) bool { return r.permits })
+	but := ""
+	switch {
+	case len(forbids) > 1:
+		but = " (and the other forbids lifted too)"
+	case len(forbids) == len(applied):
+		but = " (and a policy that permits it)"
+	case out.Broken:
+		but = " (the forbid cannot be evaluated)"
+	}
+	for _, r := range forbids {
+		if text := r.lift(); text != "" && len(near) < maxNear/2 {
+			near = append(near, NearMiss{r, clip(text, maxInput-len(but)) + but})
 		}
-		return near
 	}
-	return candidates().near(m, situation)
+	for _, r := range applied {
+		if r.permits && len(near) < maxNear {
+			near = append(near, NearMiss{r, clip("an exception from the forbid "+out.Rule.ID, maxInput)})
+		}
+	}
+	return near
 }
 
 // wanted tells whom a scope is for.
