@@ -44,6 +44,9 @@ type tool struct {
 	digest []byte
 	cost   uint32
 	scopes []string // that a token needs
+
+	arguments      []string // all that its schema names, sorted
+	argumentsKnown bool     // if not, there can be others
 }
 
 // matchKey compares pointers: a changed key or tool is another one.
@@ -174,6 +177,9 @@ func readCatalogue(text []byte) (map[string]*tool, error) {
 			digest: e.GetDigest(),
 			cost:   max(1, e.GetOptions().GetCost()),
 			scopes: e.GetOptions().GetScopes(),
+
+			arguments:      e.GetArguments(),
+			argumentsKnown: e.GetArgumentsKnown(),
 		}
 	}
 	return tools, nil

@@ -263,7 +263,11 @@ func TestCheckPolicies(t *testing.T) {
 		"mistakes":                              {text: "\n@id(\"a\") permit (principal, action, resource) when { context.hop < 1 };\nforbid (principal, action, resource);", want: []string{"2", "3", "3"}},
 		"a syntax slip":                         {text: "\n\npermit (principal;", want: []string{"3"}},
 		"a missing tool, where tools are known": {text: gone, want: []string{"1w"}, alone: []string{}},
-		"a policy that never applies":           {text: `@id("a") permit (principal, action, resource) when { false };`, want: []string{"1w"}},
+		"an argument that the tool does not take, where tools are known": {
+			text: `@id("a") permit (principal, action, resource == Tool::"echo") when { context.arguments.text == "x" || context.arguments.txt == "x" };`,
+			want: []string{"1w"}, alone: []string{},
+		},
+		"a policy that never applies": {text: `@id("a") permit (principal, action, resource) when { false };`, want: []string{"1w"}},
 	} {
 		resp, err := h.policies.CheckPolicies(t.Context(), check(tt.text))
 		if err != nil {
