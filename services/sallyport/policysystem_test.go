@@ -116,6 +116,8 @@ func TestPoliciesThatExplainThemselves(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "stop.cedar"), []byte("@id(\"no-echo\")\n@reason(\"Not today.\")\nforbid (principal in Role::\"analyst\", action, resource == Tool::\"echo\");\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
+			misread := folder(t, "misread.cedar", `@id("misread") permit (principal, action == Action::"tools/call", resource == Tool::"echo") when { context.arguments.txt == "x" };`)
+			check("an argument that no tool takes", exitOK, []string{`reads the argument "txt", and the tool that it is about takes no such argument; known are: `}, "policy", "check", misread, "--online")
 			check("what would change", exitNo, []string{"added    no-echo (stop.cedar:1)"}, "policy", "diff", dir)
 			check("what would flip", exitNo, []string{"(demo analyst)", "echo", "allow -> deny", "no-echo stop.cedar:1"}, "policy", "diff", dir, "--replay", "1h")
 			short := `@id("short") @reason("Too long.") forbid (principal in Role::"analyst", action == Action::"tools/call", resource == Tool::"run_sql_query")
