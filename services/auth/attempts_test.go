@@ -215,6 +215,29 @@ func TestRefusalsAreAlike(t *testing.T) {
 	})
 }
 
+// TestListsSayHowLongToWait checks that a list is refused like anything else.
+func TestListsSayHowLongToWait(t *testing.T) {
+	t.Parallel()
+	h := open(t, newStore(t), limits(3, 0))
+	for n := range 8 {
+		var got interface {
+			GetPrincipal() *authv1.Principal
+			GetRetryAfter() *durationpb.Duration
+		}
+		var err error
+		if n%2 == 0 {
+			got, err = h.auth.FilterTools(t.Context(), &authv1.FilterToolsRequest{Credential: bearer(foreign), Origin: from("192.0.2.1")})
+		} else {
+			got, err = h.auth.FilterTargets(t.Context(), &authv1.FilterTargetsRequest{
+				Credential: bearer(foreign), Origin: from("192.0.2.1"), Action: authv1.Action_ACTION_PROMPTS_GET,
+			})
+		}
+		if err != nil || got.GetPrincipal() != nil || (got.GetRetryAfter() != nil) != (n >= 3) {
+			t.Errorf("time %d: got %v, %v; want nobody, and a time to wait after three", n, got, err)
+		}
+	}
+}
+
 // TestEndlessAddressesTakeNoMemory does not run beside others, which would count.
 func TestEndlessAddressesTakeNoMemory(t *testing.T) {
 	h := open(t, newStore(t), nil)

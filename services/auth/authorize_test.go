@@ -232,6 +232,10 @@ func TestDecisionIsRecordedInFull(t *testing.T) {
 			Message:   "This tool destroys data, which only admins may do. Trying again will not help; ask an admin.",
 			Arguments: &auditv1.Arguments{Sha256: req.GetArgumentsSha256(), Shape: "{…}"},
 			Policies:  h.version(t),
+			NearMisses: []*auditv1.NearMiss{{
+				Rule: "destructive-admins-only", RuleSource: h.ruleSource(t, "destructive-admins-only"),
+				Missing: `the condition not (resource.risk == "destructive") or the condition principal in Role::"admin" (and a policy that permits it)`,
+			}},
 		}},
 	}}
 	if diff := cmp.Diff(want, h.ledger.take(), protocmp.Transform()); diff != "" {

@@ -66,7 +66,7 @@ func (b *backdrop) decide(c *caller, req *authv1.AuthorizeRequest, now time.Time
 	if b.set == nil {
 		return ruling{}, notReady()
 	}
-	r := ruling{grounds: grounds{set: b.set}}
+	r := ruling{grounds: grounds{backdrop: b, action: req.GetAction()}}
 	object, err := b.object(req.GetAction(), req.GetTarget(), &r.tool)
 	if err != nil {
 		return ruling{}, err
@@ -82,9 +82,9 @@ func (b *backdrop) decide(c *caller, req *authv1.AuthorizeRequest, now time.Time
 
 	situation := policy.Situation{Origin: req.GetOrigin(), Time: now}
 	var match *policy.Match
-	if r.tool != nil || object == gateway {
+	if lasting(object) {
 		match = b.match(c.subject, req.GetAction(), object)
-	} else { // of resources and prompts there is no end, so they are not remembered
+	} else {
 		match = b.set.Match(c.subject, actions[req.GetAction()].policy, object)
 	}
 	out := match.Decide(situation)
@@ -97,6 +97,7 @@ func (b *backdrop) decide(c *caller, req *authv1.AuthorizeRequest, now time.Time
 		}
 		out = match.Decide(situation)
 	}
+	r.object, r.match, r.situation, r.outcome = object, match, situation, out
 	if out.Verdict == policy.Incomplete {
 		r.needs = out.Needs
 		return r, nil
@@ -105,7 +106,6 @@ func (b *backdrop) decide(c *caller, req *authv1.AuthorizeRequest, now time.Time
 		r.needs = policy.NeedArguments
 		return r, nil
 	}
-	r.match, r.situation, r.outcome = match, situation, out
 	r.take(out, c, req)
 	r.stepUp(c)
 	return r, nil

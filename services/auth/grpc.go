@@ -93,8 +93,7 @@ func (s *Service) FilterTools(ctx context.Context, req *authv1.FilterToolsReques
 	now := time.Now()
 	c, refused, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), actions[authv1.Action_ACTION_TOOLS_LIST].method, now)
 	if err != nil || c == nil {
-		s.countFailure(req, refused, err, now)
-		return &authv1.FilterToolsResponse{}, err
+		return &authv1.FilterToolsResponse{RetryAfter: s.countFailure(req, refused, err, now)}, err
 	}
 	c.touch(now, "", req.GetOrigin().GetAddress())
 	b := s.scene.current()
@@ -120,8 +119,7 @@ func (s *Service) FilterTargets(ctx context.Context, req *authv1.FilterTargetsRe
 	}
 	c, refused, err := s.identify(ctx, req.GetCredential(), req.GetOrigin(), actions[list].method, now)
 	if err != nil || c == nil {
-		s.countFailure(req, refused, err, now)
-		return &authv1.FilterTargetsResponse{}, err
+		return &authv1.FilterTargetsResponse{RetryAfter: s.countFailure(req, refused, err, now)}, err
 	}
 	c.touch(now, "", req.GetOrigin().GetAddress())
 	allowed, err := s.filter(ctx, c, req, now)

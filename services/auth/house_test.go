@@ -131,7 +131,12 @@ func catalogue() *executorv1.Catalogue {
 			for j := range methods.Len() {
 				options, ok := proto.GetExtension(methods.Get(j).Options(), toolv1.E_Tool).(*toolv1.Tool)
 				if ok && options.GetName() != "" {
+					var arguments []string
+					for k := range methods.Get(j).Input().Fields().Len() {
+						arguments = append(arguments, string(methods.Get(j).Input().Fields().Get(k).Name()))
+					}
 					c.Entries = append(c.Entries, &executorv1.Catalogue_Entry{
+						Arguments: arguments, ArgumentsKnown: true,
 						Name: options.GetName(), Service: service, Options: options,
 						Digest: bytes.Repeat([]byte{byte(len(options.GetName()))}, 32),
 					})

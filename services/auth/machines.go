@@ -126,5 +126,5 @@ func ofMachine(id string, m Machine) *caller {
 	p := &authv1.Principal{
 		Id: id, Owner: m.Owner, Name: m.Name, Tenant: tenant, Roles: slices.Sorted(slices.Values(m.Roles)),
 	}
-	return &caller{principal: p, subject: policy.NewSubject(p)}
+	return &caller{principal: p, subject: policy.NewSubject(p, nil)}
 }

@@ -35,6 +35,7 @@ type backdrop struct {
 	mu      sync.RWMutex
 	matches map[matchKey]*policy.Match
 	views   map[viewKey]*policy.View
+	denied  map[denialKey]*policy.Candidates
 }
 
 // tool is a tool as decisions need it.
@@ -43,6 +44,9 @@ type tool struct {
 	digest []byte
 	cost   uint32
 	scopes []string // that a token needs
+
+	arguments      []string // all that its schema names, sorted
+	argumentsKnown bool     // if not, there can be others
 }
 
 // matchKey compares pointers: a changed key or tool is another one.
@@ -57,6 +61,12 @@ type viewKey struct {
 	action  authv1.Action
 }
 
+// denialKey is what many callers can be denied.
+type denialKey struct {
+	action authv1.Action
+	object *policy.Object
+}
+
 func newScene() *scene {
 	s := new(scene)
 	s.now.Store(newBackdrop(nil, nil))
@@ -67,6 +77,7 @@ func newBackdrop(set *policy.Set, tools map[string]*tool) *backdrop {
 	return &backdrop{
 		set: set, tools: tools,
 		matches: make(map[matchKey]*policy.Match), views: make(map[viewKey]*policy.View),
+		denied: make(map[denialKey]*policy.Candidates),
 	}
 }
 
@@ -103,6 +114,30 @@ func (b *backdrop) match(subject *policy.Subject, action authv1.Action, object *
 	}
 	b.matches[k], b.views[whose] = m, v
 	return m
+}
+
+// lasting reports whether what policies say of an object is remembered. Of resources
+// and prompts there is no end.
+func lasting(object *policy.Object) bool { return object == gateway || object.IsTool() }
+
+// candidates remembers which policies can nearly permit the use of a tool, whoever
+// wants to use it.
+func (b *backdrop) candidates(action authv1.Action, object *policy.Object) *policy.Candidates {
+	k := denialKey{action, object}
+	b.mu.RLock()
+	c := b.denied[k]
+	b.mu.RUnlock()
+	if c != nil {
+		return c
+	}
+	c = b.set.Candidates(actions[action].policy, object)
+	if !lasting(object) {
+		return c
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.denied[k] = c
+	return c
 }
 
 // onCatalogue takes the catalogue that the executor has published. When no news
@@ -142,6 +177,9 @@ func readCatalogue(text []byte) (map[string]*tool, error) {
 			digest: e.GetDigest(),
 			cost:   max(1, e.GetOptions().GetCost()),
 			scopes: e.GetOptions().GetScopes(),
+
+			arguments:      e.GetArguments(),
+			argumentsKnown: e.GetArgumentsKnown(),
 		}
 	}
 	return tools, nil

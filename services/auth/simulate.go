@@ -83,7 +83,7 @@ func (s *simulation) explain(c *authv1.SimulatedCase) (*authv1.Explanation, erro
 // policies. The error is a fault.
 func (s *simulation) caller(c *authv1.SimulatedCase, now time.Time) (*caller, *authv1.Explanation, error) {
 	if p := c.GetPrincipal(); p != nil {
-		return &caller{principal: p, subject: policy.NewSubject(p), scopes: scopesOf(c.GetScopes())}, nil, nil
+		return &caller{principal: p, subject: policy.NewSubject(p, c.GetScopes()), scopes: scopesOf(c.GetScopes())}, nil, nil
 	}
 	if s.byID == nil {
 		if err := s.index(now); err != nil {

@@ -155,7 +155,13 @@ func TestExplanation(t *testing.T) {
 			Verdict: auditv1.Verdict_VERDICT_DENY, Reason: auditv1.Reason_REASON_POLICY_DENIED, Policy: "late", PolicySource: "a.cedar:3",
 			Annotations: map[string]string{"id": "late", "reason": "Too late.", "owner": "ops"}, Message: "Too late.",
 			Policies: []string{"all", "late"}, Inputs: map[string]string{"time": "2026-06-01T00:00:00Z"},
-			NearMisses: []*auditv1.NearMiss{{Rule: "all", RuleSource: "a.cedar:2", Missing: "an exception from the forbid late"}},
+			NearMisses: []*auditv1.NearMiss{
+				{
+					Rule: "late", RuleSource: "a.cedar:3",
+					Missing: `the condition not (context.time > datetime("2026-01-01")) or the condition not (resource.risk == "write")`,
+				},
+				{Rule: "all", RuleSource: "a.cedar:2", Missing: "an exception from the forbid late"},
+			},
 		},
 		{
 			Verdict: auditv1.Verdict_VERDICT_ALLOW, Policy: "all", PolicySource: "a.cedar:2", Annotations: map[string]string{"id": "all"},
@@ -257,7 +263,11 @@ func TestCheckPolicies(t *testing.T) {
 		"mistakes":                              {text: "\n@id(\"a\") permit (principal, action, resource) when { context.hop < 1 };\nforbid (principal, action, resource);", want: []string{"2", "3", "3"}},
 		"a syntax slip":                         {text: "\n\npermit (principal;", want: []string{"3"}},
 		"a missing tool, where tools are known": {text: gone, want: []string{"1w"}, alone: []string{}},
-		"a policy that never applies":           {text: `@id("a") permit (principal, action, resource) when { false };`, want: []string{"1w"}},
+		"an argument that the tool does not take, where tools are known": {
+			text: `@id("a") permit (principal, action, resource == Tool::"echo") when { context.arguments.text == "x" || context.arguments.txt == "x" };`,
+			want: []string{"1w"}, alone: []string{},
+		},
+		"a policy that never applies": {text: `@id("a") permit (principal, action, resource) when { false };`, want: []string{"1w"}},
 	} {
 		resp, err := h.policies.CheckPolicies(t.Context(), check(tt.text))
 		if err != nil {

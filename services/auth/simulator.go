@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -73,9 +75,19 @@ func checkPolicies(req *authv1.CheckPoliciesRequest, tools map[string]*tool) *au
 	warnings := set.Warnings()
 	if tools != nil {
 		warnings = append(warnings, set.UnknownTools(func(name string) bool { return tools[name] != nil })...)
+		warnings = append(warnings, set.UnknownArguments(signatures(tools))...)
 	}
 	resp.Problems = protoProblems(warnings)
 	return resp
+}
+
+// signatures are the tools as far as warnings need them, sorted by name.
+func signatures(tools map[string]*tool) (all []policy.Signature) {
+	for _, name := range slices.Sorted(maps.Keys(tools)) {
+		t := tools[name]
+		all = append(all, policy.Signature{Tool: t.object, Arguments: t.arguments, Known: t.argumentsKnown})
+	}
+	return all
 }
 
 // maxPolicyProblems is what the contract has room for.

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -81,7 +82,7 @@ func (t *tokens) remember(hash [sha256.Size]byte, g *goodToken) {
 // ofToken returns the caller who has shown a token.
 func ofToken(id *oauth.Identity) *caller {
 	return &caller{
-		principal: id.Principal, subject: policy.NewSubject(id.Principal), scopes: id.Scopes,
+		principal: id.Principal, subject: policy.NewSubject(id.Principal, slices.Collect(maps.Keys(id.Scopes))), scopes: id.Scopes,
 		proofKey: id.Key, needsProof: id.NeedsKey, validUntil: id.Expires,
 	}
 }

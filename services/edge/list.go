@@ -107,7 +107,7 @@ func (x *exchange) allowed(names []string) (map[string]bool, *refusal) {
 		return nil, x.peerFailed("auth", err)
 	}
 	if resp.GetPrincipal() == nil {
-		return nil, x.badCredential(authv1.ChallengeError_CHALLENGE_ERROR_UNSPECIFIED, nil)
+		return nil, x.badCredential(authv1.ChallengeError_CHALLENGE_ERROR_UNSPECIFIED, resp.GetRetryAfter())
 	}
 	return set(resp.GetAllowed()), nil
 }
@@ -127,7 +127,7 @@ func (x *exchange) allowedTargets(action authv1.Action, targets []string) (map[s
 		return nil, x.peerFailed("auth", err)
 	}
 	if resp.GetPrincipal() == nil {
-		return nil, x.badCredential(authv1.ChallengeError_CHALLENGE_ERROR_UNSPECIFIED, nil)
+		return nil, x.badCredential(authv1.ChallengeError_CHALLENGE_ERROR_UNSPECIFIED, resp.GetRetryAfter())
 	}
 	return set(resp.GetAllowed()), nil
 }

@@ -55,6 +55,18 @@ func TestRefusals(t *testing.T) {
 			request{token: "good-until-called-too-often"},
 			429, 429, -31029, "TOO_MANY_FAILURES", none,
 		}, {
+			"a list, with a credential that is revoked now",
+			request{token: "good-until-called", method: "tools/list", params: `"_":0`},
+			401, 401, -31401, "UNAUTHENTICATED", none,
+		}, {
+			"a list, with a credential that is revoked now, after too many",
+			request{token: "good-until-called-too-often", method: "tools/list", params: `"_":0`},
+			429, 429, -31029, "TOO_MANY_FAILURES", none,
+		}, {
+			"a list of resources, with a credential that is revoked now, after too many",
+			request{token: "good-until-called-too-often", method: "resources/list", params: `"_":0`},
+			429, 429, -31029, "TOO_MANY_FAILURES", none,
+		}, {
 			"a scope too small",
 			request{params: `"name":"needs_scope"`},
 			403, 403, -31403, "INSUFFICIENT_SCOPE", none,

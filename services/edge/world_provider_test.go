@@ -38,9 +38,28 @@ func decideOther(req *authv1.AuthorizeRequest, resp *authv1.AuthorizeResponse) {
 	}
 }
 
+func (a *fakeAuth) FilterTools(_ context.Context, req *authv1.FilterToolsRequest) (*authv1.FilterToolsResponse, error) {
+	switch req.GetCredential().GetToken() {
+	case "good-until-called":
+		return &authv1.FilterToolsResponse{}, nil
+	case "good-until-called-too-often":
+		return &authv1.FilterToolsResponse{RetryAfter: durationpb.New(60e9)}, nil
+	}
+	resp := &authv1.FilterToolsResponse{Principal: anna()}
+	for _, name := range req.GetTools() {
+		if name != "delete_customer_account" && !a.isHidden(name) {
+			resp.Allowed = append(resp.Allowed, name)
+		}
+	}
+	return resp, nil
+}
+
 func (a *fakeAuth) FilterTargets(_ context.Context, req *authv1.FilterTargetsRequest) (*authv1.FilterTargetsResponse, error) {
-	if req.GetCredential().GetToken() == "good-until-called" {
+	switch req.GetCredential().GetToken() {
+	case "good-until-called":
 		return &authv1.FilterTargetsResponse{}, nil
+	case "good-until-called-too-often":
+		return &authv1.FilterTargetsResponse{RetryAfter: durationpb.New(60e9)}, nil
 	}
 	resp := &authv1.FilterTargetsResponse{Principal: anna()}
 	for _, target := range req.GetTargets() {

@@ -229,19 +229,6 @@ func (a *fakeAuth) Authorize(_ context.Context, req *authv1.AuthorizeRequest) (*
 	return resp, nil
 }
 
-func (a *fakeAuth) FilterTools(_ context.Context, req *authv1.FilterToolsRequest) (*authv1.FilterToolsResponse, error) {
-	if req.GetCredential().GetToken() == "good-until-called" {
-		return &authv1.FilterToolsResponse{}, nil
-	}
-	resp := &authv1.FilterToolsResponse{Principal: anna()}
-	for _, name := range req.GetTools() {
-		if name != "delete_customer_account" && !a.isHidden(name) {
-			resp.Allowed = append(resp.Allowed, name)
-		}
-	}
-	return resp, nil
-}
-
 // last returns the last request to Authorize.
 func (a *fakeAuth) last() *authv1.AuthorizeRequest {
 	a.mu.Lock()

@@ -275,7 +275,12 @@ func TestDestructiveCallsAreCommitted(t *testing.T) {
 		tt := &tests[i]
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, func(c *executor.Config) { c.AuditTimeout = 20 * time.Millisecond })
+			s := start(t, func(c *executor.Config) {
+				c.AuditTimeout = time.Minute
+				if tt.audit.stuck {
+					c.AuditTimeout = 20 * time.Millisecond
+				}
+			})
 			var calls atomic.Int32
 			s.customers(func(context.Context) error { calls.Add(1); return nil })
 			s.audit.lost, s.audit.stuck = tt.audit.lost, tt.audit.stuck

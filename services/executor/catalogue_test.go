@@ -3,6 +3,7 @@ package executor_test
 import (
 	"context"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -106,12 +107,15 @@ func TestCatalogueIsPublished(t *testing.T) {
 	<-joined
 	var names []string
 	for _, e := range c.GetEntries() {
-		names = append(names, e.GetService()+"/"+e.GetName()+" "+e.GetOptions().GetRisk().String())
+		names = append(names, e.GetService()+"/"+e.GetName()+" "+e.GetOptions().GetRisk().String()+" "+strings.Join(e.GetArguments(), ","))
+		if !e.GetArgumentsKnown() {
+			t.Errorf("the arguments of %s are not known", e.GetName())
+		}
 		if len(e.GetDigest()) != 32 {
 			t.Errorf("digest of %s = %x", e.GetName(), e.GetDigest())
 		}
 	}
-	if diff := cmp.Diff([]string{"basics/add_numbers RISK_READ", "basics/echo RISK_READ"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"basics/add_numbers RISK_READ a,b", "basics/echo RISK_READ text"}, names); diff != "" {
 		t.Errorf("catalogue (-want +got):\n%s", diff)
 	}
 	s.wait("add_numbers", "echo")

@@ -64,7 +64,7 @@ func (s *situation) register(cmd *cobra.Command) {
 	f.StringVar(&s.time, "time", "", "at this `time`: 2026-11-02T09:30:00Z (default: now)")
 	f.Uint32Var(&s.hops, "hops", 0, "through so `many` agents")
 	f.Int64Var(&s.steps, "steps", -1, "after so `many` steps of the context (default: not known)")
-	f.StringSliceVar(&s.scopes, "scope", nil, "with a token that has this `scope`; may be repeated")
+	f.StringSliceVar(&s.scopes, "scope", nil, "with --role: with a token that has this `scope`; may be repeated")
 }
 
 // base returns a case without action and target.
@@ -76,6 +76,8 @@ func (s *situation) base() (*authv1.SimulatedCase, error) {
 		return nil, usage("say who: --as KEY, or --role ROLE")
 	case s.as != "" && s.tenant != "":
 		return nil, usage("--tenant goes with --role; a key has its own")
+	case s.as != "" && len(s.scopes) > 0:
+		return nil, usage("--scope goes with --role; a key has no scopes")
 	}
 	c := &authv1.SimulatedCase{Scopes: s.scopes, Origin: &authv1.Origin{Address: s.address, Client: s.client, Hops: s.hops}}
 	if s.address != "" {

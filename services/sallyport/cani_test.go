@@ -77,7 +77,13 @@ func TestAskingWhatSomebodyMayDo(t *testing.T) {
 		{name: "a demo key by its one word", as: "intern", tool: "look", code: exitNo, all: []string{"as demo intern"}},
 		{name: "a role may", role: "admin", tool: "look", all: []string{"yes  look  as admin"}},
 		{name: "a role that no policy names", role: "amdin", tool: "look", code: exitNo, all: []string{`no policy names the role "amdin"; there are admin, analyst`}},
-		{name: "it depends", role: "admin", tool: "odd", code: exitUsage, all: []string{"depends  odd", "depends    on the arguments size"}},
+		{name: "it depends", role: "admin", tool: "odd", code: exitUsage, all: []string{
+			"depends  odd", "depends    on the arguments size, beside hops (small, default.cedar:7)\nnext       Say them with --arg or --args; in a test",
+			"inputs     arguments size\n           hops 0\n",
+		}},
+		{name: "it depends, for programs", role: "admin", tool: "odd", json: true, code: exitUsage, all: []string{
+			`"depends_on":[{"approval":false,"arguments":["size"],"inputs":["hops"],"policy":"small","policy_source":"default.cedar:7"}]`,
+		}},
 		{name: "with arguments it does not", role: "admin", tool: "odd", args: []string{"size=7"}, all: []string{"yes  odd"}},
 		{name: "an approval is neither", role: "admin", tool: "pay", code: exitUsage, all: []string{"approval  pay", "An operator can approve it"}},
 		{name: "for programs", role: "admin", tool: "look", json: true, all: []string{`"answer":"yes"`, `"policy":"all"`}},
@@ -163,7 +169,7 @@ func TestListingWhatSomebodyMayCall(t *testing.T) {
 	if err := a.list(t.Context(), c, s); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"look           yes       all", "odd            depends", "depends on the arguments size", "pay            approval  ask"} {
+	for _, want := range []string{"look           yes       all", "odd            depends", "depends on the arguments size, beside hops (small, default.cedar:7)", "pay            approval  ask"} {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("%q is not in\n%s", want, stdout)
 		}
@@ -180,6 +186,7 @@ func TestQuestionsThatAreNoGood(t *testing.T) {
 	}{
 		{"nobody is named", "can-i call look", exitUsage, "say who"},
 		{"two are named", "can-i call look --as ci --role admin", exitUsage, "exclude each other"},
+		{"a key has no scopes", "can-i call look --as ci --scope s", exitUsage, "--scope goes with --role"},
 		{"a key has its own tenant", "can-i call look --as ci --tenant t", exitUsage, "--tenant goes with --role"},
 		{"an address that is none", "can-i call look --as ci --address here", exitUsage, "not an IP address"},
 		{"a time that is none", "can-i call look --as ci --time noon", exitUsage, "not a time"},

@@ -33,7 +33,7 @@ func policyCommand(o *operator) *cobra.Command {
 
 		SuggestionsMinimumDistance: 2,
 	}
-	cmd.AddCommand(policyShowCommand(o), policyCheckCommand(), policyTestCommand(o), policyDiffCommand(o), policyPushCommand(o), policyRemoveCommand(o))
+	cmd.AddCommand(policyShowCommand(o), policyCheckCommand(o), policyTestCommand(o), policyDiffCommand(o), policyPushCommand(o), policyRemoveCommand(o))
 	return cmd
 }
 

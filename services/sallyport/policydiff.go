@@ -21,8 +21,10 @@ func policyDiffCommand(o *operator) *cobra.Command {
 		Long: `Diff shows which policies a set would add, remove or change.
 
 With --replay it takes the decisions of the last hours from the audit record, decides each again
-by the set, and shows those that would turn out otherwise. Arguments are not on record, nor is all
-that is known of a caller: where the answer depends on such things it is counted as not known.
+by the set, and shows those that would turn out otherwise. Arguments are not on record, and some
+other things only where a policy has read them then: hops, steps, the protocol, the source of the
+context, and the owner, name and scopes of a caller whose key is not known. Where the answer may
+depend on such things it is counted as not known, and they are named.
 
 Exit code 0: nothing differs; 1: something does; 2: it could not be told.`,
 		Example: `  sallyport policy diff policies
@@ -101,7 +103,6 @@ type unknownWhy string
 const (
 	needsArguments unknownWhy = "needs arguments, which are not on record"
 	needsSteps     unknownWhy = "needs steps, which are not on record"
-	needsInput     unknownWhy = "needs what was not recorded, since no policy has read it then"
 	toolGone       unknownWhy = "the tool is not there any more"
 	noAnswer       unknownWhy = "another"
 )

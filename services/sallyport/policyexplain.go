@@ -25,40 +25,10 @@ func oneWord(e *authv1.Explanation) string {
 
 // because is an explanation in one line.
 func because(e *authv1.Explanation) string {
-	if needs := dependsOn(e); needs != "" {
-		return "depends on " + needs
+	if needs := dependsOn(e); len(needs) > 0 {
+		return "depends on " + strings.Join(needs, "; ")
 	}
 	return cmp.Or(e.GetMessage(), e.GetAnnotations()["reason"])
-}
-
-// dependsOn says what would have to be known for a yes or a no, "" if nothing.
-func dependsOn(e *authv1.Explanation) string {
-	var needs []string
-	if e.GetArgumentsNeeded() {
-		text := "the arguments"
-		if names := argumentNames(e.GetInputs()); names != "" {
-			text += " " + names
-		}
-		needs = append(needs, text)
-	}
-	if e.GetStepsNeeded() {
-		needs = append(needs, "how many steps the context has taken")
-	}
-	return strings.Join(needs, " and ")
-}
-
-// argumentNames are the names of the arguments that policies read.
-func argumentNames(inputs map[string]string) string {
-	var names []string
-	for name, value := range inputs {
-		if rest, ok := strings.CutPrefix(name, "arguments."); ok {
-			names = append(names, rest)
-		} else if name == "arguments" {
-			names = append(names, strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' })...)
-		}
-	}
-	slices.Sort(names)
-	return strings.Join(slices.Compact(names), ", ")
 }
 
 // writeExplanation tells a person how an answer came about.
@@ -85,8 +55,9 @@ func writeExplanation(p *paper, e *authv1.Explanation) {
 
 	_, next := meaning(e.GetReason())
 	switch needs := dependsOn(e); {
-	case needs != "":
-		p.line("depends", "on "+needs+": say them with --arg or --args, and --steps")
+	case len(needs) > 0:
+		p.line("depends", "on "+strings.Join(needs, "\non "))
+		p.line("next", askAgain(e))
 	case e.GetVerdict() == auditv1.Verdict_VERDICT_APPROVAL && e.GetApprovalByUser():
 		p.line("next", "The caller's own user can approve it in his client, or an operator: sallyport approvals list.")
 	case e.GetVerdict() == auditv1.Verdict_VERDICT_APPROVAL:
@@ -105,7 +76,8 @@ func explanationJSON(e *authv1.Explanation) map[string]any {
 	return map[string]any{
 		"answer": oneWord(e), "reason": reasonName(e.GetReason()), "message": e.GetMessage(),
 		"policy": e.GetPolicy(), "policy_source": e.GetPolicySource(), "annotations": e.GetAnnotations(), "policies": e.GetPolicies(),
-		"inputs": e.GetInputs(), "near_misses": near, "arguments_needed": e.GetArgumentsNeeded(), "steps_needed": e.GetStepsNeeded(),
+		"inputs": e.GetInputs(), "near_misses": near, "depends_on": dependenciesJSON(e.GetDependsOn()),
+		"arguments_needed": e.GetArgumentsNeeded(), "steps_needed": e.GetStepsNeeded(),
 		"approval_by_user": e.GetApprovalByUser(), "scopes_needed": e.GetScopesNeeded(),
 	}
 }

@@ -14,15 +14,22 @@ import (
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 )
 
-func policyCheckCommand() *cobra.Command {
+func policyCheckCommand(o *operator) *cobra.Command {
 	var out output
+	var online bool
 	cmd := &cobra.Command{
 		Use:   "check PATH...",
 		Short: "Tell all that is wrong with policies; needs no running system",
 		Long: `Check reads files, and all *.cedar in folders, as one set. What is wrong is printed as
-path:line: message. Warnings do not count.`,
+path:line: message. Warnings do not count.
+
+With --online it asks the running system, which knows its tools: it warns of policies about tools
+that are not there, or that read arguments which none of the tools takes that they are about.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if online {
+				return o.legislating(cmd, out, func(l *legislator) error { return l.check(cmd.Context(), args) })
+			}
 			l := atDesk(cmd, out)
 			var err error
 			if l.policies, err = offlinePolicies(); err != nil {
@@ -32,6 +39,7 @@ path:line: message. Warnings do not count.`,
 		},
 	}
 	out.register(cmd)
+	cmd.Flags().BoolVar(&online, "online", false, "ask the running system, which knows its tools")
 	return cmd
 }
 

@@ -40,9 +40,10 @@ type tally struct {
 
 // recorded is a decision on record, as a case.
 type recorded struct {
-	event *auditv1.Event
-	one   *authv1.SimulatedCase
-	old   auditv1.Verdict // of policies
+	recall
+
+	one *authv1.SimulatedCase
+	old auditv1.Verdict // of policies
 }
 
 func (r *replayer) replay(ctx context.Context, paths []string, since time.Time, span string) error {
@@ -117,25 +118,11 @@ func again(e *auditv1.Event, keys map[string]*authv1.Key) (recorded, bool) {
 	default:
 		return recorded{}, false
 	}
-	p := &authv1.Principal{
-		Id: a.GetPrincipal(), CredentialId: a.GetCredentialId(), Tenant: a.GetTenant(), Roles: a.GetRoles(),
-		Name: keys[a.GetPrincipal()].GetName(), Owner: keys[a.GetPrincipal()].GetOwner(),
-	}
-	in := d.GetInputs()
-	c := &authv1.SimulatedCase{
-		Subject: &authv1.SimulatedCase_Principal{Principal: p}, Action: action, Target: e.GetTarget(), Time: e.GetTime(),
-		Origin: &authv1.Origin{
-			Address: a.GetAddress(), Client: a.GetClient(), ContextId: a.GetContextId(),
-			ProtocolVersion: in["protocol"], ContextSource: contextSources[in["context_source"]],
-		},
-	}
-	if n, err := strconv.ParseUint(in["hops"], 10, 32); err == nil {
-		c.Origin.Hops = uint32(n)
-	}
-	if n, err := strconv.ParseUint(in["steps"], 10, 64); err == nil {
-		c.Origin.Steps = &n
-	}
-	return recorded{e, c, old}, true
+	then := recall{e, keys[a.GetPrincipal()]}
+	return recorded{then, &authv1.SimulatedCase{
+		Subject: &authv1.SimulatedCase_Principal{Principal: then.principal()}, Scopes: then.scopes(),
+		Action: action, Target: e.GetTarget(), Time: e.GetTime(), Origin: then.origin(),
+	}, old}, true
 }
 
 // ruleTask is the name that denials of a client's own list of tools have.
@@ -166,10 +153,10 @@ func (r *replayer) decide(ctx context.Context, candidates []*authv1.PolicyFile, 
 	for i, one := range batch {
 		t.seen++
 		now := explanations[i]
-		switch why := untold(one.event.GetDecision(), now); {
+		switch why := one.untold(now); {
 		case why != "":
 			t.unknown[why]++
-		case now.GetVerdict() == one.old:
+		case verdictAgain(now) == one.old:
 			t.same++
 		default:
 			flipped, found = append(flipped, one), append(found, now)
@@ -183,9 +170,10 @@ func (r *replayer) decide(ctx context.Context, candidates []*authv1.PolicyFile, 
 		f := flip{
 			Principal: one.event.GetActor().GetPrincipal(), Name: keys[one.event.GetActor().GetPrincipal()].GetName(),
 			Target: cmp.Or(one.event.GetTarget(), one.event.GetAction()),
-			Old:    verdictName(one.old), New: verdictName(found[i].GetVerdict()), Policy: found[i].GetPolicy(), Source: found[i].GetPolicySource(),
-			InUse: verdictName(inUse[i].GetVerdict()),
+			Old:    verdictName(one.old), New: verdictName(verdictAgain(found[i])),
+			InUse: verdictName(verdictAgain(inUse[i])),
 		}
+		f.Policy, f.Source = deciding(found[i])
 		t.flipped++
 		t.flips[f]++
 		if t.example[f] == "" {
@@ -211,31 +199,6 @@ func (r *replayer) simulate(ctx context.Context, candidates []*authv1.PolicyFile
 		return nil, &exitError{exitUsage, fmt.Errorf("%d answers to %d cases", len(resp.GetExplanations()), len(batch))}
 	}
 	return resp.GetExplanations(), nil
-}
-
-// unrecorded are inputs that are on record only where a policy has read them.
-var unrecorded = []string{"hops", "protocol", "context_source", "steps", "scopes"}
-
-// untold says why a decision cannot be told to be the same or another, "" if it
-// can.
-func untold(then *auditv1.Decision, now *authv1.Explanation) unknownWhy {
-	switch {
-	case now.GetArgumentsNeeded():
-		return needsArguments
-	case now.GetStepsNeeded():
-		return needsSteps
-	case now.GetReason() == auditv1.Reason_REASON_TOOL_UNKNOWN:
-		return toolGone
-	case now.GetVerdict() == auditv1.Verdict_VERDICT_UNSPECIFIED:
-		return noAnswer
-	}
-	for _, name := range unrecorded {
-		_, reads := now.GetInputs()[name]
-		if _, known := then.GetInputs()[name]; reads && !known {
-			return needsInput
-		}
-	}
-	return ""
 }
 
 func (r *replayer) showTally(t *tally, span string) error {

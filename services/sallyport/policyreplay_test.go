@@ -129,6 +129,7 @@ func TestReplayingDecisions(t *testing.T) {
 	used.GetDecision().ApprovalId = "a_1"
 	task := decided(32, key, "look", denied(auditv1.Reason_REASON_POLICY_DENIED))
 	task.GetDecision().Rule = "task-tools"
+	asked := decided(34, key, "ask", denied(auditv1.Reason_REASON_APPROVAL_REQUIRED)) // and so it is now
 	quota := decided(33, key, "look", denied(auditv1.Reason_REASON_QUOTA_EXCEEDED))
 	quota.Service = "edge"
 	events := []*auditv1.Event{
@@ -143,7 +144,7 @@ func TestReplayingDecisions(t *testing.T) {
 		decided(9, key, "look", denied(auditv1.Reason_REASON_POLICY_DENIED)),          // permitted now
 		decided(10, key, "look", denied(auditv1.Reason_REASON_CREDENTIAL_RESTRICTED)), // not of policies
 		decided(11, key, "stale", allow()),                                            // forbidden today as well
-		far, used, task, quota,
+		far, used, task, quota, asked,
 	}
 	decide := func(candidates bool, c *authv1.SimulatedCase) *authv1.Explanation {
 		yes := &authv1.Explanation{Verdict: auditv1.Verdict_VERDICT_ALLOW, Policy: "all", PolicySource: "default.cedar:1"}
@@ -164,6 +165,8 @@ func TestReplayingDecisions(t *testing.T) {
 			yes.Inputs = map[string]string{"hops": "0"}
 		case "pay":
 			return &authv1.Explanation{Verdict: auditv1.Verdict_VERDICT_APPROVAL, Reason: auditv1.Reason_REASON_APPROVAL_REQUIRED, Policy: "ask"}
+		case "ask":
+			return &authv1.Explanation{ArgumentsNeeded: true, DependsOn: []*authv1.Dependency{{Policy: "ask", PolicySource: "new.cedar:9", Approval: true}}}
 		case "stale":
 			return no
 		case "delete":
@@ -196,10 +199,10 @@ func TestReplayingDecisions(t *testing.T) {
 				"1      key:aaaaaaaaaa (ci)  look    deny -> allow  all default.cedar:1  allow   d_" + fmt.Sprintf("%026d", 9) + "\n" +
 				"1      key:aaaaaaaaaa (ci)  stale   allow -> deny  stop new.cedar:3     deny    d_" + fmt.Sprintf("%026d", 11) + "\n" +
 				"1      user:x               delete  allow -> deny  stop new.cedar:3     allow   d_" + fmt.Sprintf("%026d", 4) + "\n\n" +
-				"12 decisions of the last 24h: 3 as before, 5 otherwise\n" +
+				"13 decisions of the last 24h: 4 as before, 5 otherwise\n" +
 				"1 cannot be told: needs arguments, which are not on record\n" +
+				"1 cannot be told: needs hops: not on record, where only what policies have read then is\n" +
 				"1 cannot be told: needs steps, which are not on record\n" +
-				"1 cannot be told: needs what was not recorded, since no policy has read it then\n" +
 				"1 cannot be told: the tool is not there any more\n" +
 				"3 more are not of policies: of credentials, limits and requests\n",
 		},
@@ -247,7 +250,7 @@ func TestReplayingDecisions(t *testing.T) {
 					t.Errorf("stdout (-want +got):\n%s", diff)
 				}
 			}
-			if tt.json && (!strings.Contains(stdout, `"decisions":12,"flipped":5`) || !strings.Contains(stdout, `"in_use":"deny"`)) {
+			if tt.json && (!strings.Contains(stdout, `"decisions":13,"flipped":5`) || !strings.Contains(stdout, `"in_use":"deny"`)) {
 				t.Errorf("got %s", stdout)
 			}
 		})

@@ -116,12 +116,21 @@ func TestPoliciesThatExplainThemselves(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "stop.cedar"), []byte("@id(\"no-echo\")\n@reason(\"Not today.\")\nforbid (principal in Role::\"analyst\", action, resource == Tool::\"echo\");\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
+			misread := folder(t, "misread.cedar", `@id("misread") permit (principal, action == Action::"tools/call", resource == Tool::"echo") when { context.arguments.txt == "x" };`)
+			check("an argument that no tool takes", exitOK, []string{`reads the argument "txt", and the tool that it is about takes no such argument; known are: `}, "policy", "check", misread, "--online")
 			check("what would change", exitNo, []string{"added    no-echo (stop.cedar:1)"}, "policy", "diff", dir)
 			check("what would flip", exitNo, []string{"(demo analyst)", "echo", "allow -> deny", "no-echo stop.cedar:1"}, "policy", "diff", dir, "--replay", "1h")
+			short := `@id("short") @reason("Too long.") forbid (principal in Role::"analyst", action == Action::"tools/call", resource == Tool::"run_sql_query")
+				when { context.arguments.query like "*drop*" || context.hops > 7 };`
+			if err := os.WriteFile(filepath.Join(dir, "short.cedar"), []byte(short), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			far := folder(t, "far.cedar", `@id("all") permit (principal, action, resource); @id("far") @reason("Too far.") forbid (principal, action, resource) when { context.hops > 7 };`)
+			check("what cannot be told", exitOK, []string{" 0 as before, 0 otherwise", "cannot be told: needs hops: not on record"}, "policy", "diff", far, "--replay", "1h")
 			if list := check("the list before", exitOK, nil, "tool", "list", "--as", "analyst"); !strings.Contains(list, "echo") {
 				t.Errorf("the analyst is not shown echo:\n%s", list)
 			}
-			check("they are pushed", exitOK, []string{"1 added, 0 removed, 0 changed", "hold now"}, "policy", "push", dir, "--yes", "--author", "anna")
+			check("they are pushed", exitOK, []string{"2 added, 0 removed, 0 changed", "hold now"}, "policy", "push", dir, "--yes", "--author", "anna")
 			eventually(t, "the call is denied", func() error {
 				if code, stdout, _ := sallyport(t, i, "call", "echo", "text=hello", "--as", "analyst"); code != exitNo || !strings.Contains(stdout, "Not today.") {
 					return fmt.Errorf("exit %d: %s", code, stdout)
@@ -134,6 +143,7 @@ func TestPoliciesThatExplainThemselves(t *testing.T) {
 				}
 				return nil
 			})
+			check("what depends", exitUsage, []string{"depends  run_sql_query", "on the arguments query, beside hops (short, short.cedar:1)"}, "can-i", "call", "run_sql_query", "--as", "analyst")
 			check("where they come from", exitOK, []string{"the store, pushed by anna", "stop.cedar"}, "policy", "show")
 			check("old decisions say that policies have changed", exitOK, []string{"they have changed since"}, "why", denied)
 			check("they are removed", exitOK, []string{"hold now"}, "policy", "remove", "--yes", "--author", "anna")

@@ -62,7 +62,10 @@ func TestSuitesAreReadStrictly(t *testing.T) {
 func rolesDecide(_ bool, c *authv1.SimulatedCase) *authv1.Explanation {
 	switch {
 	case c.GetTarget() == "odd" && c.Arguments == nil:
-		return &authv1.Explanation{ArgumentsNeeded: true, Inputs: map[string]string{"arguments": "size"}}
+		return &authv1.Explanation{
+			ArgumentsNeeded: true, Inputs: map[string]string{"arguments": "size", "hops": "0"},
+			DependsOn: []*authv1.Dependency{{Policy: "small", PolicySource: "default.cedar:7", Arguments: []string{"size"}, Inputs: []string{"hops"}}},
+		}
 	case c.GetTarget() == "pay":
 		return &authv1.Explanation{Verdict: auditv1.Verdict_VERDICT_APPROVAL, Reason: auditv1.Reason_REASON_APPROVAL_REQUIRED, Policy: "ask"}
 	case c.GetPrincipal().GetRoles()[0] == "admin":

@@ -47,7 +47,7 @@ func newKey(r *Record, revision uint64, peppers *apikey.Peppers) *Key {
 		Tenant:       r.Tenant,
 		Roles:        roles,
 	}
-	return &Key{Record: r, Principal: p, Subject: policy.NewSubject(p), revision: revision, use: new(use), peppers: peppers}
+	return &Key{Record: r, Principal: p, Subject: policy.NewSubject(p, nil), revision: revision, use: new(use), peppers: peppers}
 }
 
 // State tells where the key is in its life.

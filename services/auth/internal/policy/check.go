@@ -233,20 +233,25 @@ func (r *Rule) roles(yield func(string)) {
 		literal(scope.Entity)
 	}
 	for _, condition := range r.tree.Conditions {
-		ast.Inspect(ast.NewNode(condition.Body), func(n ast.IsNode) bool {
-			if v, ok := n.(ast.NodeValue); ok {
-				switch v := v.Value.(type) {
-				case cedar.EntityUID:
-					literal(v)
-				case cedar.Set:
-					for element := range v.All() {
-						if uid, ok := element.(cedar.EntityUID); ok {
-							literal(uid)
-						}
+		literals(condition.Body, literal)
+	}
+}
+
+// literals calls yield with each entity that an expression names.
+func literals(n ast.IsNode, yield func(cedar.EntityUID)) {
+	ast.Inspect(ast.NewNode(n), func(n ast.IsNode) bool {
+		if v, ok := n.(ast.NodeValue); ok {
+			switch v := v.Value.(type) {
+			case cedar.EntityUID:
+				yield(v)
+			case cedar.Set:
+				for element := range v.All() {
+					if uid, ok := element.(cedar.EntityUID); ok {
+						yield(uid)
 					}
 				}
 			}
-			return true
-		})
-	}
+		}
+		return true
+	})
 }

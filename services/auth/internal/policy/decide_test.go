@@ -22,7 +22,7 @@ var (
 func caller(roles ...string) *policy.Subject {
 	return policy.NewSubject(&authv1.Principal{
 		Id: "key:7Xk2abcdef", Owner: "anna", Tenant: "acme", Name: "ci", CredentialId: "7Xk2abcdef", Roles: roles,
-	})
+	}, []string{"write", "read"})
 }
 
 func tool(name string, options *toolv1.Tool) *policy.Object {
@@ -56,6 +56,7 @@ func TestPoliciesSeeTheRequest(t *testing.T) {
 	}{
 		{"the principal", `principal == Principal::"key:7Xk2abcdef"`},
 		{"his attributes", `principal.owner == "anna" && principal.tenant == "acme" && principal.name == "ci" && principal.credential == "7Xk2abcdef"`},
+		{"the scopes of his token", `principal.scopes.contains("read") && principal.scopes == ["read", "write"] && !principal.scopes.contains("admin")`},
 		{"all his roles", `principal in Role::"a" && principal in Role::"b" && !(principal in Role::"c")`},
 		{"the service of a tool", `resource in Service::"things" && resource.service == "things"`},
 		{"what a tool says of itself", `resource.name == "look" && resource.risk == "read" && resource.tags.contains("demo") && !resource.outbound`},

@@ -26,8 +26,9 @@ var actionList = cedar.NewEntityUID(typeAction, "list")
 // Subject is a caller as policies see him. It never changes.
 type Subject struct{ entity cedar.Entity }
 
-// NewSubject returns the subject for a principal.
-func NewSubject(p *authv1.Principal) *Subject {
+// NewSubject returns the subject for a principal and the scopes of his token, if he
+// has one.
+func NewSubject(p *authv1.Principal, scopes []string) *Subject {
 	parents := make([]cedar.EntityUID, 0, len(p.GetRoles()))
 	for _, role := range p.GetRoles() {
 		parents = append(parents, cedar.NewEntityUID(typeRole, cedar.String(role)))
@@ -40,6 +41,7 @@ func NewSubject(p *authv1.Principal) *Subject {
 			"tenant":     cedar.String(p.GetTenant()),
 			"name":       cedar.String(p.GetName()),
 			"credential": cedar.String(p.GetCredentialId()),
+			"scopes":     stringSet(scopes),
 		}),
 	}}
 }
@@ -83,6 +85,9 @@ func NewTool(e *executorv1.Catalogue_Entry) *Object {
 		}),
 	}}
 }
+
+// IsTool reports whether the object is a tool.
+func (o *Object) IsTool() bool { return o.entity.UID.Type == typeTool }
 
 // NewResource returns the object for a resource or a resource template.
 func NewResource(uri string) *Object {

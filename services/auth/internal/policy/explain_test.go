@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -11,6 +12,10 @@ import (
 	toolv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/policy"
 )
+
+func nearMisses(set *policy.Set, m *policy.Match, object *policy.Object, s policy.Situation) []policy.NearMiss {
+	return m.NearMisses(func() *policy.Candidates { return set.Candidates(call, object) }, s, m.Decide(s))
+}
 
 func TestNearMisses(t *testing.T) {
 	t.Parallel()
@@ -71,11 +76,55 @@ func TestNearMisses(t *testing.T) {
 				@id("no") @reason("no") forbid (principal, action, resource is Tool);`,
 			want: []string{"p: an exception from the forbid no"},
 		},
+		{
+			name: "what would have lifted a forbid", roles: []string{"a"},
+			policies: `@id("p") permit (principal, action, resource);
+				@id("far") @reason("no") forbid (principal, action, resource) when { context.hops > 1 && context.client like "test/*" } unless { context.steps < 3 || context.hops == 0 };`,
+			want: []string{
+				`far: the condition not (context.hops > 1) or the condition not (context.client like "test/*") or the condition context.steps < 3 or the condition context.hops == 0`,
+				"p: an exception from the forbid far",
+			},
+		},
+		{
+			name: "several forbids", roles: []string{"a"},
+			policies: `@id("p") permit (principal, action, resource); @id("b") @reason("no") forbid (principal, action, resource) when { context.hops > 1 };
+				@id("a") @reason("no") forbid (principal, action, resource) when { context.hops < 9 }; @id("c") @reason("no") forbid (principal, action, resource) when { context.hops > 9 };`,
+			want: []string{
+				"b: the condition not (context.hops > 1) (and the other forbids lifted too)",
+				"a: the condition not (context.hops < 9) (and the other forbids lifted too)",
+				"p: an exception from the forbid b",
+			},
+		},
+		{
+			name: "a forbid of what nothing permits", roles: []string{"a"},
+			policies: `@id("p") permit (principal in Role::"b", action, resource); @id("no") @reason("no") forbid (principal, action, resource) unless { resource == Tool::"x" };`,
+			want:     []string{`no: the condition resource == Tool::"x" (and a policy that permits it)`},
+		},
+		{
+			name: "a forbid that cannot be evaluated", roles: []string{"a"}, arguments: `{"n":"x"}`,
+			policies: `@id("p") permit (principal, action, resource); @id("no") @reason("no") forbid (principal, action, resource) when { context.arguments.n > 3 };`,
+			want:     []string{"no: the condition not (context.arguments.n > 3) (the forbid cannot be evaluated)", "p: an exception from the forbid no"},
+		},
+		{
+			name: "a forbid that somebody could lift, beside one that nobody can", roles: []string{"a"},
+			policies: `@id("p") permit (principal, action, resource); @id("ask") @approval("user") @reason("no") forbid (principal, action == Action::"tools/call", resource);
+				@id("no") @reason("no") forbid (principal, action, resource) when { context.hops > 1 };`,
+			want: []string{
+				"ask: an approval (and the other forbids lifted too)",
+				"no: the condition not (context.hops > 1) (and the other forbids lifted too)",
+				"p: an exception from the forbid no",
+			},
+		},
 		{name: "none where it is allowed", policies: `@id("p") permit (principal, action, resource); @id("q") permit (principal in Role::"b", action, resource);`},
 		{
 			name: "one principal", roles: []string{"a"},
 			policies: `@id("p") permit (principal == Principal::"key:other", action, resource);`,
 			want:     []string{"p: being key:other"},
+		},
+		{
+			name: "a condition on a principal by his name", roles: []string{"a"},
+			policies: `@id("p") permit (principal, action, resource) when { Principal::"key:7Xk2abcdef".owner == "anna" && context.hops > 5 };`,
+			want:     []string{"p: the condition context.hops > 5"},
 		},
 	}
 	for _, tt := range tests {
@@ -87,7 +136,7 @@ func TestNearMisses(t *testing.T) {
 			}
 			m := set.Match(caller(tt.roles...), call, object)
 			var got []string
-			for _, n := range set.NearMisses(m, s, m.Decide(s)) {
+			for _, n := range nearMisses(set, m, object, s) {
 				got = append(got, n.Rule.ID+": "+n.Missing)
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
@@ -103,15 +152,34 @@ func TestNearMissesHaveRoom(t *testing.T) {
 	for _, id := range strings.Split("abcdefghij", "") {
 		text.WriteString(`@id("` + id + `") permit (principal in Role::"` + strings.Repeat(id, 300) + `", action, resource);`)
 	}
-	set, s := load(t, text.String()), situation(t, "")
-	m := set.Match(caller("intern"), call, tool("look", reader))
-	near := set.NearMisses(m, s, m.Decide(s))
+	set, s, object := load(t, text.String()), situation(t, ""), tool("look", reader)
+	near := nearMisses(set, set.Match(caller("intern"), call, object), object, s)
 	if len(near) != 8 {
 		t.Fatalf("got %d, want 8", len(near))
 	}
 	for _, n := range near {
 		if len(n.Missing) > 256 {
 			t.Errorf("got %d bytes, want at most 256", len(n.Missing))
+		}
+	}
+}
+
+// TestForbidsLeaveRoom checks that many forbids do not crowd out what they overrule,
+// and that long ones keep to what the record has room for.
+func TestForbidsLeaveRoom(t *testing.T) {
+	t.Parallel()
+	text := `@id("p") permit (principal, action, resource);`
+	for _, id := range strings.Split("abcdefghij", "") {
+		text += `@id("` + id + `") @reason("no") forbid (principal, action, resource) when { context.client != "` + strings.Repeat(id, 300) + `" };`
+	}
+	set, s, object := load(t, text), situation(t, ""), tool("look", reader)
+	near := nearMisses(set, set.Match(caller("a"), call, object), object, s)
+	if len(near) != 5 || near[4].Rule.ID != "p" {
+		t.Fatalf("got %v, want four forbids and the permit", near)
+	}
+	for _, n := range near[:4] {
+		if len(n.Missing) != 256 || !strings.HasSuffix(n.Missing, " (and the other forbids lifted too)") {
+			t.Errorf("got %d bytes: %s", len(n.Missing), n.Missing)
 		}
 	}
 }
@@ -128,7 +196,26 @@ func TestInputs(t *testing.T) {
 		arguments string
 		want      map[string]string
 	}{
-		{name: "nothing where nothing is read", policies: `@id("a") permit (principal, action, resource) when { principal.name == "ci" };`},
+		{
+			name:     "nothing where nothing is read that is not on record anyway",
+			policies: `@id("a") permit (principal in Role::"intern", action == Action::"tools/call", resource is Tool) when { principal.tenant == "acme" && principal.credential != "x" && resource.risk == "read" };`,
+		},
+		{
+			name: "what is read of the principal", policies: `@id("a") permit (principal, action, resource) when { principal.name == "ci" && principal.scopes.contains("read") };`,
+			want: map[string]string{"principal.name": "ci", "principal.scopes": "read write"},
+		},
+		{
+			name: "what is read of the principal by his name", policies: `@id("a") permit (principal, action, resource) when { Principal::"key:x".owner == "anna" };`,
+			want: map[string]string{"principal.owner": "anna"},
+		},
+		{
+			name: "who the principal is is on record anyway", policies: `@id("a") permit (principal, action, resource)
+				when { principal in Role::"x" || principal == Principal::"y" || principal is Principal || [Principal::"z"].contains(principal) };`,
+		},
+		{
+			name: "all of a principal who is read as a whole", policies: `@id("a") permit (principal, action, resource) when { (if true then principal else principal).name == "ci" };`,
+			want: map[string]string{"principal.name": "ci", "principal.owner": "anna", "principal.scopes": "read write"},
+		},
 		{
 			name: "what is read and what is tested", policies: `@id("a") permit (principal, action, resource) when { context has address && context.hops < 3 };`,
 			want: map[string]string{"address": "192.0.2.7", "hops": "2"},
@@ -155,17 +242,30 @@ func TestInputs(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			m := load(t, tt.policies).Match(caller("intern"), call, tool("look", reader))
-			if diff := cmp.Diff(tt.want, m.Inputs(situation(t, tt.arguments))); diff != "" {
+			if diff := cmp.Diff(tt.want, m.Inputs(situation(t, tt.arguments), nil)); diff != "" {
 				t.Errorf("inputs (-want +got):\n%s", diff)
 			}
 		})
 	}
+	t.Run("scopes without room are left out", func(t *testing.T) {
+		t.Parallel()
+		var scopes []string
+		for i := range 50 {
+			scopes = append(scopes, fmt.Sprintf("scope-%02d", i))
+		}
+		m := load(t, `@id("a") permit (principal, action, resource) when { principal.scopes.contains("x") };`).
+			Match(policy.NewSubject(&authv1.Principal{Id: "user:a"}, scopes), call, tool("look", reader))
+		want := strings.Join(scopes[:28], " ") + " " + policy.Cut
+		if got := m.Inputs(situation(t, ""), nil)["principal.scopes"]; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
 	t.Run("values are clipped", func(t *testing.T) {
 		t.Parallel()
 		s := situation(t, "")
 		s.Origin.Client = strings.Repeat("é", 200)
 		m := load(t, `@id("a") permit (principal, action, resource) when { context.client == "x" };`).Match(caller("a"), call, tool("look", reader))
-		if got := m.Inputs(s)["client"]; got != strings.Repeat("é", 128) {
+		if got := m.Inputs(s, nil)["client"]; got != strings.Repeat("é", 128) {
 			t.Errorf("got %d bytes", len(got))
 		}
 	})
@@ -231,6 +331,13 @@ func TestNeeds(t *testing.T) {
 			s.Origin.Steps = tt.steps
 			if got := m.Decide(s); got.Verdict != tt.verdict || got.Needs != tt.needs {
 				t.Errorf("got %+v, want verdict %v and needs %b", got, tt.verdict, tt.needs)
+			}
+			var needs policy.Needs // of the policies that the verdict waits for
+			for _, r := range m.Waiting(s) {
+				needs |= r.Needs()
+			}
+			if tt.needs != 0 && needs&tt.needs != tt.needs {
+				t.Errorf("got policies that need %b, want %b", needs, tt.needs)
 			}
 			if got := m.Callable(s); got != tt.callable {
 				t.Errorf("got callable %v, want %v", got, tt.callable)

@@ -21,7 +21,7 @@ const (
 	NeedSteps
 )
 
-// attributes is a set of attributes of the context.
+// attributes is a set of attributes of the context, and of the principal.
 type attributes uint16
 
 // The attributes of the context, as bits.
@@ -79,10 +79,12 @@ func (a attributes) needs() (n Needs) {
 	return n
 }
 
-// reads tells which attributes of the context an expression reads or tests, and
-// which arguments by their paths. A use of the whole context, which could be
-// taken apart later, counts as all of them, and one of all arguments as "*".
+// reads tells which attributes of the context and the principal an expression reads
+// or tests, and which arguments by their paths. A use of the whole context or the
+// principal, which could be taken apart later, counts as all of them, and one of all
+// arguments as "*".
 func reads(n ast.IsNode) (all attributes, paths []string) {
+	whole := 0 // uses of the principal beside comparisons of who he is
 	ast.Inspect(ast.NewNode(n), func(n ast.IsNode) bool {
 		if path, ok := argumentPath(n); ok {
 			all |= readsArguments
@@ -95,12 +97,27 @@ func reads(n ast.IsNode) (all attributes, paths []string) {
 			all |= attributeNamed(attribute)
 			return false
 		}
+		if attribute, ok := personal(n); ok {
+			all |= personNamed(attribute)
+			return false
+		}
+		for _, operand := range compared(n) {
+			if isPerson(operand) {
+				whole--
+			}
+		}
+		if isPerson(n) {
+			whole++
+		}
 		if v, ok := n.(ast.NodeTypeVariable); ok && v.Name == "context" {
 			all |= readsAll
 			paths = append(paths, "*")
 		}
 		return true
 	})
+	if whole > 0 {
+		all |= readsPerson
+	}
 	return all, sorted(paths)
 }
 
@@ -135,15 +152,17 @@ func argumentPath(n ast.IsNode) (path string, ok bool) {
 }
 
 // Inputs returns what the policies that [Match.Decide] has looked at read of the
-// situation, as text for the record: of arguments only their names, and a value
-// has at most 256 bytes. It is nil where they read nothing.
-func (m *Match) Inputs(situation Situation) map[string]string {
+// situation and of the principal beyond his actor on record, as text: of arguments
+// only their names, and a value has at most 256 bytes. Scopes that have no room end
+// with [Cut]. What policies that wait for more read, as far as it is known, is there
+// too if these are given. It is nil where all of them read nothing.
+func (m *Match) Inputs(situation Situation, waiting []*Rule) map[string]string {
 	missing := situation.missing()
 	var read attributes
 	var names []string
 	for _, r := range m.all {
-		if r.needs&missing == 0 {
-			read |= r.reads
+		if r.needs&missing == 0 || slices.Contains(waiting, r) {
+			read |= r.reads | r.person
 			names = append(names, r.arguments...)
 		}
 	}
@@ -165,8 +184,15 @@ func (m *Match) Inputs(situation Situation) map[string]string {
 	if read&readsTime != 0 {
 		in["time"] = situation.Time.UTC().Format(time.RFC3339)
 	}
-	add(readsSteps, steps, strconv.FormatUint(o.GetSteps(), 10))
+	if missing&NeedSteps == 0 {
+		add(readsSteps, steps, strconv.FormatUint(o.GetSteps(), 10))
+	}
 	add(readsArguments, arguments, strings.Join(sorted(names), ", "))
+	add(readsOwner, person+"owner", m.subject.text("owner"))
+	add(readsName, person+"name", m.subject.text("name"))
+	if read&readsScopes != 0 {
+		in[person+"scopes"] = m.subject.scopes()
+	}
 	return in
 }
 

@@ -178,7 +178,8 @@ func newRule(p *cedar.Policy) *Rule {
 	}
 	for _, condition := range r.tree.Conditions {
 		read, paths := reads(condition.Body)
-		r.reads |= read
+		r.reads |= read & readsAll
+		r.person |= read & readsPerson
 		r.arguments = append(r.arguments, paths...)
 	}
 	r.arguments = sorted(r.arguments)

@@ -2,7 +2,7 @@ package policy
 
 import (
 	"fmt"
-	"iter"
+	"slices"
 	"strings"
 
 	"github.com/cedar-policy/cedar-go"
@@ -13,7 +13,8 @@ import (
 // maxNear is how many near misses are told.
 const maxNear = 8
 
-// NearMiss is a permit that would have permitted but for something.
+// NearMiss is a permit that would have permitted but for something, or a forbid that
+// would not have forbidden.
 type NearMiss struct {
 	Rule *Rule
 	// Missing says what, "the role analyst".
@@ -26,6 +27,8 @@ type part struct {
 	text     string         // what must be true
 	compiled *cedar.Policy
 	needs    Needs
+	fixed    bool // it depends on the action and the object alone
+	unless   bool // it is what an unless must not be
 }
 
 // split finds the parts of a policy's conditions. A part that is evaluated alone
@@ -44,6 +47,8 @@ func (r *Rule) split() {
 				text:     written(compiled),
 				compiled: compiled,
 				needs:    read.needs(),
+				fixed:    fixed(body),
+				unless:   condition.Condition == ast.ConditionUnless,
 			})
 		}
 	}
@@ -74,6 +79,22 @@ func written(p *cedar.Policy) string {
 	return "not (" + body + ")"
 }
 
+// lift says what one thing would keep a forbid that applies from applying.
+func (r *Rule) lift() string {
+	var all []string
+	for _, p := range r.parts {
+		if body, ok := strings.CutPrefix(p.text, "not ("); ok && p.unless {
+			all = append(all, "the condition "+strings.TrimSuffix(body, ")"))
+		} else {
+			all = append(all, "the condition not ("+p.text+")")
+		}
+	}
+	if r.Approval != ApprovalNone {
+		all = append(all, "an approval")
+	}
+	return strings.Join(all, " or ")
+}
+
 // Applied returns the policies of the match that permit or forbid in a situation,
 // as written. One that cannot be evaluated counts if it is a forbid.
 func (m *Match) Applied(situation Situation) (applied []*Rule) {
@@ -86,153 +107,45 @@ func (m *Match) Applied(situation Situation) (applied []*Rule) {
 	return applied
 }
 
-// NearMisses returns the permits that were nearest to permit, at most eight,
-// nearest first: where none permitted, those that lack a role or whose conditions
-// are false; where a policy forbids, those that it has overruled.
-func (s *Set) NearMisses(m *Match, situation Situation, out Outcome) (near []NearMiss) {
-	if out.Verdict != Deny || out.Rule == climbing {
+// NearMisses returns what was nearest to another verdict, at most eight. Where none
+// permitted they are the candidates that lack a role or whose conditions are false,
+// nearest first; candidates are asked for only then. Where a policy forbids they are
+// the forbids, with what would have lifted each, and then the permits that these
+// have overruled.
+func (m *Match) NearMisses(candidates func() *Candidates, situation Situation, out Outcome) []NearMiss {
+	switch {
+	case out.Verdict != Deny || out.Rule == climbing:
 		return nil
+	case out.Rule == nil:
+		return candidates().near(m, situation)
 	}
-	if out.Rule != nil {
-		for _, r := range m.Applied(situation) {
-			if r.permits && len(near) < maxNear {
-				near = append(near, NearMiss{r, clip("an exception from the forbid "+out.Rule.ID, maxInput)})
-			}
+	return overruled(m.Applied(situation), out)
+}
+
+// overruled tells what would have lifted the forbids among the policies that apply,
+// and which permits they have overruled.
+func overruled(applied []*Rule, out Outcome) (near []NearMiss) {
+	forbids := slices.DeleteFunc(slices.Clone(applied), func(r *Rule) bool { return r.permits })
+	but := ""
+	switch {
+	case len(forbids) > 1:
+		but = " (and the other forbids lifted too)"
+	case len(forbids) == len(applied):
+		but = " (and a policy that permits it)"
+	case out.Broken:
+		but = " (the forbid cannot be evaluated)"
+	}
+	for _, r := range forbids {
+		if text := r.lift(); text != "" && len(near) < maxNear/2 {
+			near = append(near, NearMiss{r, clip(text, maxInput-len(but)) + but})
 		}
-		return near
 	}
-	missing := situation.missing()
-	some := make(rules, 0, len(s.rules))
-	var read attributes
-	for _, r := range s.rules {
-		if r.permits && covers(r.tree.Action, m.action.entity) && covers(r.tree.Resource, m.object.entity) {
-			some = append(some, r)
-			read |= r.reads
-		}
-	}
-	_, diagnostic := cedar.Authorize(parts{some, missing}, entities{m}, m.request(situation.record(read)))
-	rest := results{diagnostic.Reasons, diagnostic.Errors}
-	candidates, farthest := make([]candidate, len(some)), 0
-	for i, r := range some {
-		c := &candidates[i]
-		c.rule = r
-		if !covers(r.tree.Principal, m.subject.entity) {
-			c.stranger, c.distance = true, 1
-		}
-		rest = c.weigh(rest, missing)
-		farthest = max(farthest, c.distance)
-	}
-	for d := 1; d <= farthest; d++ { // those at 0 cannot tell what was missing
-		for i := range candidates {
-			if c := &candidates[i]; c.distance == d && len(near) < maxNear {
-				near = append(near, NearMiss{c.rule, clip(c.text(missing), maxInput)})
-			}
+	for _, r := range applied {
+		if r.permits && len(near) < maxNear {
+			near = append(near, NearMiss{r, clip("an exception from the forbid "+out.Rule.ID, maxInput)})
 		}
 	}
 	return near
-}
-
-// parts lets Cedar evaluate each part of each policy at once, but for those that
-// read what is missing.
-type parts struct {
-	rules   rules
-	missing Needs
-}
-
-// All implements [cedar.PolicyIterator].
-func (ps parts) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
-	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) {
-		for _, r := range ps.rules {
-			for _, p := range r.parts {
-				if p.needs&ps.missing == 0 && !yield(p.id, p.compiled) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// results are what Cedar says of parts, in the order of the parts: which are true,
-// and which cannot be evaluated.
-type results struct {
-	reasons []cedar.DiagnosticReason
-	errors  []cedar.DiagnosticError
-}
-
-// candidate is a permit that could be a near miss.
-type candidate struct {
-	rule     *Rule
-	stranger bool    // it is for another principal
-	is       results // of its parts
-	distance int     // how many things are missing
-}
-
-// weigh takes the results of the candidate's parts, which come first, and returns
-// the rest.
-func (c *candidate) weigh(all results, missing Needs) (rest results) {
-	c.is, rest = all, all
-	for _, p := range c.rule.parts {
-		var state partState
-		state, rest = rest.next(p, missing)
-		if state == partFalse || state == partBroken && c.firm() {
-			c.distance++
-		}
-	}
-	return rest
-}
-
-// firm reports whether nothing but the principal was missing so far. In the policy
-// a part is not evaluated where one before it is false, so that it cannot be is
-// no news then.
-func (c *candidate) firm() bool { return c.distance == 0 || c.distance == 1 && c.stranger }
-
-// partState is what is known of a part.
-type partState int
-
-const (
-	partFalse partState = iota
-	partTrue
-	partBroken  // it cannot be evaluated
-	partUnknown // it reads what is missing
-)
-
-// next returns what is known of a part, and the results of those after it.
-func (rs results) next(p part, missing Needs) (partState, results) {
-	switch {
-	case p.needs&missing != 0:
-		return partUnknown, rs
-	case len(rs.reasons) > 0 && rs.reasons[0].PolicyID == p.id:
-		return partTrue, results{rs.reasons[1:], rs.errors}
-	case len(rs.errors) > 0 && rs.errors[0].PolicyID == p.id:
-		return partBroken, results{rs.reasons, rs.errors[1:]}
-	}
-	return partFalse, rs
-}
-
-// text says what the candidate wants that is not so.
-func (c *candidate) text(missing Needs) string {
-	var all []string
-	if c.stranger {
-		all = append(all, wanted(c.rule.tree.Principal))
-	}
-	firm, unknown, rest := true, false, c.is
-	for _, p := range c.rule.parts {
-		var state partState
-		state, rest = rest.next(p, missing)
-		switch {
-		case state == partFalse:
-			all, firm = append(all, "the condition "+p.text), false
-		case state == partBroken && firm:
-			all, firm = append(all, "the condition "+p.text+", which cannot be evaluated"), false
-		case state == partUnknown:
-			unknown = true
-		}
-	}
-	text := strings.Join(all, " and ")
-	if unknown {
-		text += " (its conditions on what was not sent were not looked at)"
-	}
-	return text
 }
 
 // wanted tells whom a scope is for.

@@ -35,6 +35,7 @@ type Rule struct {
 	line        int
 	permits     bool
 	reads       attributes // of the context
+	person      attributes // that it reads of the principal
 	needs       Needs
 	arguments   []string // that it reads, by their paths
 	readsObject bool     // its verdict depends on which object of a type it is about

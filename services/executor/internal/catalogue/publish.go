@@ -41,6 +41,7 @@ func put(ctx context.Context, b *bus.Bus, s *Snapshot) error {
 	for _, e := range s.published {
 		msg.Entries = append(msg.Entries, published(&e.Face))
 	}
+	nameArguments(msg, s.published, maxPublished)
 	raw, err := proto.Marshal(msg)
 	if err != nil {
 		return err
@@ -49,4 +50,22 @@ func put(ctx context.Context, b *bus.Bus, s *Snapshot) error {
 	defer cancel()
 	_, err = b.Put(ctx, bus.Catalogue, "current", raw)
 	return err
+}
+
+// nameArguments adds the names of arguments where they are known, as long as the
+// message stays within a size: without them nothing is missing but a warning, so
+// they take no room from tools.
+func nameArguments(msg *executorv1.Catalogue, of []*Entry, most int) {
+	left := most - proto.Size(msg)
+	for i, e := range of {
+		if !e.ArgumentsKnown {
+			continue
+		}
+		extra := proto.Size(&executorv1.Catalogue_Entry{Arguments: e.Arguments, ArgumentsKnown: true}) + 2 // the entry's length grows too
+		if extra > left {
+			return
+		}
+		left -= extra
+		msg.Entries[i].Arguments, msg.Entries[i].ArgumentsKnown = e.Arguments, true
+	}
 }

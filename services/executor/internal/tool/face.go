@@ -20,13 +20,20 @@ type Face struct {
 	Definition *providerv1.ToolDefinition
 	Service    string // that offers it, as announced: "customers"
 	Digest     []byte // over all that a model or a policy can see
+
+	// Arguments are the names of all arguments that the schema speaks of, sorted, if
+	// ArgumentsKnown; otherwise there can be others.
+	Arguments      []string
+	ArgumentsKnown bool
 }
 
 // NewFace returns the face of a tool of a service. The definition must not be
 // changed any more.
 func NewFace(service string, d *providerv1.ToolDefinition) (Face, error) {
 	sum, err := digest(service, d)
-	return Face{Definition: d, Service: service, Digest: sum}, err
+	f := Face{Definition: d, Service: service, Digest: sum}
+	f.Arguments, f.ArgumentsKnown = argumentNames(d.GetInputSchema())
+	return f, err
 }
 
 // Name returns the name that models call.

@@ -645,7 +645,8 @@ type Decision struct {
 	// Hash of the policies in use, as "sallyport policy show" has it.
 	Policies string `protobuf:"bytes,7,opt,name=policies,proto3" json:"policies,omitempty"`
 	// What policies have read of the situation, as text: "address", "hops",
-	// "protocol", "steps", "time" and such. Of arguments only the names are here.
+	// "protocol", "steps", "time" and such, and of the principal "principal.owner",
+	// "principal.name", "principal.scopes". Of arguments only the names are here.
 	Inputs map[string]string `protobuf:"bytes,8,rep,name=inputs,proto3" json:"inputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Policies that nearly decided otherwise. Empty where the verdict is allow.
 	NearMisses []*NearMiss `protobuf:"bytes,9,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
@@ -755,7 +756,8 @@ func (x *Decision) GetApprovalId() string {
 	return ""
 }
 
-// NearMiss is a policy that would have permitted but for one thing.
+// NearMiss is a policy that would have permitted, or a forbid that would not have
+// forbidden, but for something.
 type NearMiss struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its id.

@@ -1507,7 +1507,9 @@ type FilterToolsResponse struct {
 	// Unset when the credential is not good.
 	Principal *Principal `protobuf:"bytes,1,opt,name=principal,proto3" json:"principal,omitempty"`
 	// In the order of the request.
-	Allowed       []string `protobuf:"bytes,2,rep,name=allowed,proto3" json:"allowed,omitempty"`
+	Allowed []string `protobuf:"bytes,2,rep,name=allowed,proto3" json:"allowed,omitempty"`
+	// As in AuthenticateResponse.
+	RetryAfter    *durationpb.Duration `protobuf:"bytes,10,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1552,6 +1554,13 @@ func (x *FilterToolsResponse) GetPrincipal() *Principal {
 func (x *FilterToolsResponse) GetAllowed() []string {
 	if x != nil {
 		return x.Allowed
+	}
+	return nil
+}
+
+func (x *FilterToolsResponse) GetRetryAfter() *durationpb.Duration {
+	if x != nil {
+		return x.RetryAfter
 	}
 	return nil
 }
@@ -1633,7 +1642,9 @@ type FilterTargetsResponse struct {
 	// Unset when the credential is not good.
 	Principal *Principal `protobuf:"bytes,1,opt,name=principal,proto3" json:"principal,omitempty"`
 	// In the order of the request.
-	Allowed       []string `protobuf:"bytes,2,rep,name=allowed,proto3" json:"allowed,omitempty"`
+	Allowed []string `protobuf:"bytes,2,rep,name=allowed,proto3" json:"allowed,omitempty"`
+	// As in AuthenticateResponse.
+	RetryAfter    *durationpb.Duration `protobuf:"bytes,10,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1678,6 +1689,13 @@ func (x *FilterTargetsResponse) GetPrincipal() *Principal {
 func (x *FilterTargetsResponse) GetAllowed() []string {
 	if x != nil {
 		return x.Allowed
+	}
+	return nil
+}
+
+func (x *FilterTargetsResponse) GetRetryAfter() *durationpb.Duration {
+	if x != nil {
+		return x.RetryAfter
 	}
 	return nil
 }
@@ -1945,10 +1963,13 @@ const file_sallyport_auth_v1_auth_proto_rawDesc = "" +
 	"credential\x18\x01 \x01(\v2\x1d.sallyport.auth.v1.CredentialB\x06\xbaH\x03\xc8\x01\x01R\n" +
 	"credential\x129\n" +
 	"\x06origin\x18\x02 \x01(\v2\x19.sallyport.auth.v1.OriginB\x06\xbaH\x03\xc8\x01\x01R\x06origin\x12'\n" +
-	"\x05tools\x18\x03 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\x90N\"\x06r\x04\x10\x01\x18@R\x05tools\"|\n" +
+	"\x05tools\x18\x03 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\x90N\"\x06r\x04\x10\x01\x18@R\x05tools\"\xb8\x01\n" +
 	"\x13FilterToolsResponse\x12:\n" +
 	"\tprincipal\x18\x01 \x01(\v2\x1c.sallyport.auth.v1.PrincipalR\tprincipal\x12)\n" +
-	"\aallowed\x18\x02 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x90N\"\x04r\x02\x18@R\aallowed\"\x85\x02\n" +
+	"\aallowed\x18\x02 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x90N\"\x04r\x02\x18@R\aallowed\x12:\n" +
+	"\vretry_after\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"retryAfter\"\x85\x02\n" +
 	"\x14FilterTargetsRequest\x12E\n" +
 	"\n" +
 	"credential\x18\x01 \x01(\v2\x1d.sallyport.auth.v1.CredentialB\x06\xbaH\x03\xc8\x01\x01R\n" +
@@ -1956,11 +1977,14 @@ const file_sallyport_auth_v1_auth_proto_rawDesc = "" +
 	"\x06origin\x18\x02 \x01(\v2\x19.sallyport.auth.v1.OriginB\x06\xbaH\x03\xc8\x01\x01R\x06origin\x12=\n" +
 	"\x06action\x18\x03 \x01(\x0e2\x19.sallyport.auth.v1.ActionB\n" +
 	"\xbaH\a\x82\x01\x04\x18\x04\x18\x06R\x06action\x12,\n" +
-	"\atargets\x18\x04 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10\xf8U\"\ar\x05\x10\x01\x18\x80\x10R\atargets\"\x7f\n" +
+	"\atargets\x18\x04 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10\xf8U\"\ar\x05\x10\x01\x18\x80\x10R\atargets\"\xbb\x01\n" +
 	"\x15FilterTargetsResponse\x12:\n" +
 	"\tprincipal\x18\x01 \x01(\v2\x1c.sallyport.auth.v1.PrincipalR\tprincipal\x12*\n" +
 	"\aallowed\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n" +
-	"\x10\xf8U\"\x05r\x03\x18\x80\x10R\aallowed\"1\n" +
+	"\x10\xf8U\"\x05r\x03\x18\x80\x10R\aallowed\x12:\n" +
+	"\vretry_after\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"retryAfter\"1\n" +
 	"\fPolicyNotice\x12!\n" +
 	"\aversion\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\aversion\"\xad\x03\n" +
 	"\x05Grant\x12*\n" +
@@ -2085,31 +2109,33 @@ var file_sallyport_auth_v1_auth_proto_depIdxs = []int32{
 	5,  // 21: sallyport.auth.v1.FilterToolsRequest.credential:type_name -> sallyport.auth.v1.Credential
 	6,  // 22: sallyport.auth.v1.FilterToolsRequest.origin:type_name -> sallyport.auth.v1.Origin
 	7,  // 23: sallyport.auth.v1.FilterToolsResponse.principal:type_name -> sallyport.auth.v1.Principal
-	5,  // 24: sallyport.auth.v1.FilterTargetsRequest.credential:type_name -> sallyport.auth.v1.Credential
-	6,  // 25: sallyport.auth.v1.FilterTargetsRequest.origin:type_name -> sallyport.auth.v1.Origin
-	3,  // 26: sallyport.auth.v1.FilterTargetsRequest.action:type_name -> sallyport.auth.v1.Action
-	7,  // 27: sallyport.auth.v1.FilterTargetsResponse.principal:type_name -> sallyport.auth.v1.Principal
-	7,  // 28: sallyport.auth.v1.Grant.principal:type_name -> sallyport.auth.v1.Principal
-	3,  // 29: sallyport.auth.v1.Grant.action:type_name -> sallyport.auth.v1.Action
-	6,  // 30: sallyport.auth.v1.Grant.origin:type_name -> sallyport.auth.v1.Origin
-	25, // 31: sallyport.auth.v1.Grant.expires:type_name -> google.protobuf.Timestamp
-	8,  // 32: sallyport.auth.v1.AuthService.Authenticate:input_type -> sallyport.auth.v1.AuthenticateRequest
-	12, // 33: sallyport.auth.v1.AuthService.Authorize:input_type -> sallyport.auth.v1.AuthorizeRequest
-	18, // 34: sallyport.auth.v1.AuthService.FilterTools:input_type -> sallyport.auth.v1.FilterToolsRequest
-	20, // 35: sallyport.auth.v1.AuthService.FilterTargets:input_type -> sallyport.auth.v1.FilterTargetsRequest
-	15, // 36: sallyport.auth.v1.AuthService.AwaitApproval:input_type -> sallyport.auth.v1.AwaitApprovalRequest
-	10, // 37: sallyport.auth.v1.AuthService.DescribeResource:input_type -> sallyport.auth.v1.DescribeResourceRequest
-	9,  // 38: sallyport.auth.v1.AuthService.Authenticate:output_type -> sallyport.auth.v1.AuthenticateResponse
-	13, // 39: sallyport.auth.v1.AuthService.Authorize:output_type -> sallyport.auth.v1.AuthorizeResponse
-	19, // 40: sallyport.auth.v1.AuthService.FilterTools:output_type -> sallyport.auth.v1.FilterToolsResponse
-	21, // 41: sallyport.auth.v1.AuthService.FilterTargets:output_type -> sallyport.auth.v1.FilterTargetsResponse
-	16, // 42: sallyport.auth.v1.AuthService.AwaitApproval:output_type -> sallyport.auth.v1.AwaitApprovalResponse
-	11, // 43: sallyport.auth.v1.AuthService.DescribeResource:output_type -> sallyport.auth.v1.DescribeResourceResponse
-	38, // [38:44] is the sub-list for method output_type
-	32, // [32:38] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	24, // 24: sallyport.auth.v1.FilterToolsResponse.retry_after:type_name -> google.protobuf.Duration
+	5,  // 25: sallyport.auth.v1.FilterTargetsRequest.credential:type_name -> sallyport.auth.v1.Credential
+	6,  // 26: sallyport.auth.v1.FilterTargetsRequest.origin:type_name -> sallyport.auth.v1.Origin
+	3,  // 27: sallyport.auth.v1.FilterTargetsRequest.action:type_name -> sallyport.auth.v1.Action
+	7,  // 28: sallyport.auth.v1.FilterTargetsResponse.principal:type_name -> sallyport.auth.v1.Principal
+	24, // 29: sallyport.auth.v1.FilterTargetsResponse.retry_after:type_name -> google.protobuf.Duration
+	7,  // 30: sallyport.auth.v1.Grant.principal:type_name -> sallyport.auth.v1.Principal
+	3,  // 31: sallyport.auth.v1.Grant.action:type_name -> sallyport.auth.v1.Action
+	6,  // 32: sallyport.auth.v1.Grant.origin:type_name -> sallyport.auth.v1.Origin
+	25, // 33: sallyport.auth.v1.Grant.expires:type_name -> google.protobuf.Timestamp
+	8,  // 34: sallyport.auth.v1.AuthService.Authenticate:input_type -> sallyport.auth.v1.AuthenticateRequest
+	12, // 35: sallyport.auth.v1.AuthService.Authorize:input_type -> sallyport.auth.v1.AuthorizeRequest
+	18, // 36: sallyport.auth.v1.AuthService.FilterTools:input_type -> sallyport.auth.v1.FilterToolsRequest
+	20, // 37: sallyport.auth.v1.AuthService.FilterTargets:input_type -> sallyport.auth.v1.FilterTargetsRequest
+	15, // 38: sallyport.auth.v1.AuthService.AwaitApproval:input_type -> sallyport.auth.v1.AwaitApprovalRequest
+	10, // 39: sallyport.auth.v1.AuthService.DescribeResource:input_type -> sallyport.auth.v1.DescribeResourceRequest
+	9,  // 40: sallyport.auth.v1.AuthService.Authenticate:output_type -> sallyport.auth.v1.AuthenticateResponse
+	13, // 41: sallyport.auth.v1.AuthService.Authorize:output_type -> sallyport.auth.v1.AuthorizeResponse
+	19, // 42: sallyport.auth.v1.AuthService.FilterTools:output_type -> sallyport.auth.v1.FilterToolsResponse
+	21, // 43: sallyport.auth.v1.AuthService.FilterTargets:output_type -> sallyport.auth.v1.FilterTargetsResponse
+	16, // 44: sallyport.auth.v1.AuthService.AwaitApproval:output_type -> sallyport.auth.v1.AwaitApprovalResponse
+	11, // 45: sallyport.auth.v1.AuthService.DescribeResource:output_type -> sallyport.auth.v1.DescribeResourceResponse
+	40, // [40:46] is the sub-list for method output_type
+	34, // [34:40] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_auth_v1_auth_proto_init() }

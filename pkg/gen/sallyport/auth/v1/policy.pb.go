@@ -835,7 +835,8 @@ type SimulatedCase struct {
 	Arguments []byte `protobuf:"bytes,7,opt,name=arguments,proto3,oneof" json:"arguments,omitempty"`
 	// When; now if unset.
 	Time *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=time,proto3" json:"time,omitempty"`
-	// Scopes of the token; unset for a caller without one.
+	// Scopes of the token; unset for a caller without one. With a key they are not
+	// looked at: keys have none.
 	Scopes        []string `protobuf:"bytes,9,rep,name=scopes,proto3" json:"scopes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1029,7 +1030,8 @@ func (x *SimulateResponse) GetVersion() string {
 // Explanation is a verdict and all that led to it.
 type Explanation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// VERDICT_UNSPECIFIED where arguments or steps are needed and not known.
+	// VERDICT_UNSPECIFIED where arguments or steps are needed and not known; then
+	// depends_on says by which policies.
 	Verdict v1.Verdict `protobuf:"varint,1,opt,name=verdict,proto3,enum=sallyport.audit.v1.Verdict" json:"verdict,omitempty"`
 	Reason  v1.Reason  `protobuf:"varint,2,opt,name=reason,proto3,enum=sallyport.audit.v1.Reason" json:"reason,omitempty"`
 	// Policy that decided; empty when none permitted (default deny).
@@ -1042,7 +1044,8 @@ type Explanation struct {
 	Message string `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
 	// All policies that permitted or forbade, the deciding one too.
 	Policies []string `protobuf:"bytes,7,rep,name=policies,proto3" json:"policies,omitempty"`
-	// As in the audit record.
+	// As in the audit record. Where something is needed that is not known, also what
+	// the policies that read it read beside it.
 	Inputs map[string]string `protobuf:"bytes,8,rep,name=inputs,proto3" json:"inputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// As in the audit record.
 	NearMisses      []*v1.NearMiss `protobuf:"bytes,9,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
@@ -1051,7 +1054,10 @@ type Explanation struct {
 	// With VERDICT_APPROVAL: the caller's own user may give it.
 	ApprovalByUser bool `protobuf:"varint,12,opt,name=approval_by_user,json=approvalByUser,proto3" json:"approval_by_user,omitempty"`
 	// With REASON_INSUFFICIENT_SCOPE: all scopes that the call needs.
-	ScopesNeeded  []string `protobuf:"bytes,13,rep,name=scopes_needed,json=scopesNeeded,proto3" json:"scopes_needed,omitempty"`
+	ScopesNeeded []string `protobuf:"bytes,13,rep,name=scopes_needed,json=scopesNeeded,proto3" json:"scopes_needed,omitempty"`
+	// With arguments_needed or steps_needed: the policies that the answer waits for, as
+	// written; the first ones, if there are more.
+	DependsOn     []*Dependency `protobuf:"bytes,14,rep,name=depends_on,json=dependsOn,proto3" json:"depends_on,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1177,6 +1183,97 @@ func (x *Explanation) GetScopesNeeded() []string {
 	return nil
 }
 
+func (x *Explanation) GetDependsOn() []*Dependency {
+	if x != nil {
+		return x.DependsOn
+	}
+	return nil
+}
+
+// Dependency is a policy that reads what is not known and could turn the answer.
+type Dependency struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Policy string `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	// Where it is written, "default.cedar:12".
+	PolicySource string `protobuf:"bytes,2,opt,name=policy_source,json=policySource,proto3" json:"policy_source,omitempty"`
+	// The arguments that it reads, by their paths, sorted: "limit", "options.deep";
+	// "*" where it reads all at once. The first ones, if there are more.
+	Arguments []string `protobuf:"bytes,3,rep,name=arguments,proto3" json:"arguments,omitempty"`
+	// What it reads beside arguments, by the names that it has in inputs: "hops",
+	// "steps".
+	Inputs []string `protobuf:"bytes,4,rep,name=inputs,proto3" json:"inputs,omitempty"`
+	// It asks for an approval, and whoever gives that has to see the arguments.
+	Approval      bool `protobuf:"varint,5,opt,name=approval,proto3" json:"approval,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Dependency) Reset() {
+	*x = Dependency{}
+	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Dependency) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Dependency) ProtoMessage() {}
+
+func (x *Dependency) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Dependency.ProtoReflect.Descriptor instead.
+func (*Dependency) Descriptor() ([]byte, []int) {
+	return file_sallyport_auth_v1_policy_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Dependency) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *Dependency) GetPolicySource() string {
+	if x != nil {
+		return x.PolicySource
+	}
+	return ""
+}
+
+func (x *Dependency) GetArguments() []string {
+	if x != nil {
+		return x.Arguments
+	}
+	return nil
+}
+
+func (x *Dependency) GetInputs() []string {
+	if x != nil {
+		return x.Inputs
+	}
+	return nil
+}
+
+func (x *Dependency) GetApproval() bool {
+	if x != nil {
+		return x.Approval
+	}
+	return false
+}
+
 // PolicyBundle is what the store holds under "current", sealed. Only auth reads
 // and writes it.
 type PolicyBundle struct {
@@ -1190,7 +1287,7 @@ type PolicyBundle struct {
 
 func (x *PolicyBundle) Reset() {
 	*x = PolicyBundle{}
-	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[15]
+	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1202,7 +1299,7 @@ func (x *PolicyBundle) String() string {
 func (*PolicyBundle) ProtoMessage() {}
 
 func (x *PolicyBundle) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[15]
+	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1215,7 +1312,7 @@ func (x *PolicyBundle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyBundle.ProtoReflect.Descriptor instead.
 func (*PolicyBundle) Descriptor() ([]byte, []int) {
-	return file_sallyport_auth_v1_policy_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_auth_v1_policy_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PolicyBundle) GetFiles() []*PolicyFile {
@@ -1312,7 +1409,7 @@ const file_sallyport_auth_v1_policy_proto_rawDesc = "" +
 	"_arguments\"\x84\x01\n" +
 	"\x10SimulateResponse\x12M\n" +
 	"\fexplanations\x18\x01 \x03(\v2\x1e.sallyport.auth.v1.ExplanationB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\fexplanations\x12!\n" +
-	"\aversion\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\aversion\"\xe5\x06\n" +
+	"\aversion\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\aversion\"\xad\a\n" +
 	"\vExplanation\x12?\n" +
 	"\averdict\x18\x01 \x01(\x0e2\x1b.sallyport.audit.v1.VerdictB\b\xbaH\x05\x82\x01\x02\x10\x01R\averdict\x12<\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x1a.sallyport.audit.v1.ReasonB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06reason\x12 \n" +
@@ -1328,13 +1425,22 @@ const file_sallyport_auth_v1_policy_proto_rawDesc = "" +
 	" \x01(\bR\x0fargumentsNeeded\x12!\n" +
 	"\fsteps_needed\x18\v \x01(\bR\vstepsNeeded\x12(\n" +
 	"\x10approval_by_user\x18\f \x01(\bR\x0eapprovalByUser\x124\n" +
-	"\rscopes_needed\x18\r \x03(\tB\x0f\xbaH\f\x92\x01\t\x10@\"\x05r\x03\x18\x80\x01R\fscopesNeeded\x1a>\n" +
+	"\rscopes_needed\x18\r \x03(\tB\x0f\xbaH\f\x92\x01\t\x10@\"\x05r\x03\x18\x80\x01R\fscopesNeeded\x12F\n" +
+	"\n" +
+	"depends_on\x18\x0e \x03(\v2\x1d.sallyport.auth.v1.DependencyB\b\xbaH\x05\x92\x01\x02\x10\x10R\tdependsOn\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
 	"\vInputsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9f\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd0\x01\n" +
+	"\n" +
+	"Dependency\x12 \n" +
+	"\x06policy\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06policy\x12-\n" +
+	"\rpolicy_source\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\fpolicySource\x12-\n" +
+	"\targuments\x18\x03 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10 \"\x05r\x03\x18\x80\x02R\targuments\x12&\n" +
+	"\x06inputs\x18\x04 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10\x10\"\x04r\x02\x18@R\x06inputs\x12\x1a\n" +
+	"\bapproval\x18\x05 \x01(\bR\bapproval\"\x9f\x01\n" +
 	"\fPolicyBundle\x12=\n" +
 	"\x05files\x18\x01 \x03(\v2\x1d.sallyport.auth.v1.PolicyFileB\b\xbaH\x05\x92\x01\x02\x10@R\x05files\x12 \n" +
 	"\x06author\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06author\x12.\n" +
@@ -1365,7 +1471,7 @@ func file_sallyport_auth_v1_policy_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_auth_v1_policy_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sallyport_auth_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_sallyport_auth_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_sallyport_auth_v1_policy_proto_goTypes = []any{
 	(PolicySource)(0),              // 0: sallyport.auth.v1.PolicySource
 	(*PolicyFile)(nil),             // 1: sallyport.auth.v1.PolicyFile
@@ -1383,21 +1489,22 @@ var file_sallyport_auth_v1_policy_proto_goTypes = []any{
 	(*SimulatedCase)(nil),          // 13: sallyport.auth.v1.SimulatedCase
 	(*SimulateResponse)(nil),       // 14: sallyport.auth.v1.SimulateResponse
 	(*Explanation)(nil),            // 15: sallyport.auth.v1.Explanation
-	(*PolicyBundle)(nil),           // 16: sallyport.auth.v1.PolicyBundle
-	nil,                            // 17: sallyport.auth.v1.Explanation.AnnotationsEntry
-	nil,                            // 18: sallyport.auth.v1.Explanation.InputsEntry
-	(*timestamppb.Timestamp)(nil),  // 19: google.protobuf.Timestamp
-	(*Principal)(nil),              // 20: sallyport.auth.v1.Principal
-	(Action)(0),                    // 21: sallyport.auth.v1.Action
-	(*Origin)(nil),                 // 22: sallyport.auth.v1.Origin
-	(v1.Verdict)(0),                // 23: sallyport.audit.v1.Verdict
-	(v1.Reason)(0),                 // 24: sallyport.audit.v1.Reason
-	(*v1.NearMiss)(nil),            // 25: sallyport.audit.v1.NearMiss
+	(*Dependency)(nil),             // 16: sallyport.auth.v1.Dependency
+	(*PolicyBundle)(nil),           // 17: sallyport.auth.v1.PolicyBundle
+	nil,                            // 18: sallyport.auth.v1.Explanation.AnnotationsEntry
+	nil,                            // 19: sallyport.auth.v1.Explanation.InputsEntry
+	(*timestamppb.Timestamp)(nil),  // 20: google.protobuf.Timestamp
+	(*Principal)(nil),              // 21: sallyport.auth.v1.Principal
+	(Action)(0),                    // 22: sallyport.auth.v1.Action
+	(*Origin)(nil),                 // 23: sallyport.auth.v1.Origin
+	(v1.Verdict)(0),                // 24: sallyport.audit.v1.Verdict
+	(v1.Reason)(0),                 // 25: sallyport.audit.v1.Reason
+	(*v1.NearMiss)(nil),            // 26: sallyport.audit.v1.NearMiss
 }
 var file_sallyport_auth_v1_policy_proto_depIdxs = []int32{
 	1,  // 0: sallyport.auth.v1.GetPoliciesResponse.files:type_name -> sallyport.auth.v1.PolicyFile
 	0,  // 1: sallyport.auth.v1.GetPoliciesResponse.source:type_name -> sallyport.auth.v1.PolicySource
-	19, // 2: sallyport.auth.v1.GetPoliciesResponse.load_time:type_name -> google.protobuf.Timestamp
+	20, // 2: sallyport.auth.v1.GetPoliciesResponse.load_time:type_name -> google.protobuf.Timestamp
 	4,  // 3: sallyport.auth.v1.GetPoliciesResponse.problems:type_name -> sallyport.auth.v1.PolicyProblem
 	1,  // 4: sallyport.auth.v1.CheckPoliciesRequest.files:type_name -> sallyport.auth.v1.PolicyFile
 	4,  // 5: sallyport.auth.v1.CheckPoliciesResponse.problems:type_name -> sallyport.auth.v1.PolicyProblem
@@ -1405,33 +1512,34 @@ var file_sallyport_auth_v1_policy_proto_depIdxs = []int32{
 	1,  // 7: sallyport.auth.v1.SimulateRequest.candidates:type_name -> sallyport.auth.v1.PolicyFile
 	13, // 8: sallyport.auth.v1.SimulateRequest.cases:type_name -> sallyport.auth.v1.SimulatedCase
 	12, // 9: sallyport.auth.v1.SimulateRequest.tools:type_name -> sallyport.auth.v1.SimulatedTool
-	20, // 10: sallyport.auth.v1.SimulatedCase.principal:type_name -> sallyport.auth.v1.Principal
-	21, // 11: sallyport.auth.v1.SimulatedCase.action:type_name -> sallyport.auth.v1.Action
-	22, // 12: sallyport.auth.v1.SimulatedCase.origin:type_name -> sallyport.auth.v1.Origin
-	19, // 13: sallyport.auth.v1.SimulatedCase.time:type_name -> google.protobuf.Timestamp
+	21, // 10: sallyport.auth.v1.SimulatedCase.principal:type_name -> sallyport.auth.v1.Principal
+	22, // 11: sallyport.auth.v1.SimulatedCase.action:type_name -> sallyport.auth.v1.Action
+	23, // 12: sallyport.auth.v1.SimulatedCase.origin:type_name -> sallyport.auth.v1.Origin
+	20, // 13: sallyport.auth.v1.SimulatedCase.time:type_name -> google.protobuf.Timestamp
 	15, // 14: sallyport.auth.v1.SimulateResponse.explanations:type_name -> sallyport.auth.v1.Explanation
-	23, // 15: sallyport.auth.v1.Explanation.verdict:type_name -> sallyport.audit.v1.Verdict
-	24, // 16: sallyport.auth.v1.Explanation.reason:type_name -> sallyport.audit.v1.Reason
-	17, // 17: sallyport.auth.v1.Explanation.annotations:type_name -> sallyport.auth.v1.Explanation.AnnotationsEntry
-	18, // 18: sallyport.auth.v1.Explanation.inputs:type_name -> sallyport.auth.v1.Explanation.InputsEntry
-	25, // 19: sallyport.auth.v1.Explanation.near_misses:type_name -> sallyport.audit.v1.NearMiss
-	1,  // 20: sallyport.auth.v1.PolicyBundle.files:type_name -> sallyport.auth.v1.PolicyFile
-	19, // 21: sallyport.auth.v1.PolicyBundle.time:type_name -> google.protobuf.Timestamp
-	2,  // 22: sallyport.auth.v1.PolicyService.GetPolicies:input_type -> sallyport.auth.v1.GetPoliciesRequest
-	5,  // 23: sallyport.auth.v1.PolicyService.CheckPolicies:input_type -> sallyport.auth.v1.CheckPoliciesRequest
-	7,  // 24: sallyport.auth.v1.PolicyService.PutPolicies:input_type -> sallyport.auth.v1.PutPoliciesRequest
-	9,  // 25: sallyport.auth.v1.PolicyService.RemovePolicies:input_type -> sallyport.auth.v1.RemovePoliciesRequest
-	11, // 26: sallyport.auth.v1.PolicyService.Simulate:input_type -> sallyport.auth.v1.SimulateRequest
-	3,  // 27: sallyport.auth.v1.PolicyService.GetPolicies:output_type -> sallyport.auth.v1.GetPoliciesResponse
-	6,  // 28: sallyport.auth.v1.PolicyService.CheckPolicies:output_type -> sallyport.auth.v1.CheckPoliciesResponse
-	8,  // 29: sallyport.auth.v1.PolicyService.PutPolicies:output_type -> sallyport.auth.v1.PutPoliciesResponse
-	10, // 30: sallyport.auth.v1.PolicyService.RemovePolicies:output_type -> sallyport.auth.v1.RemovePoliciesResponse
-	14, // 31: sallyport.auth.v1.PolicyService.Simulate:output_type -> sallyport.auth.v1.SimulateResponse
-	27, // [27:32] is the sub-list for method output_type
-	22, // [22:27] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	24, // 15: sallyport.auth.v1.Explanation.verdict:type_name -> sallyport.audit.v1.Verdict
+	25, // 16: sallyport.auth.v1.Explanation.reason:type_name -> sallyport.audit.v1.Reason
+	18, // 17: sallyport.auth.v1.Explanation.annotations:type_name -> sallyport.auth.v1.Explanation.AnnotationsEntry
+	19, // 18: sallyport.auth.v1.Explanation.inputs:type_name -> sallyport.auth.v1.Explanation.InputsEntry
+	26, // 19: sallyport.auth.v1.Explanation.near_misses:type_name -> sallyport.audit.v1.NearMiss
+	16, // 20: sallyport.auth.v1.Explanation.depends_on:type_name -> sallyport.auth.v1.Dependency
+	1,  // 21: sallyport.auth.v1.PolicyBundle.files:type_name -> sallyport.auth.v1.PolicyFile
+	20, // 22: sallyport.auth.v1.PolicyBundle.time:type_name -> google.protobuf.Timestamp
+	2,  // 23: sallyport.auth.v1.PolicyService.GetPolicies:input_type -> sallyport.auth.v1.GetPoliciesRequest
+	5,  // 24: sallyport.auth.v1.PolicyService.CheckPolicies:input_type -> sallyport.auth.v1.CheckPoliciesRequest
+	7,  // 25: sallyport.auth.v1.PolicyService.PutPolicies:input_type -> sallyport.auth.v1.PutPoliciesRequest
+	9,  // 26: sallyport.auth.v1.PolicyService.RemovePolicies:input_type -> sallyport.auth.v1.RemovePoliciesRequest
+	11, // 27: sallyport.auth.v1.PolicyService.Simulate:input_type -> sallyport.auth.v1.SimulateRequest
+	3,  // 28: sallyport.auth.v1.PolicyService.GetPolicies:output_type -> sallyport.auth.v1.GetPoliciesResponse
+	6,  // 29: sallyport.auth.v1.PolicyService.CheckPolicies:output_type -> sallyport.auth.v1.CheckPoliciesResponse
+	8,  // 30: sallyport.auth.v1.PolicyService.PutPolicies:output_type -> sallyport.auth.v1.PutPoliciesResponse
+	10, // 31: sallyport.auth.v1.PolicyService.RemovePolicies:output_type -> sallyport.auth.v1.RemovePoliciesResponse
+	14, // 32: sallyport.auth.v1.PolicyService.Simulate:output_type -> sallyport.auth.v1.SimulateResponse
+	28, // [28:33] is the sub-list for method output_type
+	23, // [23:28] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_auth_v1_policy_proto_init() }
@@ -1451,7 +1559,7 @@ func file_sallyport_auth_v1_policy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_auth_v1_policy_proto_rawDesc), len(file_sallyport_auth_v1_policy_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1398,13 +1398,19 @@ func (x *WatchResponse) GetHasCompletion() bool {
 
 // Entry is what a policy may know of a tool.
 type Catalogue_Entry struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Service       string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
-	Digest        []byte                 `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
-	Options       *v12.Tool              `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Service string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	Digest  []byte                 `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
+	Options *v12.Tool              `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
+	// Names of the arguments, sorted, for warnings about policies that read others.
+	// No decision rests on them.
+	Arguments []string `protobuf:"bytes,5,rep,name=arguments,proto3" json:"arguments,omitempty"`
+	// Here are all arguments that the tool's schema speaks of. Unset where it could
+	// speak of others, and where there is no room for them in this message.
+	ArgumentsKnown bool `protobuf:"varint,6,opt,name=arguments_known,json=argumentsKnown,proto3" json:"arguments_known,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Catalogue_Entry) Reset() {
@@ -1465,6 +1471,20 @@ func (x *Catalogue_Entry) GetOptions() *v12.Tool {
 	return nil
 }
 
+func (x *Catalogue_Entry) GetArguments() []string {
+	if x != nil {
+		return x.Arguments
+	}
+	return nil
+}
+
+func (x *Catalogue_Entry) GetArgumentsKnown() bool {
+	if x != nil {
+		return x.ArgumentsKnown
+	}
+	return false
+}
+
 var File_sallyport_executor_v1_executor_proto protoreflect.FileDescriptor
 
 const file_sallyport_executor_v1_executor_proto_rawDesc = "" +
@@ -1476,15 +1496,17 @@ const file_sallyport_executor_v1_executor_proto_rawDesc = "" +
 	"definition\x12\"\n" +
 	"\aservice\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\aservice\x12\x1f\n" +
 	"\x06digest\x18\x03 \x01(\fB\a\xbaH\x04z\x02\x18 R\x06digest\x12\x1c\n" +
-	"\tavailable\x18\x04 \x01(\bR\tavailable\"\x9c\x02\n" +
+	"\tavailable\x18\x04 \x01(\bR\tavailable\"\xf3\x02\n" +
 	"\tCatalogue\x12!\n" +
 	"\aversion\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\aversion\x12K\n" +
-	"\aentries\x18\x02 \x03(\v2&.sallyport.executor.v1.Catalogue.EntryB\t\xbaH\x06\x92\x01\x03\x10\x90NR\aentries\x1a\x9e\x01\n" +
+	"\aentries\x18\x02 \x03(\v2&.sallyport.executor.v1.Catalogue.EntryB\t\xbaH\x06\x92\x01\x03\x10\x90NR\aentries\x1a\xf5\x01\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x04name\x12\"\n" +
 	"\aservice\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\aservice\x12\x1f\n" +
 	"\x06digest\x18\x03 \x01(\fB\a\xbaH\x04z\x02\x18 R\x06digest\x121\n" +
-	"\aoptions\x18\x04 \x01(\v2\x17.sallyport.tool.v1.ToolR\aoptions\"@\n" +
+	"\aoptions\x18\x04 \x01(\v2\x17.sallyport.tool.v1.ToolR\aoptions\x12,\n" +
+	"\targuments\x18\x05 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10@\"\x04r\x02\x18@R\targuments\x12'\n" +
+	"\x0farguments_known\x18\x06 \x01(\bR\x0eargumentsKnown\"@\n" +
 	"\x10ListToolsRequest\x12,\n" +
 	"\rknown_version\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\fknownVersion\"t\n" +
 	"\x11ListToolsResponse\x12!\n" +
