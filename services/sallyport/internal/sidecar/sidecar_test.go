@@ -39,7 +39,7 @@ func (s server) Echo(ctx context.Context, r *basicsv1.EchoRequest) (*basicsv1.Ec
 }
 
 // start puts a sidecar before a server and returns a client that is the executor.
-func start(t *testing.T, echo func(ctx context.Context, text string) (string, error)) (basicsv1.BasicsServiceClient, *grpc.Server) {
+func start(t testing.TB, echo func(ctx context.Context, text string) (string, error)) (basicsv1.BasicsServiceClient, *grpc.Server) {
 	t.Helper()
 	lis, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
 	if err != nil {
@@ -222,5 +222,17 @@ func TestChildWithChildren(t *testing.T) {
 	c.Stop()
 	if n, err := r.Read(b); n != 0 || err == nil { // the end, once nobody has the pipe
 		t.Errorf("it printed %q, %v", b[:n], err)
+	}
+}
+
+// BenchmarkCall is a call through the sidecar, both hops and the tool included.
+func BenchmarkCall(b *testing.B) {
+	client, _ := start(b, func(_ context.Context, text string) (string, error) { return text, nil })
+	req := &basicsv1.EchoRequest{Text: strings.Repeat("x", 300)}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := client.Echo(b.Context(), req); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
