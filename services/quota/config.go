@@ -2,6 +2,7 @@ package quota
 
 import (
 	"errors"
+	"reflect"
 	"time"
 
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/cluster"
@@ -11,6 +12,17 @@ import (
 type Config struct {
 	// Rules say who may spend how much. A check must satisfy all that match it.
 	Rules []Rule `yaml:"rules"`
+	// RulesFiles are files, or folders of *.yaml files, that hold rules, and
+	// attributes, instead of Rules. They are read again every second; what has
+	// changed holds within about two, whole or not at all: while there is a mistake
+	// in any of them the rules before stay in use, and ExplainRules, a metric and
+	// the log say what is wrong and where. A process does not start with a mistake.
+	//
+	// Counts are kept. A limit is the same as before if its rule has the same id, key
+	// and, for an override, when: what was spent counts against the new limit, over
+	// the new window. A rule that is gone is not asked any more; if it comes back
+	// within its window, so do its counts.
+	RulesFiles Strings `yaml:"rules_files"`
 	// Attributes names those that rules may use besides the known ones. Any other
 	// name in a rule is taken for a mistake.
 	Attributes []string `yaml:"attributes"`
@@ -155,5 +167,8 @@ func DefaultConfig() Config {
 // Validate reports every mistake at once.
 func (c Config) Validate() error {
 	_, err := compile(c)
+	if len(c.RulesFiles) > 0 && !reflect.DeepEqual(c.Rules, DefaultConfig().Rules) {
+		err = errors.Join(err, &mistake{"rules", errors.New("stand in rules_files already; write rules in one of the two places")})
+	}
 	return errors.Join(err, c.Cluster.Validate())
 }

@@ -46,6 +46,9 @@ func (s *Service) Run(ctx context.Context) error {
 		member.Go(func() { s.cluster.Run(ctx) })
 		defer member.Wait()
 	}
+	var follower sync.WaitGroup
+	follower.Go(func() { s.followRules(ctx) })
+	defer follower.Wait()
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for part := 0; ; part++ {
@@ -54,6 +57,7 @@ func (s *Service) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
+		s.tellWall()
 		s.limiter.Sweep(s.now(), part%s.limiter.Shards())
 		if part%s.limiter.Shards() == 0 {
 			s.permits.Sweep(s.now())

@@ -293,7 +293,7 @@ func (a *attempt) group(asks []int, verb quotav1.AskVerb) *quotav1.AskGroup {
 		ask := &a.asks[i]
 		all[j].Hi, all[j].Lo, all[j].Cost = ask.Key.Hi, ask.Key.Lo, ask.Cost
 		if verb != quotav1.AskVerb_ASK_VERB_RELEASE { // which knows the slots alone
-			all[j].Limit = names.byNumber[ask.Limit]
+			all[j].Limit = names.byNumber[ask.Limit][0]
 		}
 		g.Asks[j] = &all[j]
 	}
