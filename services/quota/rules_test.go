@@ -295,12 +295,12 @@ func TestRulesOfSeveralFiles(t *testing.T) {
 // spent the limit, and nobody spends more.
 func TestReloadUnderLoad(t *testing.T) {
 	t.Parallel()
-	const users, limit = 4, 2000
+	const users, limit = 4, 40_000
 	variants := []string{
-		`rules: [{id: a, key: [user], limit: 2000/hour}]`,
-		`rules: [{id: b, key: [user], limit: 100000/hour}, {id: a, key: [user], limit: 2000/hour}]`,
-		`rules: [{id: c, match: {user: "*"}, key: [user], limit: "90000/hour;80000/minute"}, {id: a, key: [user], limit: "90000/day;2000/hour"}]`,
-		`rules: [{id: a, match: {user: "u*"}, key: [user], limit: 2000/hour}, {id: b, limit: 100000/hour, algorithm: gcra}]`,
+		`rules: [{id: a, key: [user], limit: 40000/hour}]`,
+		`rules: [{id: b, key: [user], limit: 10000000/hour}, {id: a, key: [user], limit: 40000/hour}]`,
+		`rules: [{id: c, match: {user: "*"}, key: [user], limit: "9000000/hour;8000000/minute"}, {id: a, key: [user], limit: "9000000/day;40000/hour"}]`,
+		`rules: [{id: a, match: {user: "u*"}, key: [user], limit: 40000/hour}, {id: b, limit: 10000000/hour, algorithm: gcra}]`,
 	}
 	r := newRuled(t, variants[0])
 	var admitted [users]atomic.Int64

@@ -120,7 +120,8 @@ type Node struct {
 	copyMu   sync.Mutex // one frame at a time
 	copySeen map[string]uint64
 
-	denials  denials
+	denials   denials
+	strangers strangers
 	reserved reserved
 }
 

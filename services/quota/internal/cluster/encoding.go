@@ -11,10 +11,11 @@ import (
 type names struct {
 	byNumber [][]uint64 // the name it has, then those that it had before
 	byName   map[uint64]uint32
+	born     []time.Duration // since when there is such a limit; 0 for those of the start
 }
 
 func newNames(byNumber [][]uint64) *names {
-	m := &names{byNumber: byNumber, byName: make(map[uint64]uint32, len(byNumber))}
+	m := &names{byNumber: byNumber, byName: make(map[uint64]uint32, len(byNumber)), born: make([]time.Duration, len(byNumber))}
 	for i, all := range byNumber {
 		for age, name := range all {
 			// What a limit is goes before what another was.

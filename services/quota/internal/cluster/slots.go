@@ -82,6 +82,9 @@ const (
 	// notMine is the verdict of a node that does not own a slot, or whose lease is
 	// over. Nothing was taken, or nothing that anyone was told of.
 	notMine
+	// strange is the verdict of a node whose rules have no such limit. Nothing was
+	// taken.
+	strange
 	full
 	// lost: nobody knows whether it was taken.
 	lost
@@ -203,4 +206,9 @@ type operation struct {
 	permit string
 	ttl    time.Duration
 	reigns []uint64 // here notes whose they were; may be nil
+	// age says by which of its names a limit is asked for: 0 for the one that it has,
+	// 1 for the one before.
+	age int
+	// without says that limits that are new here are asked of nobody else.
+	without bool
 }

@@ -79,7 +79,10 @@ func (n *Node) spread(ctx context.Context, asks []limiter.Ask, op *operation) (b
 		if ok {
 			v, t = a.decide(ctx)
 		}
-		if v != notMine {
+		if v == strange && n.otherwise(asks, op) {
+			continue
+		}
+		if v != notMine && v != strange {
 			return n.told(ctx, v, t)
 		}
 		timer := time.NewTimer(retryEvery)
@@ -125,6 +128,10 @@ func (n *Node) divide(asks []limiter.Ask, op *operation) (*attempt, bool) {
 			asks[i].State = limiter.State{Unknown: true}
 			continue
 		}
+		if op.without && owner != n.id && n.namesOf(op.verb).young(asks[i].Limit, n.o.Now()) {
+			asks[i].State = limiter.State{Unknown: true}
+			continue
+		}
 		if owner == n.id {
 			a.own = append(a.own, i)
 			continue
@@ -155,7 +162,7 @@ func (a *attempt) decide(ctx context.Context) (verdict, ticket) {
 		a.undo()
 		return v, ticket{}
 	}
-	if v == lost || v == notMine || v == full || len(a.own) == 0 {
+	if v == lost || v == notMine || v == strange || v == full || len(a.own) == 0 {
 		return v, ticket{}
 	}
 	mine, t := a.here(a.op)
@@ -261,7 +268,7 @@ func (a *attempt) ask(ctx context.Context) verdict {
 			denied = denied || v == refused
 		}
 		switch v {
-		case notMine, full, lost:
+		case notMine, strange, full, lost:
 			a.unknown(p.asks)
 			if a.allShadow(p.asks) { // such must not refuse
 				v, p.call = done, nil
@@ -293,7 +300,7 @@ func (a *attempt) group(asks []int, verb quotav1.AskVerb) *quotav1.AskGroup {
 		ask := &a.asks[i]
 		all[j].Hi, all[j].Lo, all[j].Cost = ask.Key.Hi, ask.Key.Lo, ask.Cost
 		if verb != quotav1.AskVerb_ASK_VERB_RELEASE { // which knows the slots alone
-			all[j].Limit = names.byNumber[ask.Limit][0]
+			all[j].Limit = names.at(ask.Limit, a.op.age)
 		}
 		g.Asks[j] = &all[j]
 	}
