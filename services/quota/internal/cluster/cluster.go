@@ -122,7 +122,7 @@ type Node struct {
 
 	denials   denials
 	strangers strangers
-	reserved reserved
+	reserved  reserved
 }
 
 // New returns a node that takes part while it runs. The configuration must be
