@@ -26,6 +26,8 @@ type section struct {
 	rule      Rule
 	kind      quotav1.RefusalKind
 	algorithm limiter.Algorithm
+	clock     bool
+	penalty   bool
 	place     string // of an override: whom it is for
 }
 
@@ -42,7 +44,7 @@ func (b *builder) rates(name string, s section, limits Strings, burst uint32) []
 	}
 	var numbers []uint32
 	for _, r := range rates {
-		spec := limiter.Spec{Algorithm: s.algorithm, Max: r.Limit, Window: r.Window, Burst: burst, Shadow: s.rule.Shadow}
+		spec := limiter.Spec{Algorithm: s.algorithm, Max: r.Limit, Window: r.Window, Burst: burst, Shadow: s.rule.Shadow, Clock: s.clock, Penalty: s.penalty}
 		if err := spec.Validate(); err != nil {
 			b.fail(name, "%w", err)
 			continue

@@ -54,9 +54,30 @@ type Rule struct {
 	Key []string `yaml:"key"`
 	// Limit holds rates such as "10/minute" or "5 per 15 minutes;100/day".
 	Limit Strings `yaml:"limit"`
-	// Algorithm is how to count: sliding (the default; never more than the limit
-	// in any window), gcra (smooth) or fixed (windows from the first spend).
+	// Algorithm is how to count.
+	//
+	// sliding (the default) never admits more than the limit in any window,
+	// wherever it begins. Limits of up to 128 are counted spend by spend; larger ones
+	// in tenths of a window, of which the one partly over counts whole, so they refill
+	// up to a tenth of a window late.
+	//
+	// gcra refills smoothly: after a burst it admits the limit evenly over the window,
+	// so up to burst and limit together in one window.
+	//
+	// fixed counts in windows one after the other, hence admits up to twice the limit
+	// around the end of one. See Windows.
 	Algorithm string `yaml:"algorithm"`
+	// Windows says where those of fixed begin: spend (the default; with the first
+	// spend after the window before) or clock (with each second, minute, hour or day
+	// of UTC; windows must divide a day). If the clock is set, windows that have begun
+	// end when they would have; the next follow the clock as it is then.
+	Windows string `yaml:"windows"`
+	// Penalty is none (the default; what is refused is not counted, so trying again
+	// costs nothing) or extend: what this rule refuses counts as if it had been spent,
+	// up to the limit, so who keeps trying keeps being refused, and retry_after is how
+	// long to be quiet. A cost greater than the limit is not counted. Not for windows
+	// of the clock, nor for concurrency.
+	Penalty string `yaml:"penalty"`
 	// Burst is what gcra admits at once; the limit when zero.
 	Burst uint32 `yaml:"burst"`
 	// Kind is rate (the default), steps for a budget of steps in a context, or loop

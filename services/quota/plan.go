@@ -204,11 +204,16 @@ func (b *builder) rule(r Rule) {
 	case "fixed":
 		algorithm = limiter.Fixed
 	}
+	clock := b.choice("windows", r.Windows, "spend", "clock") == "clock"
+	penalty := b.choice("penalty", r.Penalty, "none", "extend") == "extend"
+	if (clock || penalty) && len(r.Limit) == 0 {
+		b.fail("limit", "is missing, which windows and penalty are about")
+	}
 	if len(r.Limit) == 0 && r.Concurrency.Max == 0 {
 		b.fail("limit", "is missing, and so is concurrency")
 	}
 
-	s := section{rule: r, kind: kind, algorithm: algorithm}
+	s := section{rule: r, kind: kind, algorithm: algorithm, clock: clock, penalty: penalty}
 	if len(r.Limit) > 0 {
 		c.terms.rates = b.rates("limit", s, r.Limit, r.Burst)
 	} else if r.Burst > 0 {

@@ -132,8 +132,12 @@ func (n *Node) here(asks []limiter.Ask, op *operation) (verdict, ticket) {
 		ok, err = n.o.Permits.Acquire(now, op.ttl, op.permit, asks)
 	}
 	var t ticket
-	if ok && err == nil {
+	switch {
+	case err != nil:
+	case ok:
 		t = n.changed(asks, op)
+	case op.verb == quotav1.AskVerb_ASK_VERB_TAKE || op.verb == quotav1.AskVerb_ASK_VERB_RESERVE:
+		t = n.changed(n.punished(asks), op)
 	}
 	for i := range op.reigns {
 		op.reigns[i] = n.slots[slotOf(asks[i].Key)].reign

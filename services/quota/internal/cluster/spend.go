@@ -204,6 +204,9 @@ func (a *attempt) foresee() verdict {
 		}
 	}
 	v, _ := a.here(&peek)
+	if v == refused && !ofPermits(a.op.verb) {
+		a.punish()
+	}
 	if known {
 		return refused
 	}
@@ -320,7 +323,7 @@ func (a *attempt) read(p *part) bool {
 			Remaining: s.GetRemaining(), Reset: time.Duration(s.GetResetNanos()),
 			Exceeded: s.GetExceeded(), Wait: time.Duration(s.GetWaitNanos()),
 		}
-		if s.GetExceeded() && !s.GetUnsettled() && !a.shadow(i) && !a.op.looks() {
+		if s.GetExceeded() && !s.GetUnsettled() && !a.shadow(i) && !a.op.looks() && (ofPermits(a.op.verb) || !a.n.o.Limiter.Penalty(ask.Limit)) {
 			a.n.denials.add(now, ask)
 		}
 	}
