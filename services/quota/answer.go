@@ -1,6 +1,7 @@
 package quota
 
 import (
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -17,8 +18,10 @@ const noRule = -1
 // first: after that wait no other refuses either.
 func (s *Service) answer(p *plan, ok bool, bounds []bound, asks []limiter.Ask) (*quotav1.CheckResponse, int) {
 	res := &quotav1.CheckResponse{Allowed: ok, Limits: limitStates(bounds, asks)}
+	if s.cluster != nil {
+		res.Degraded = ok && len(res.GetLimits()) < len(asks) || slices.ContainsFunc(asks, func(a limiter.Ask) bool { return a.State.Degraded })
+	}
 	if ok {
-		res.Degraded = s.cluster != nil && len(res.GetLimits()) < len(asks)
 		return res, noRule
 	}
 	worst := -1

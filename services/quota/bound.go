@@ -28,6 +28,7 @@ type section struct {
 	algorithm limiter.Algorithm
 	clock     bool
 	penalty   bool
+	without   limiter.Without
 	place     string // of an override: whom it is for
 }
 
@@ -44,7 +45,7 @@ func (b *builder) rates(name string, s section, limits Strings, burst uint32) []
 	}
 	var numbers []uint32
 	for _, r := range rates {
-		spec := limiter.Spec{Algorithm: s.algorithm, Max: r.Limit, Window: r.Window, Burst: burst, Shadow: s.rule.Shadow, Clock: s.clock, Penalty: s.penalty}
+		spec := limiter.Spec{Algorithm: s.algorithm, Max: r.Limit, Window: r.Window, Burst: burst, Shadow: s.rule.Shadow, Clock: s.clock, Penalty: s.penalty, Without: s.without}
 		if err := spec.Validate(); err != nil {
 			b.fail(name, "%w", err)
 			continue

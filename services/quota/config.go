@@ -92,9 +92,22 @@ type Rule struct {
 	Concurrency Concurrency `yaml:"concurrency"`
 	// Shadow makes the rule count and report, but never refuse.
 	Shadow bool `yaml:"shadow"`
-	// OnUnavailable is what to do without the node that owns a count: share (the
-	// default; a fair part of what was left), deny or allow. A single node is
-	// never without.
+	// OnUnavailable is what to do when the node that owns a count has not answered
+	// for cluster.patience, once or twice. A single node is never without.
+	//
+	// deny (the default) fails the check, which is safe.
+	//
+	// share lets each node admit a fair part of what is left as far as it knows. Of
+	// a key only its owner and the heir know; another node gives out its part of the
+	// whole limit. So of N nodes all together may admit up to (N-2)/N of the limit more
+	// than it for as long as there is no owner, 1.3 s after a crash; two nodes admit no
+	// more than it, but for what was not copied yet.
+	//
+	// allow lets it pass.
+	//
+	// Such answers have degraded set, and are counted by a metric; what they admitted
+	// is charged to the next owner, up to the limit. Checks with an idempotency key,
+	// and permits, are always denied.
 	OnUnavailable string `yaml:"on_unavailable"`
 	// Overrides are tried in order; the first that matches takes the place of
 	// Limit, with counts of its own.

@@ -113,6 +113,7 @@ func TestConfigRefuses(t *testing.T) {
 		{"a penalty that the clock ends", "rules: [{id: a, limit: 1/s, algorithm: fixed, windows: clock, penalty: extend}]", []string{"rules[0].limit: a penalty cannot"}},
 		{"a penalty of permits", "rules: [{id: a, concurrency: {max: 1}, penalty: extend}]", []string{"rules[0].limit: is missing, which"}},
 		{"an unknown way out", "rules: [{id: a, limit: 1/s, on_unavailable: hope}]", []string{`rules[0].on_unavailable: "hope" is not one of`}},
+		{"permits without their owner", "rules: [{id: a, concurrency: {max: 1}, on_unavailable: share}]", []string{"rules[0].on_unavailable: must be deny"}},
 		{"a burst without gcra", "rules: [{id: a, limit: 1/s, burst: 2}]", []string{"rules[0].limit: burst 2 is for gcra only"}},
 		{"a burst for two limits", "rules: [{id: a, limit: 1/s;2/m, burst: 2, algorithm: gcra}]", []string{"rules[0].burst: is for one limit"}},
 		{"a burst without limit", "rules: [{id: a, concurrency: {max: 1}, burst: 2}]", []string{"rules[0].burst: is of no use"}},

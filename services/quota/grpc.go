@@ -73,6 +73,9 @@ func (s *Service) decide(ctx context.Context, p *plan, asks []limiter.Ask, probe
 func (s *Service) decided(ctx context.Context, p *plan, ok bool, asks []limiter.Ask, probe bool) *quotav1.CheckResponse {
 	res, rule := s.answer(p, ok, p.rates, asks)
 	s.metrics.checked(ctx, p, rule)
+	if res.GetDegraded() {
+		s.metrics.spared(ctx, p, asks)
+	}
 	if ok && !probe {
 		s.metrics.shadowed(ctx, p, p.rates, asks)
 	}

@@ -14,10 +14,11 @@ import (
 // metrics counts decisions. The options are made once, so that counting does
 // not allocate.
 type metrics struct {
-	checks  metric.Int64Counter
-	shadow  metric.Int64Counter
-	allowed []metric.AddOption
-	changes metric.Int64Counter
+	checks   metric.Int64Counter
+	shadow   metric.Int64Counter
+	allowed  []metric.AddOption
+	changes  metric.Int64Counter
+	degraded metric.Int64Counter
 }
 
 func newMetrics(meter metric.Meter, keys, problems func() int) (m metrics, err error) {
@@ -48,6 +49,11 @@ func newMetrics(meter metric.Meter, keys, problems func() int) (m metrics, err e
 	if err != nil {
 		return m, fmt.Errorf("make counter of changes: %w", err)
 	}
+	m.degraded, err = meter.Int64Counter("sallyport.quota.degraded",
+		metric.WithDescription("Limits that were decided without the node that owns the count."), metric.WithUnit("{limit}"))
+	if err != nil {
+		return m, fmt.Errorf("make counter of degraded decisions: %w", err)
+	}
 	_, err = meter.Int64ObservableGauge("sallyport.quota.rule_problems",
 		metric.WithDescription("What is wrong with newer rules, which therefore do not hold."), metric.WithUnit("{problem}"),
 		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
@@ -72,6 +78,15 @@ func (m *metrics) checked(ctx context.Context, p *plan, rule int) {
 		return
 	}
 	m.checks.Add(ctx, 1, p.refused[rule]...)
+}
+
+// spared counts what was decided without an owner.
+func (m *metrics) spared(ctx context.Context, p *plan, asks []limiter.Ask) {
+	for i := range asks {
+		if asks[i].State.Degraded {
+			m.degraded.Add(ctx, 1, p.ruled[p.rates[asks[i].Limit].rule]...)
+		}
+	}
 }
 
 // shadowed counts what would have been refused by rules that do not refuse.

@@ -186,7 +186,16 @@ func (b *builder) rule(r Rule) {
 		costOne: b.choice("cost", r.Cost, "weight", "one") == "one",
 		shadow:  r.Shadow,
 	}
-	b.choice("on_unavailable", r.OnUnavailable, "share", "deny", "allow")
+	without := limiter.Deny
+	switch b.choice("on_unavailable", r.OnUnavailable, "deny", "share", "allow") {
+	case "share":
+		without = limiter.Share
+	case "allow":
+		without = limiter.Allow
+	}
+	if without != limiter.Deny && r.Concurrency.Max > 0 {
+		b.fail("on_unavailable", "must be deny for a rule with concurrency: permits are not given without their owner; put the limit into a rule of its own")
+	}
 	kind := quotav1.RefusalKind_REFUSAL_KIND_RATE
 	switch b.choice("kind", r.Kind, kindRate, kindSteps, kindLoop) {
 	case kindSteps:
@@ -213,7 +222,7 @@ func (b *builder) rule(r Rule) {
 		b.fail("limit", "is missing, and so is concurrency")
 	}
 
-	s := section{rule: r, kind: kind, algorithm: algorithm, clock: clock, penalty: penalty}
+	s := section{rule: r, kind: kind, algorithm: algorithm, clock: clock, penalty: penalty, without: without}
 	if len(r.Limit) > 0 {
 		c.terms.rates = b.rates("limit", s, r.Limit, r.Burst)
 	} else if r.Burst > 0 {

@@ -122,6 +122,7 @@ type Node struct {
 
 	denials   denials
 	strangers strangers
+	fallback  fallback
 	reserved  reserved
 }
 
@@ -152,6 +153,7 @@ func (n *Node) Run(ctx context.Context) {
 	g.Go(func() { n.steward(work) })
 	g.Go(func() { n.takeOver(work) })
 	g.Go(func() { n.copy(work) })
+	g.Go(func() { n.pay(work) })
 	for ctx.Err() == nil {
 		n.sit(ctx)
 	}

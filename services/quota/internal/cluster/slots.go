@@ -215,4 +215,7 @@ type operation struct {
 	age int
 	// without says that limits that are new here are asked of nobody else.
 	without bool
+	// spare says that owners that do not answer are done without, where limits are
+	// for that.
+	spare bool
 }

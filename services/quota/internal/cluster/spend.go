@@ -22,9 +22,17 @@ const retryEvery = 5 * time.Millisecond
 // [limiter.ErrFull] or [ErrUnreachable].
 func (n *Node) Take(ctx context.Context, asks []limiter.Ask) (bool, error) {
 	op := operation{verb: quotav1.AskVerb_ASK_VERB_TAKE}
-	v, t := n.here(asks, &op)
+	ok, err := n.take(ctx, asks, &op)
+	if errors.Is(err, ErrUnreachable) {
+		return n.without(ctx, asks, &op)
+	}
+	return ok, err
+}
+
+func (n *Node) take(ctx context.Context, asks []limiter.Ask, op *operation) (bool, error) {
+	v, t := n.here(asks, op)
 	if v == notMine {
-		return n.spread(ctx, asks, &op)
+		return n.spread(ctx, asks, op)
 	}
 	return n.told(ctx, v, t)
 }
@@ -207,6 +215,9 @@ func (a *attempt) foresee() verdict {
 	if v == refused && !ofPermits(a.op.verb) {
 		a.punish()
 	}
+	if v == notMine && a.op.spare {
+		v = done // it is seen later what is done without
+	}
 	if known {
 		return refused
 	}
@@ -238,6 +249,9 @@ func (a *attempt) here(op *operation) (verdict, ticket) {
 	if v == notMine && a.allShadow(a.own) { // such must not refuse
 		a.unknown(a.own)
 		v = done
+	}
+	if v == notMine && !op.looks() {
+		v = a.spareOwner(a.own)
 	}
 	return v, t
 }
@@ -275,6 +289,10 @@ func (a *attempt) ask(ctx context.Context) verdict {
 			a.unknown(p.asks)
 			if a.allShadow(p.asks) { // such must not refuse
 				v, p.call = done, nil
+			} else if v != full {
+				if spared := a.spareOwner(p.asks); spared != notMine {
+					v, p.call, denied = spared, nil, denied || spared == refused
+				}
 			}
 		}
 		worst = max(worst, v)

@@ -66,6 +66,8 @@ type State struct {
 	Exceeded bool
 	// Unknown tells that this limit was not asked: another had refused.
 	Unknown bool
+	// Degraded tells that the limit was decided without the node that owns the count.
+	Degraded bool
 	// Reset is how long until more is left, zero if all is.
 	Reset time.Duration
 	// Wait is how long until it would admit the cost if nobody else spends meanwhile, Never if
@@ -303,6 +305,24 @@ func (l *Limiter) Shadow(limit uint32) bool { return (*l.limits.Load())[limit].s
 
 // Penalty reports whether a limit counts what it refuses.
 func (l *Limiter) Penalty(limit uint32) bool { return (*l.limits.Load())[limit].spec.Penalty }
+
+// Wall is what SetWall has told.
+func (l *Limiter) Wall() time.Duration { return time.Duration(l.wall.Load()) }
+
+// Without tells what to do without the owner of a limit's counts.
+func (l *Limiter) Without(limit uint32) Without { return (*l.limits.Load())[limit].spec.Without }
+
+// Most is the greatest cost that a limit ever admits.
+func (l *Limiter) Most(limit uint32) uint32 { return (*l.limits.Load())[limit].spec.most() }
+
+// Specs returns all limits, by number.
+func (l *Limiter) Specs() []Spec {
+	var specs []Spec
+	for _, lim := range *l.limits.Load() {
+		specs = append(specs, lim.spec)
+	}
+	return specs
+}
 
 // SetWall tells the limiter what the time of the day is, for windows of the wall
 // clock: that since 1970, less the limiter's own time. A step of the wall clock

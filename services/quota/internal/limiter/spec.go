@@ -50,10 +50,23 @@ type Spec struct {
 	// Name tells limits of other nodes apart, and how their counters are written:
 	// those with one name must have one [Spec.Form].
 	Name uint64
+	// Without is what to do while the node that owns a count cannot be reached; the
+	// limiter knows of no nodes.
+	Without Without
 	// Count tells limits that had one number one after the other apart: what was
 	// counted under another is forgotten. See [Limiter.Change].
 	Count uint64
 }
+
+// Without is what to do without the owner of a count.
+type Without int
+
+// Fail, admit a fair part of what is left, or admit.
+const (
+	Deny Without = iota
+	Share
+	Allow
+)
 
 // Validate checks what callers may get wrong: everything is within what the
 // arithmetic can bear.
