@@ -30,6 +30,7 @@ type section struct {
 	penalty   bool
 	without   limiter.Without
 	place     string // of an override: whom it is for
+	when      map[string]Strings
 }
 
 // rates adds the bounds that limits describe, and returns their numbers.
@@ -68,6 +69,7 @@ func (b *builder) rates(name string, s section, limits Strings, burst uint32) []
 			order:  len(b.plan.rates) + len(b.plan.permits),
 			span:   r.Window,
 			is:     is,
+			when:   s.when,
 		})
 	}
 	return numbers

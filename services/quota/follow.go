@@ -140,7 +140,8 @@ func (p *plan) renumber(rates, permits []assigned) {
 }
 
 func (t terms) renumbered(rates, permits []assigned) terms {
-	var to terms
+	to := t
+	to.rates, to.permit = nil, nil
 	for _, n := range t.rates {
 		to.rates = append(to.rates, rates[n].number)
 	}

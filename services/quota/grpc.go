@@ -17,6 +17,7 @@ const usual = 8
 // Register adds the service to srv, and Envoy's rate limit service.
 func (s *Service) Register(srv grpc.ServiceRegistrar) {
 	quotav1.RegisterQuotaServiceServer(srv, s)
+	quotav1.RegisterQuotaAdminServiceServer(srv, admin{s: s})
 	rls.RegisterRateLimitServiceServer(srv, envoy{s: s})
 }
 

@@ -61,6 +61,7 @@ type bound struct {
 	order  int // among all bounds
 	span   time.Duration
 	is     identity
+	when   map[string]Strings // of an override
 	gone   time.Duration // since when no rule has it; 0 while one does
 }
 
@@ -246,7 +247,7 @@ func (b *builder) override(s section, base terms, o Override) override {
 		b.fail("when", "is missing")
 	}
 	c := override{when: b.conditions("when", o.When)}
-	s.place = fmt.Sprintf("%q", o.When) // in the order of the keys
+	s.when, s.place = o.When, fmt.Sprintf("%q", o.When) // in the order of the keys
 	switch {
 	case o.Unlimited && len(o.Limit) > 0:
 		b.fail("limit", "contradicts unlimited")

@@ -15,7 +15,8 @@ import (
 var Role = app.Role{
 	Name: "quota",
 	Allow: map[string][]string{
-		quotav1.QuotaService_ServiceDesc.ServiceName: {"edge"},
+		quotav1.QuotaService_ServiceDesc.ServiceName:      {"edge"},
+		quotav1.QuotaAdminService_ServiceDesc.ServiceName: {"sallyport"},
 		rls.RateLimitService_ServiceDesc.ServiceName: {"envoy"},
 	},
 	New: func(env *app.Env) (app.Service, error) {

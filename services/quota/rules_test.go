@@ -375,3 +375,13 @@ func FuzzRules(f *testing.F) {
 		}
 	})
 }
+
+// text is what stands in the file.
+func (r *ruled) text() []byte {
+	r.t.Helper()
+	text, err := os.ReadFile(r.file)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return text
+}

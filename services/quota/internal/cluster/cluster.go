@@ -161,6 +161,13 @@ func (n *Node) Run(ctx context.Context) {
 	g.Wait()
 }
 
+// Nodes is how many nodes count together, as far as this one knows.
+func (n *Node) Nodes() int {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return len(n.view.members)
+}
+
 // Ready reports whether the node serves all that it owns, for readiness.
 func (n *Node) Ready(context.Context) error {
 	n.mu.RLock()

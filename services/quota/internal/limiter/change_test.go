@@ -43,7 +43,7 @@ func TestChangedLimitsStayWithinTheirBounds(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 11))
 		spec := named(forms[rng.IntN(len(forms))], forms)
 		l := limiter.New([]limiter.Spec{spec}, limiter.MinKeys)
-		plan := &schedule{Rand: rng, spec: spec, now: limiter64}
+		plan := &schedule{Rand: rng, spec: spec, now: time.Duration(seed%2) * limiter64}
 		key := limiter.Key{Lo: 9}
 		var kept spends            // as far as the limiter can know
 		known := time.Duration(-1) // what is older was forgotten
@@ -85,7 +85,8 @@ func TestChangedLimitsStayWithinTheirBounds(t *testing.T) {
 	}
 }
 
-// limiter64 is a time at which all ages are positive.
+// limiter64 is a time at which all ages are positive; a node that counts alone begins
+// at zero.
 const limiter64 = 64 * 24 * time.Hour
 
 // newest is the latest of spends, up to most in all.

@@ -148,6 +148,18 @@ func (p *Permits) Release(id string) {
 	}
 }
 
+// Keys counts the holders of permits, by the number of the limit.
+func (p *Permits) Keys(now time.Duration) []int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.expireAll(now)
+	keys := make([]int, len(*p.specs.Load()))
+	for of := range p.holds {
+		keys[of.limit]++
+	}
+	return keys
+}
+
 // Sweep forgets the permits that have ended.
 func (p *Permits) Sweep(now time.Duration) {
 	p.mu.Lock()

@@ -117,7 +117,7 @@ func (a ring) history(now int64, e *entry, m *memory) (spends []spent) {
 	if e.n == 0 {
 		return nil
 	}
-	for i := e.at - subWindows; i <= e.at; i++ {
+	for i := max(e.at-subWindows, 0); i <= e.at; i++ {
 		if n := m.at(e)[i%ringSize]; n > 0 {
 			at := max(i*a.width, min(now, (i+1)*a.width-1))
 			spends = append(spends, spent{at, at, n})
