@@ -2,6 +2,7 @@ package quota
 
 import (
 	"errors"
+	"log/slog"
 	"reflect"
 	"time"
 
@@ -196,6 +197,12 @@ func DefaultConfig() Config {
 		MaxReplays: 16_384,
 		Cluster:    cluster.DefaultConfig(),
 	}
+}
+
+// CheckFiles reports every mistake in RulesFiles, with its place.
+func (c Config) CheckFiles() error {
+	_, err := newRuleSource(c, slog.New(slog.DiscardHandler)).first()
+	return err
 }
 
 // Validate reports every mistake at once.
