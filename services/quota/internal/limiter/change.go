@@ -31,15 +31,44 @@ func (l *Limiter) Change(now time.Duration, specs []Spec) {
 	before := *l.limits.Load()
 	after := make([]limit, len(specs))
 	for i, s := range specs {
-		after[i] = limit{algorithm: s.compile(&l.wall), spec: s}
+		after[i] = l.compile(s)
 		if i < len(before) && before[i].spec.Count == s.Count {
 			after[i].older = before[i].olderFor(s)
 		}
 	}
+	what := changesOf(before, after)
 	for i := range l.shards {
-		l.shards[i].change(int64(now), after)
+		l.shards[i].change(int64(now), after, what)
 	}
 	l.limits.Store(&after)
+}
+
+// change is what becomes of the counters of a limit.
+type change int
+
+const (
+	keep    change = iota // they are written as before, whatever the limit is
+	rewrite               // another algorithm or window
+	forget                // another limit
+)
+
+// changesOf compares limits by number; it is nil if all counters stay as they are.
+func changesOf(before, after []limit) []change {
+	what, any := make([]change, len(before)), false
+	for i := range before {
+		from, to := before[i].spec, after[i].spec
+		switch {
+		case from.Count != to.Count:
+			what[i] = forget
+		case from.Form() != to.Form():
+			what[i] = rewrite
+		}
+		any = any || what[i] != keep
+	}
+	if !any {
+		return nil
+	}
+	return what
 }
 
 // olderFor is what a limit was, once it is what next says.
@@ -82,25 +111,27 @@ func (l *Limiter) Keys(now time.Duration) []int {
 	return keys
 }
 
-func (s *shard) change(now int64, after []limit) {
+func (s *shard) change(now int64, after []limit, what []change) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.now = max(s.now, now)
 	before := s.limits
+	s.limits = after
+	if what == nil {
+		return
+	}
 	for i := range s.entries {
 		e := &s.entries[i]
 		if e.limit == 0 {
 			continue
 		}
-		from, to := &before[e.limit-1], &after[e.limit-1]
-		switch {
-		case from.spec.Count != to.spec.Count:
+		switch n := e.limit - 1; what[n] {
+		case forget:
 			s.blankOut(e)
-		case from.algorithm != to.algorithm:
-			s.convert(from.algorithm, to.algorithm, e)
+		case rewrite:
+			s.convert(before[n].algorithm, after[n].algorithm, e)
 		}
 	}
-	s.limits = after
 }
 
 // blankOut makes an entry one that nothing was counted in.

@@ -86,8 +86,13 @@ type Limiter struct {
 // limit is one Spec, compiled.
 type limit struct {
 	algorithm
-	spec  Spec
-	older []older // what it was before, the last first
+	shadow, penalty bool // as in spec, beside what every spend reads
+	spec            Spec
+	older           []older // what it was before, the last first
+}
+
+func (l *Limiter) compile(s Spec) limit {
+	return limit{algorithm: s.compile(&l.wall), shadow: s.Shadow, penalty: s.Penalty, spec: s}
 }
 
 // older is what a limit was.
@@ -103,7 +108,7 @@ func New(specs []Spec, maxKeys int) *Limiter {
 	l := new(Limiter)
 	limits := make([]limit, len(specs))
 	for i, s := range specs {
-		limits[i] = limit{algorithm: s.compile(&l.wall), spec: s}
+		limits[i] = l.compile(s)
 	}
 	l.limits.Store(&limits)
 	for i := range l.shards {
@@ -149,8 +154,11 @@ func (l *Limiter) Take(now time.Duration, asks []Ask) (bool, error) {
 func (l *Limiter) extend(asks []Ask) {
 	for i := range asks {
 		a := &asks[i]
+		if !a.State.Exceeded || a.entry == nil {
+			continue
+		}
 		s := l.shard(a.Key)
-		if lim := &s.limits[a.Limit]; lim.spec.Penalty && a.State.Exceeded && a.entry != nil && a.Cost <= lim.spec.most() {
+		if lim := &s.limits[a.Limit]; lim.penalty && a.Cost <= lim.spec.most() {
 			lim.extend(s.now, a.Cost, a.entry, &s.memory)
 			a.State.Remaining = lim.left(s.now, a.entry, &s.memory)
 		}
@@ -188,7 +196,7 @@ func (l *Limiter) look(asks []Ask) bool {
 		a.entry = s.find(a.Limit, a.Key)
 		a.State, a.Mark = State{Remaining: lim.left(s.now, s.orBlank(a.entry), &s.memory)}, 0
 		a.State.Exceeded = a.Cost > a.State.Remaining
-		ok = ok && (!a.State.Exceeded || lim.spec.Shadow)
+		ok = ok && (!a.State.Exceeded || lim.shadow)
 	}
 	return ok
 }
@@ -227,7 +235,7 @@ func (l *Limiter) room(asks []Ask) error {
 		if missing {
 			a.entry = l.shard(a.Key).findOrInsert(a.Limit, a.Key)
 		}
-		if a.entry == nil && !l.shard(a.Key).limits[a.Limit].spec.Shadow {
+		if a.entry == nil && !l.shard(a.Key).limits[a.Limit].shadow {
 			return ErrFull
 		}
 	}
@@ -301,10 +309,10 @@ func (s *shard) orBlank(e *entry) *entry {
 }
 
 // Shadow reports whether a limit never refuses.
-func (l *Limiter) Shadow(limit uint32) bool { return (*l.limits.Load())[limit].spec.Shadow }
+func (l *Limiter) Shadow(limit uint32) bool { return (*l.limits.Load())[limit].shadow }
 
 // Penalty reports whether a limit counts what it refuses.
-func (l *Limiter) Penalty(limit uint32) bool { return (*l.limits.Load())[limit].spec.Penalty }
+func (l *Limiter) Penalty(limit uint32) bool { return (*l.limits.Load())[limit].penalty }
 
 // Wall is what SetWall has told.
 func (l *Limiter) Wall() time.Duration { return time.Duration(l.wall.Load()) }

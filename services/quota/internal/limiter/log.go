@@ -129,7 +129,8 @@ func (a log) extend(now int64, cost uint32, e *entry, m *memory) {
 	a.take(now, cost, e, m)
 }
 
-func (a log) history(_ int64, e *entry, m *memory) (spends []spent) {
+func (a log) history(_ int64, e *entry, m *memory) []spent {
+	spends := make([]spent, 0, e.n)
 	for i := range e.n {
 		at := a.ends(i, e, m) - a.window
 		spends = append(spends, spent{at, at, 1})
