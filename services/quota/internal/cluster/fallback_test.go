@@ -120,6 +120,18 @@ func TestANodeThatIsCutOffHasItsShare(t *testing.T) {
 			key := ownedBy(t, members[0], rand.New(rand.NewPCG(2, 5)))
 			w.setCut("n0", true)
 			time.Sleep(3 * time.Second)
+			// What it owned and what others own is decided together, too.
+			rng := rand.New(rand.NewPCG(2, 6))
+			for range 5 { // of which most belong to others
+				both := append(ask(key), ask(randomKey(rng))...)
+				_, err := members[0].Take(t.Context(), both)
+				if lost := errors.Is(err, cluster.ErrUnreachable); lost != (without == limiter.Deny) {
+					t.Errorf("policy %d: both together: %v", without, err)
+				}
+				if without == limiter.Share {
+					want-- // spent just now
+				}
+			}
 			ok, lost, _ := flood(t, members[:1], 40, key)
 			if ok != want || without == limiter.Deny && lost != 40 {
 				t.Errorf("policy %d: %d admitted and %d lost, want %d admitted", without, ok, lost, want)
