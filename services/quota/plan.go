@@ -62,7 +62,7 @@ type bound struct {
 	span   time.Duration
 	is     identity
 	when   map[string]Strings // of an override
-	gone   time.Duration // since when no rule has it; 0 while one does
+	gone   time.Duration      // since when no rule has it; 0 while one does
 }
 
 // rule is one Rule.

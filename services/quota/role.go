@@ -17,7 +17,7 @@ var Role = app.Role{
 	Allow: map[string][]string{
 		quotav1.QuotaService_ServiceDesc.ServiceName:      {"edge"},
 		quotav1.QuotaAdminService_ServiceDesc.ServiceName: {"sallyport"},
-		rls.RateLimitService_ServiceDesc.ServiceName: {"envoy"},
+		rls.RateLimitService_ServiceDesc.ServiceName:      {"envoy"},
 	},
 	New: func(env *app.Env) (app.Service, error) {
 		cfg := DefaultConfig()

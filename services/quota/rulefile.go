@@ -80,7 +80,7 @@ func readRuleFile(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was read only
 	text, err := io.ReadAll(io.LimitReader(f, maxRuleFile+1))
 	if err == nil && len(text) > maxRuleFile {
 		err = fmt.Errorf("%s: more than %d bytes; divide it into several files", name, maxRuleFile)
