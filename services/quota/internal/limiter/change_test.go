@@ -39,7 +39,7 @@ func named(s limiter.Spec, of []limiter.Spec) limiter.Spec {
 // spent, by whichever limit, within its window.
 func TestChangedLimitsStayWithinTheirBounds(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(200) {
+	for seed := range uint64(80) {
 		rng := rand.New(rand.NewPCG(seed, 11))
 		spec := named(forms[rng.IntN(len(forms))], forms)
 		l := limiter.New([]limiter.Spec{spec}, limiter.MinKeys)
@@ -105,7 +105,7 @@ func newest(all spends, most uint32) spends {
 // that: exact, whatever it was in between.
 func TestChangedLogsStayExact(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(50) {
+	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 12))
 		spec := limiter.Spec{Max: 10, Window: time.Second}
 		l := limiter.New([]limiter.Spec{spec}, limiter.MinKeys)

@@ -69,7 +69,7 @@ func TestAllStringsOfSlowapi(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	tokens := []string{"1", "10", "15", "/", "per", " ", " ", "second", "minute", "minutes", "HOUR", "day", "s", ";", ",", "|", "Per", "x"}
 	read := 0
-	for range 200_000 {
+	for range 60_000 {
 		var b strings.Builder
 		for range 3 + rng.IntN(8) {
 			b.WriteString(tokens[rng.IntN(len(tokens))])
@@ -91,7 +91,7 @@ func TestAllStringsOfSlowapi(t *testing.T) {
 			t.Errorf("%q (-theirs +ours):\n%s", b.String(), diff)
 		}
 	}
-	if read < 300 {
+	if read < 50 {
 		t.Errorf("only %d strings were theirs", read)
 	}
 }
