@@ -2,6 +2,8 @@ package cluster_test
 
 import (
 	"math/rand/v2"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -107,4 +109,61 @@ func TestALimitThatOthersDoNotKnow(t *testing.T) {
 			t.Errorf("a while after the change: allowed %v, %v", ok, err)
 		}
 	})
+}
+
+// The same under load: rules change again and again, on each node at its own time,
+// while all spend.
+func TestRulesChangeUnderLoadOnManyNodes(t *testing.T) {
+	t.Parallel()
+	const limit = 120
+	forms := []limiter.Spec{
+		{Max: limit, Window: 4 * time.Hour, Name: 100},
+		{Max: limit, Window: 5 * time.Hour, Name: 101},
+		{Max: limit, Window: 5 * time.Hour, Algorithm: limiter.Fixed, Name: 102},
+	}
+	for seed := range uint64(3) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, seed)
+			members := cluster3(t, w, forms[:1], nil)
+			rng := rand.New(rand.NewPCG(seed, 14))
+			keys := make([]limiter.Key, 20)
+			for i := range keys {
+				keys[i] = randomKey(rng)
+			}
+			var g sync.WaitGroup
+			for i, m := range members {
+				own := rand.New(rand.NewPCG(seed, 15+uint64(i)))
+				g.Go(func() {
+					for step := range 12 { // all in one order, each at its time
+						time.Sleep(700*time.Millisecond + time.Duration(own.Int64N(int64(600*time.Millisecond))))
+						m.change(0, forms[(step+1)%len(forms)])
+					}
+				})
+			}
+			admitted := make([]atomic.Int64, len(keys))
+			for _, m := range members {
+				for i, key := range keys {
+					g.Go(func() {
+						for range 250 {
+							ok, err := m.Take(t.Context(), ask(key))
+							if err != nil {
+								t.Errorf("seed %d, key %d by %s: %v", seed, i, m.name, err)
+								return
+							}
+							if ok {
+								admitted[i].Add(1)
+							}
+							time.Sleep(70 * time.Millisecond)
+						}
+					})
+				}
+			}
+			g.Wait()
+			for i := range admitted {
+				if got := admitted[i].Load(); got != limit {
+					t.Errorf("seed %d, key %d: admitted %d of %d", seed, i, got, limit)
+				}
+			}
+		})
+	}
 }
