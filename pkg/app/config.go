@@ -51,6 +51,8 @@ type Config struct {
 	Audit audit.Config `yaml:"audit"`
 	// Roles holds a section for each role; see the role's package.
 	Roles map[string]yaml.Node `yaml:"roles"`
+
+	file string // that sections are from; empty if not as it is
 }
 
 // DefaultConfig returns the values that hold where the file is silent.
@@ -116,6 +118,9 @@ func Load(file string, set ...string) (Config, error) {
 	if err := cfg.Validate(); err != nil {
 		return Config{}, fmt.Errorf("configuration: %w", err)
 	}
+	if len(set) == 0 {
+		cfg.file = file
+	}
 	var err error
 	if cfg.StateDir, err = filepath.Abs(cfg.StateDir); err != nil {
 		return Config{}, err
@@ -134,7 +139,8 @@ func Load(file string, set ...string) (Config, error) {
 // Section fills out, which holds the defaults, from the section of a role. A key
 // that out does not have is an error.
 func (c Config) Section(role string, out Validator) error {
-	if n, ok := c.Roles[role]; ok {
+	n, ok := c.Roles[role]
+	if ok {
 		b, err := yaml.Marshal(&n)
 		if err != nil {
 			return err
@@ -144,6 +150,9 @@ func (c Config) Section(role string, out Validator) error {
 		}
 	}
 	if err := out.Validate(); err != nil {
+		if ok {
+			err = c.located(err, &n)
+		}
 		return fmt.Errorf("roles.%s: %w", role, err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package quota
 
 import (
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -15,10 +16,12 @@ const noRule = -1
 // answer makes the response to a decision, and tells the number of the rule that
 // refused. Of several it is the one with the longest wait, and of equal ones the
 // first: after that wait no other refuses either.
-func (s *Service) answer(ok bool, bounds []bound, asks []limiter.Ask) (*quotav1.CheckResponse, int) {
+func (s *Service) answer(p *plan, ok bool, bounds []bound, asks []limiter.Ask) (*quotav1.CheckResponse, int) {
 	res := &quotav1.CheckResponse{Allowed: ok, Limits: limitStates(bounds, asks)}
+	if s.cluster != nil {
+		res.Degraded = ok && len(res.GetLimits()) < len(asks) || slices.ContainsFunc(asks, func(a limiter.Ask) bool { return a.State.Degraded })
+	}
 	if ok {
-		res.Degraded = s.cluster != nil && len(res.GetLimits()) < len(asks)
 		return res, noRule
 	}
 	worst := -1
@@ -29,7 +32,7 @@ func (s *Service) answer(ok bool, bounds []bound, asks []limiter.Ask) (*quotav1.
 		}
 	}
 	by, wait := &bounds[asks[worst].Limit], asks[worst].State.Wait
-	res.Rule, res.Refusal = s.plan.ids[by.rule], by.kind
+	res.Rule, res.Refusal = p.ids[by.rule], by.kind
 	// A cost beyond the limit is refused for ever: there is no time to tell.
 	if wait != limiter.Never {
 		res.RetryAfter = durationpb.New(wait)

@@ -2,8 +2,6 @@ package quota
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
@@ -28,6 +26,11 @@ type section struct {
 	rule      Rule
 	kind      quotav1.RefusalKind
 	algorithm limiter.Algorithm
+	clock     bool
+	penalty   bool
+	without   limiter.Without
+	place     string // of an override: whom it is for
+	when      map[string]Strings
 }
 
 // rates adds the bounds that limits describe, and returns their numbers.
@@ -43,21 +46,19 @@ func (b *builder) rates(name string, s section, limits Strings, burst uint32) []
 	}
 	var numbers []uint32
 	for _, r := range rates {
-		spec := limiter.Spec{Algorithm: s.algorithm, Max: r.Limit, Window: r.Window, Burst: burst, Shadow: s.rule.Shadow}
+		spec := limiter.Spec{Algorithm: s.algorithm, Max: r.Limit, Window: r.Window, Burst: burst, Shadow: s.rule.Shadow, Clock: s.clock, Penalty: s.penalty, Without: s.without}
 		if err := spec.Validate(); err != nil {
 			b.fail(name, "%w", err)
 			continue
-		}
-		if s.algorithm == limiter.GCRA && cmp.Or(burst, r.Limit) >= r.Limit {
-			b.warnings = append(b.warnings, s.rule.ID)
 		}
 		title := s.rule.ID
 		if len(rates) > 1 {
 			title += "/" + r.Span()
 		}
 		numbers = append(numbers, uint32(len(b.plan.rates)))
+		is := identity{rule: s.rule.ID, key: fmt.Sprintf("%q", s.rule.Key), place: s.place}
+		spec.Name = is.name(spec.Form())
 		b.rateSpecs = append(b.rateSpecs, spec)
-		b.rateIDs = append(b.rateIDs, b.limitID(s.rule, spec))
 		b.plan.rates = append(b.plan.rates, bound{
 			name:   title,
 			rule:   len(b.rules),
@@ -66,22 +67,12 @@ func (b *builder) rates(name string, s section, limits Strings, burst uint32) []
 			window: durationpb.New(r.Window),
 			shadow: s.rule.Shadow,
 			order:  len(b.plan.rates) + len(b.plan.permits),
+			span:   r.Window,
+			is:     is,
+			when:   s.when,
 		})
 	}
 	return numbers
-}
-
-// limitID names a limit, alike on every node that has the same rule: nodes whose
-// rules differ must not take one limit for another.
-func (b *builder) limitID(r Rule, spec any) uint64 {
-	nth := 0
-	for _, other := range slices.Concat(b.plan.rates, b.plan.permits) {
-		if other.rule == len(b.rules) {
-			nth++
-		}
-	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %d %q %T %+v", r.ID, nth, r.Key, spec, spec))
-	return binary.LittleEndian.Uint64(sum[:])
 }
 
 // concurrency adds the bound on permits, if there is one.
@@ -100,9 +91,9 @@ func (b *builder) concurrency(s section) []uint32 {
 	if len(s.rule.Limit) > 0 {
 		title += "/permits"
 	}
-	spec := limiter.PermitSpec{Max: c.Max, TTL: cmp.Or(c.TTL, defaultTTL), Shadow: s.rule.Shadow}
-	b.permitSpecs = append(b.permitSpecs, spec)
-	b.permitIDs = append(b.permitIDs, b.limitID(s.rule, spec))
+	ttl := cmp.Or(c.TTL, defaultTTL)
+	is := identity{rule: s.rule.ID, key: fmt.Sprintf("%q", s.rule.Key)}
+	b.permitSpecs = append(b.permitSpecs, limiter.PermitSpec{Max: c.Max, TTL: ttl, Shadow: s.rule.Shadow, Name: is.name("permits")})
 	b.plan.permits = append(b.plan.permits, bound{
 		name:   title,
 		rule:   len(b.rules),
@@ -110,6 +101,8 @@ func (b *builder) concurrency(s section) []uint32 {
 		limit:  uint64(c.Max),
 		shadow: s.rule.Shadow,
 		order:  len(b.plan.rates) + len(b.plan.permits),
+		span:   ttl,
+		is:     is,
 	})
 	return []uint32{uint32(len(b.plan.permits) - 1)}
 }

@@ -2,6 +2,8 @@ package quota
 
 import (
 	"errors"
+	"log/slog"
+	"reflect"
 	"time"
 
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/cluster"
@@ -11,6 +13,17 @@ import (
 type Config struct {
 	// Rules say who may spend how much. A check must satisfy all that match it.
 	Rules []Rule `yaml:"rules"`
+	// RulesFiles are files, or folders of *.yaml files, that hold rules, and
+	// attributes, instead of Rules. They are read again every second; what has
+	// changed holds within about two, whole or not at all: while there is a mistake
+	// in any of them the rules before stay in use, and ExplainRules, a metric and
+	// the log say what is wrong and where. A process does not start with a mistake.
+	//
+	// Counts are kept. A limit is the same as before if its rule has the same id, key
+	// and, for an override, when: what was spent counts against the new limit, over
+	// the new window. A rule that is gone is not asked any more; if it comes back
+	// within its window, so do its counts.
+	RulesFiles Strings `yaml:"rules_files"`
 	// Attributes names those that rules may use besides the known ones. Any other
 	// name in a rule is taken for a mistake.
 	Attributes []string `yaml:"attributes"`
@@ -42,9 +55,30 @@ type Rule struct {
 	Key []string `yaml:"key"`
 	// Limit holds rates such as "10/minute" or "5 per 15 minutes;100/day".
 	Limit Strings `yaml:"limit"`
-	// Algorithm is how to count: sliding (the default; never more than the limit
-	// in any window), gcra (smooth) or fixed (windows from the first spend).
+	// Algorithm is how to count.
+	//
+	// sliding (the default) never admits more than the limit in any window,
+	// wherever it begins. Limits of up to 128 are counted spend by spend; larger ones
+	// in tenths of a window, of which the one partly over counts whole, so they refill
+	// up to a tenth of a window late.
+	//
+	// gcra refills smoothly: after a burst it admits the limit evenly over the window,
+	// so up to burst and limit together in one window.
+	//
+	// fixed counts in windows one after the other, hence admits up to twice the limit
+	// around the end of one. See Windows.
 	Algorithm string `yaml:"algorithm"`
+	// Windows says where those of fixed begin: spend (the default; with the first
+	// spend after the window before) or clock (with each second, minute, hour or day
+	// of UTC; windows must divide a day). If the clock is set, windows that have begun
+	// end when they would have; the next follow the clock as it is then.
+	Windows string `yaml:"windows"`
+	// Penalty is none (the default; what is refused is not counted, so trying again
+	// costs nothing) or extend: what this rule refuses counts as if it had been spent,
+	// up to the limit, so who keeps trying keeps being refused, and retry_after is how
+	// long to be quiet. A cost greater than the limit is not counted. Not for windows
+	// of the clock, nor for concurrency.
+	Penalty string `yaml:"penalty"`
 	// Burst is what gcra admits at once; the limit when zero.
 	Burst uint32 `yaml:"burst"`
 	// Kind is rate (the default), steps for a budget of steps in a context, or loop
@@ -59,9 +93,22 @@ type Rule struct {
 	Concurrency Concurrency `yaml:"concurrency"`
 	// Shadow makes the rule count and report, but never refuse.
 	Shadow bool `yaml:"shadow"`
-	// OnUnavailable is what to do without the node that owns a count: share (the
-	// default; a fair part of what was left), deny or allow. A single node is
-	// never without.
+	// OnUnavailable is what to do when the node that owns a count has not answered
+	// for cluster.patience, once or twice. A single node is never without.
+	//
+	// deny (the default) fails the check, which is safe.
+	//
+	// share lets each node admit a fair part of what is left as far as it knows. Of
+	// a key only its owner and the heir know; another node gives out its part of the
+	// whole limit. So of N nodes all together may admit up to (N-2)/N of the limit more
+	// than it for as long as there is no owner, 1.3 s after a crash; two nodes admit no
+	// more than it, but for what was not copied yet.
+	//
+	// allow lets it pass.
+	//
+	// Such answers have degraded set, and are counted by a metric; what they admitted
+	// is charged to the next owner, up to the limit. Checks with an idempotency key,
+	// and permits, are always denied.
 	OnUnavailable string `yaml:"on_unavailable"`
 	// Overrides are tried in order; the first that matches takes the place of
 	// Limit, with counts of its own.
@@ -152,8 +199,17 @@ func DefaultConfig() Config {
 	}
 }
 
+// CheckFiles reports every mistake in RulesFiles, with its place.
+func (c Config) CheckFiles() error {
+	_, err := newRuleSource(c, slog.New(slog.DiscardHandler)).first()
+	return err
+}
+
 // Validate reports every mistake at once.
 func (c Config) Validate() error {
 	_, err := compile(c)
+	if len(c.RulesFiles) > 0 && !reflect.DeepEqual(c.Rules, DefaultConfig().Rules) {
+		err = errors.Join(err, &mistake{"rules", errors.New("stand in rules_files already; write rules in one of the two places")})
+	}
 	return errors.Join(err, c.Cluster.Validate())
 }

@@ -17,6 +17,7 @@ const usual = 8
 // Register adds the service to srv, and Envoy's rate limit service.
 func (s *Service) Register(srv grpc.ServiceRegistrar) {
 	quotav1.RegisterQuotaServiceServer(srv, s)
+	quotav1.RegisterQuotaAdminServiceServer(srv, admin{s: s})
 	rls.RegisterRateLimitServiceServer(srv, envoy{s: s})
 }
 
@@ -43,13 +44,13 @@ func (s *Service) Check(ctx context.Context, req *quotav1.CheckRequest) (*quotav
 	if err != nil {
 		return nil, err
 	}
-	return s.check(ctx, req, asks, cost, probe)
+	return s.check(ctx, sub.plan, req, asks, cost, probe)
 }
 
 // check decides, or repeats what was decided.
-func (s *Service) check(ctx context.Context, req *quotav1.CheckRequest, asks []limiter.Ask, cost uint32, probe bool) (*quotav1.CheckResponse, error) {
+func (s *Service) check(ctx context.Context, p *plan, req *quotav1.CheckRequest, asks []limiter.Ask, cost uint32, probe bool) (*quotav1.CheckResponse, error) {
 	if req.GetIdempotencyKey() == "" || probe {
-		return s.decide(ctx, asks, probe)
+		return s.decide(ctx, p, asks, probe)
 	}
 	asks = append([]limiter.Ask(nil), asks...) // the closure would take all callers' asks to the heap
 	key, err := s.replayKey(req, cost)
@@ -57,24 +58,27 @@ func (s *Service) check(ctx context.Context, req *quotav1.CheckRequest, asks []l
 		return nil, err
 	}
 	return s.replays.answer(s.now(), key, func() (*quotav1.CheckResponse, error) {
-		return s.decide(ctx, asks, false)
+		return s.decide(ctx, p, asks, false)
 	})
 }
 
-func (s *Service) decide(ctx context.Context, asks []limiter.Ask, probe bool) (*quotav1.CheckResponse, error) {
+func (s *Service) decide(ctx context.Context, p *plan, asks []limiter.Ask, probe bool) (*quotav1.CheckResponse, error) {
 	ok, err := s.spend(asks, probe)
 	if err != nil {
 		return nil, err
 	}
-	return s.decided(ctx, ok, asks, probe), nil
+	return s.decided(ctx, p, ok, asks, probe), nil
 }
 
 // decided counts a decision and makes its answer.
-func (s *Service) decided(ctx context.Context, ok bool, asks []limiter.Ask, probe bool) *quotav1.CheckResponse {
-	res, rule := s.answer(ok, s.plan.rates, asks)
-	s.metrics.checked(ctx, rule)
+func (s *Service) decided(ctx context.Context, p *plan, ok bool, asks []limiter.Ask, probe bool) *quotav1.CheckResponse {
+	res, rule := s.answer(p, ok, p.rates, asks)
+	s.metrics.checked(ctx, p, rule)
+	if res.GetDegraded() {
+		s.metrics.spared(ctx, p, asks)
+	}
 	if ok && !probe {
-		s.metrics.shadowed(ctx, s.plan.rates, asks)
+		s.metrics.shadowed(ctx, p, p.rates, asks)
 	}
 	return res
 }
@@ -86,9 +90,10 @@ func (s *Service) CheckBatch(ctx context.Context, req *quotav1.CheckBatchRequest
 	checks := req.GetChecks()
 	asks := make([]limiter.Ask, 0, usual*len(checks))
 	ends := make([]int, len(checks))
+	p := s.plan.Load()
 	for i, c := range checks {
 		cost, _ := costOf(c.Cost)
-		sub := s.subject(c.GetSubject())
+		sub := s.subjectOf(p, c.GetSubject())
 		var err error
 		if asks, err = sub.appendAsks(asks, rates, cost); err != nil {
 			return nil, err
@@ -97,13 +102,13 @@ func (s *Service) CheckBatch(ctx context.Context, req *quotav1.CheckBatchRequest
 	}
 	res := &quotav1.CheckBatchResponse{Results: make([]*quotav1.CheckResponse, len(checks))}
 	if s.cluster != nil {
-		return res, s.batchTogether(ctx, checks, asks, ends, res.Results)
+		return res, s.batchTogether(ctx, p, checks, asks, ends, res.Results)
 	}
 	from := 0
 	for i, c := range checks {
 		cost, probe := costOf(c.Cost)
 		var err error
-		if res.Results[i], err = s.check(ctx, c, asks[from:ends[i]], cost, probe); err != nil {
+		if res.Results[i], err = s.check(ctx, p, c, asks[from:ends[i]], cost, probe); err != nil {
 			return nil, err
 		}
 		from = ends[i]
@@ -128,7 +133,7 @@ func (s *Service) Peek(ctx context.Context, req *quotav1.PeekRequest) (*quotav1.
 	if err != nil {
 		return nil, err
 	}
-	res, _ := s.answer(ok, s.plan.rates, asks)
+	res, _ := s.answer(sub.plan, ok, sub.plan.rates, asks)
 	return &quotav1.PeekResponse{Check: res}, nil
 }
 
@@ -149,10 +154,10 @@ func (s *Service) Acquire(ctx context.Context, req *quotav1.AcquireRequest) (*qu
 	if err != nil {
 		return nil, err
 	}
-	res, rule := s.answer(ok, s.plan.permits, asks)
-	s.metrics.checked(ctx, rule)
+	res, rule := s.answer(sub.plan, ok, sub.plan.permits, asks)
+	s.metrics.checked(ctx, sub.plan, rule)
 	if ok {
-		s.metrics.shadowed(ctx, s.plan.permits, asks)
+		s.metrics.shadowed(ctx, sub.plan, sub.plan.permits, asks)
 	}
 	return &quotav1.AcquireResponse{Check: res, PermitId: id}, nil
 }

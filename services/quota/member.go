@@ -31,9 +31,10 @@ func NewMember(cfg Config, meter metric.Meter, log *slog.Logger, peers Peers) (*
 		log = slog.New(slog.DiscardHandler)
 	}
 	s.origin = cluster.Origin
+	s.tellWall()
 	s.cluster = cluster.New(cluster.Options{
 		Config: cfg.Cluster, Name: peers.Name, Store: peers.Store, Wire: peers.Wire,
-		Limiter: s.limiter, Permits: s.permits, RateIDs: s.plan.rateIDs, PermitIDs: s.plan.permitIDs,
+		Limiter: s.limiter, Permits: s.permits,
 		Now: s.now, Check: s.checkForwarded, Log: log,
 	})
 	s.hash.cluster = s.cluster
@@ -56,18 +57,18 @@ func (s *Service) checkTogether(ctx context.Context, req *quotav1.CheckRequest) 
 	if err != nil {
 		return nil, err
 	}
-	return s.decideTogether(ctx, req, asks, cost, probe)
+	return s.decideTogether(ctx, sub.plan, req, asks, cost, probe)
 }
 
 // decideTogether decides, or lets the node decide that remembers answers to the
 // idempotency key.
-func (s *Service) decideTogether(ctx context.Context, req *quotav1.CheckRequest, asks []limiter.Ask, cost uint32, probe bool) (*quotav1.CheckResponse, error) {
+func (s *Service) decideTogether(ctx context.Context, p *plan, req *quotav1.CheckRequest, asks []limiter.Ask, cost uint32, probe bool) (*quotav1.CheckResponse, error) {
 	decide := func() (*quotav1.CheckResponse, error) {
 		ok, err := s.spendTogether(ctx, asks, probe)
 		if err != nil {
 			return nil, err
 		}
-		return s.decided(ctx, ok, asks, probe), nil
+		return s.decided(ctx, p, ok, asks, probe), nil
 	}
 	if req.GetIdempotencyKey() == "" || probe {
 		return decide()
@@ -100,7 +101,7 @@ func (s *Service) checkForwarded(ctx context.Context, req *quotav1.CheckRequest)
 		if err != nil {
 			return nil, err
 		}
-		return s.decided(ctx, ok, asks, false), nil
+		return s.decided(ctx, sub.plan, ok, asks, false), nil
 	})
 	if err != nil {
 		return nil
@@ -123,7 +124,7 @@ func (s *Service) spendTogether(ctx context.Context, asks []limiter.Ask, probe b
 const atOnce = 128
 
 // batchTogether decides the checks of a batch side by side.
-func (s *Service) batchTogether(ctx context.Context, checks []*quotav1.CheckRequest, asks []limiter.Ask, ends []int, results []*quotav1.CheckResponse) error {
+func (s *Service) batchTogether(ctx context.Context, p *plan, checks []*quotav1.CheckRequest, asks []limiter.Ask, ends []int, results []*quotav1.CheckResponse) error {
 	var g errgroup.Group
 	g.SetLimit(atOnce)
 	from := 0
@@ -132,7 +133,7 @@ func (s *Service) batchTogether(ctx context.Context, checks []*quotav1.CheckRequ
 		from = ends[i]
 		g.Go(func() (err error) {
 			cost, probe := costOf(c.Cost)
-			results[i], err = s.decideTogether(ctx, c, part, cost, probe)
+			results[i], err = s.decideTogether(ctx, p, c, part, cost, probe)
 			return err
 		})
 	}

@@ -14,14 +14,14 @@ import (
 // metrics counts decisions. The options are made once, so that counting does
 // not allocate.
 type metrics struct {
-	checks  metric.Int64Counter
-	shadow  metric.Int64Counter
-	allowed []metric.AddOption
-	refused [][]metric.AddOption // by rule
-	ruled   [][]metric.AddOption // by rule
+	checks   metric.Int64Counter
+	shadow   metric.Int64Counter
+	allowed  []metric.AddOption
+	changes  metric.Int64Counter
+	degraded metric.Int64Counter
 }
 
-func newMetrics(meter metric.Meter, rules []Rule, keys func() int) (m metrics, err error) {
+func newMetrics(meter metric.Meter, keys, problems func() int) (m metrics, err error) {
 	if meter == nil {
 		meter = noop.Meter{}
 	}
@@ -44,11 +44,26 @@ func newMetrics(meter metric.Meter, rules []Rule, keys func() int) (m metrics, e
 	if err != nil {
 		return m, fmt.Errorf("make gauge of keys: %w", err)
 	}
-	m.allowed = with(attribute.Bool("allowed", true))
-	for _, r := range rules {
-		m.refused = append(m.refused, with(attribute.Bool("allowed", false), attribute.String("rule", r.ID)))
-		m.ruled = append(m.ruled, with(attribute.String("rule", r.ID)))
+	m.changes, err = meter.Int64Counter("sallyport.quota.rule_changes",
+		metric.WithDescription("How often other rules have taken the place of those before."), metric.WithUnit("{change}"))
+	if err != nil {
+		return m, fmt.Errorf("make counter of changes: %w", err)
 	}
+	m.degraded, err = meter.Int64Counter("sallyport.quota.degraded",
+		metric.WithDescription("Limits that were decided without the node that owns the count."), metric.WithUnit("{limit}"))
+	if err != nil {
+		return m, fmt.Errorf("make counter of degraded decisions: %w", err)
+	}
+	_, err = meter.Int64ObservableGauge("sallyport.quota.rule_problems",
+		metric.WithDescription("What is wrong with newer rules, which therefore do not hold."), metric.WithUnit("{problem}"),
+		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
+			o.Observe(int64(problems()))
+			return nil
+		}))
+	if err != nil {
+		return m, fmt.Errorf("make gauge of problems: %w", err)
+	}
+	m.allowed = with(attribute.Bool("allowed", true))
 	return m, nil
 }
 
@@ -57,19 +72,28 @@ func with(kvs ...attribute.KeyValue) []metric.AddOption {
 }
 
 // checked counts a decision by the rule that refused, or noRule.
-func (m *metrics) checked(ctx context.Context, rule int) {
+func (m *metrics) checked(ctx context.Context, p *plan, rule int) {
 	if rule == noRule {
 		m.checks.Add(ctx, 1, m.allowed...)
 		return
 	}
-	m.checks.Add(ctx, 1, m.refused[rule]...)
+	m.checks.Add(ctx, 1, p.refused[rule]...)
+}
+
+// spared counts what was decided without an owner.
+func (m *metrics) spared(ctx context.Context, p *plan, asks []limiter.Ask) {
+	for i := range asks {
+		if asks[i].State.Degraded {
+			m.degraded.Add(ctx, 1, p.ruled[p.rates[asks[i].Limit].rule]...)
+		}
+	}
 }
 
 // shadowed counts what would have been refused by rules that do not refuse.
-func (m *metrics) shadowed(ctx context.Context, bounds []bound, asks []limiter.Ask) {
+func (m *metrics) shadowed(ctx context.Context, p *plan, bounds []bound, asks []limiter.Ask) {
 	for i := range asks {
 		if b := &bounds[asks[i].Limit]; b.shadow && asks[i].State.Exceeded {
-			m.shadow.Add(ctx, 1, m.ruled[b.rule]...)
+			m.shadow.Add(ctx, 1, p.ruled[b.rule]...)
 		}
 	}
 }

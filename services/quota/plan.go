@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
@@ -25,16 +27,27 @@ const (
 type plan struct {
 	attributes []string  // that rules read, by number
 	keys       [][]field // what rules count by, by number; equal keys have one
-	rates      []bound   // by number
+	rates      []bound   // by number; some may be of rules that are gone, see follow
 	permits    []bound   // by number
 	index      index
 	ids        []string // of rules, by number
-	warnings   []string // IDs of rules that admit more than they seem to
+	warnings   []warning
+	configured []Rule // by number
+	version    string // the same for the same rules
 
-	rateSpecs   []limiter.Spec
-	permitSpecs []limiter.PermitSpec
-	rateIDs     []uint64 // names of limits for other nodes, by number
-	permitIDs   []uint64
+	rateSpecs   []limiter.Spec       // by number
+	permitSpecs []limiter.PermitSpec // by number
+	counts      uint64               // the highest Count of a spec
+
+	all            []rule               // by number
+	refused, ruled [][]metric.AddOption // what metrics say, by rule
+}
+
+// warning is something that rules do and that may surprise.
+type warning struct {
+	path string // of the rule, such as "rules[3]"
+	rule string // its id
+	text string
 }
 
 // bound is one limit as answers show it.
@@ -46,6 +59,10 @@ type bound struct {
 	window *durationpb.Duration // nil for permits; shared by all answers
 	shadow bool
 	order  int // among all bounds
+	span   time.Duration
+	is     identity
+	when   map[string]Strings // of an override
+	gone   time.Duration      // since when no rule has it; 0 while one does
 }
 
 // rule is one Rule.
@@ -94,7 +111,22 @@ type builder struct {
 	path  string // of what is being read
 }
 
-// compile reads cfg. The error holds every mistake.
+// mistake is what is wrong with a value of the configuration.
+type mistake struct {
+	path string // such as "rules[3].limit"
+	err  error
+}
+
+// Error implements error.
+func (m *mistake) Error() string { return m.path + ": " + m.err.Error() }
+
+// Unwrap returns the error without the path.
+func (m *mistake) Unwrap() error { return m.err }
+
+// Path implements [app.Placed].
+func (m *mistake) Path() string { return m.path }
+
+// compile reads cfg. The error holds every mistake, each a *mistake.
 func compile(cfg Config) (*plan, error) {
 	b := &builder{known: knownAttributes()}
 	if cfg.MaxKeys < limiter.MinKeys || cfg.MaxKeys > 1<<30 {
@@ -123,8 +155,12 @@ func compile(cfg Config) (*plan, error) {
 		b.fail("", "up to %d limits match one check, which may have %d", most, limiter.MaxAsks)
 	}
 	for i := range b.rules {
+		id := attribute.String("rule", b.rules[i].id)
 		b.ids = append(b.ids, b.rules[i].id)
+		b.refused = append(b.refused, with(attribute.Bool("allowed", false), id))
+		b.ruled = append(b.ruled, with(id))
 	}
+	b.all, b.configured, b.version = b.rules, cfg.Rules, versionOf(cfg)
 	return &b.plan, errors.Join(b.errs...)
 }
 
@@ -133,7 +169,11 @@ func (b *builder) fail(name, format string, args ...any) {
 	if path != "" && name != "" {
 		path += "."
 	}
-	b.errs = append(b.errs, fmt.Errorf(path+name+": "+format, args...))
+	b.errs = append(b.errs, &mistake{path + name, fmt.Errorf(format, args...)})
+}
+
+func (b *builder) warn(r Rule, format string, args ...any) {
+	b.warnings = append(b.warnings, warning{b.path, r.ID, fmt.Sprintf(format, args...)})
 }
 
 func (b *builder) rule(r Rule) {
@@ -147,7 +187,16 @@ func (b *builder) rule(r Rule) {
 		costOne: b.choice("cost", r.Cost, "weight", "one") == "one",
 		shadow:  r.Shadow,
 	}
-	b.choice("on_unavailable", r.OnUnavailable, "share", "deny", "allow")
+	without := limiter.Deny
+	switch b.choice("on_unavailable", r.OnUnavailable, "deny", "share", "allow") {
+	case "share":
+		without = limiter.Share
+	case "allow":
+		without = limiter.Allow
+	}
+	if without != limiter.Deny && r.Concurrency.Max > 0 {
+		b.fail("on_unavailable", "must be deny for a rule with concurrency: permits are not given without their owner; put the limit into a rule of its own")
+	}
 	kind := quotav1.RefusalKind_REFUSAL_KIND_RATE
 	switch b.choice("kind", r.Kind, kindRate, kindSteps, kindLoop) {
 	case kindSteps:
@@ -165,11 +214,16 @@ func (b *builder) rule(r Rule) {
 	case "fixed":
 		algorithm = limiter.Fixed
 	}
+	clock := b.choice("windows", r.Windows, "spend", "clock") == "clock"
+	penalty := b.choice("penalty", r.Penalty, "none", "extend") == "extend"
+	if (clock || penalty) && len(r.Limit) == 0 {
+		b.fail("limit", "is missing, which windows and penalty are about")
+	}
 	if len(r.Limit) == 0 && r.Concurrency.Max == 0 {
 		b.fail("limit", "is missing, and so is concurrency")
 	}
 
-	s := section{rule: r, kind: kind, algorithm: algorithm}
+	s := section{rule: r, kind: kind, algorithm: algorithm, clock: clock, penalty: penalty, without: without}
 	if len(r.Limit) > 0 {
 		c.terms.rates = b.rates("limit", s, r.Limit, r.Burst)
 	} else if r.Burst > 0 {
@@ -182,6 +236,9 @@ func (b *builder) rule(r Rule) {
 		c.overrides = append(c.overrides, b.override(s, c.terms, o))
 	}
 	b.path = outer
+	if len(b.errs) == 0 {
+		b.review(r)
+	}
 	b.rules = append(b.rules, c)
 }
 
@@ -190,6 +247,7 @@ func (b *builder) override(s section, base terms, o Override) override {
 		b.fail("when", "is missing")
 	}
 	c := override{when: b.conditions("when", o.When)}
+	s.when, s.place = o.When, fmt.Sprintf("%q", o.When) // in the order of the keys
 	switch {
 	case o.Unlimited && len(o.Limit) > 0:
 		b.fail("limit", "contradicts unlimited")

@@ -24,6 +24,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -39,7 +40,8 @@ import (
 type Service struct {
 	quotav1.UnimplementedQuotaServiceServer
 
-	plan    *plan
+	plan    atomic.Pointer[plan] // a check reads it once
+	rules   *ruleSource
 	hash    hasher
 	limiter *limiter.Limiter
 	permits *limiter.Permits
@@ -53,25 +55,25 @@ type Service struct {
 // New returns a service for the rules of cfg that counts alone. A nil meter
 // measures nothing and a nil log discards.
 func New(cfg Config, meter metric.Meter, log *slog.Logger) (*Service, error) {
-	plan, err := compile(cfg)
-	if err != nil {
-		return nil, err
-	}
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	for _, id := range plan.warnings {
-		log.Warn("gcra rule admits up to twice its limit in one window; halve limit and burst to bound it", "rule", id)
+	rules := newRuleSource(cfg, log)
+	plan, err := rules.first()
+	if err != nil {
+		return nil, err
 	}
 	s := &Service{
-		plan:    plan,
+		rules:   rules,
 		hash:    newHasher(),
 		limiter: limiter.New(plan.rateSpecs, cfg.MaxKeys),
 		permits: limiter.NewPermits(plan.permitSpecs, cfg.MaxKeys),
 		replays: newReplays(cfg.MaxReplays),
 		start:   time.Now(),
 	}
-	if s.metrics, err = newMetrics(meter, cfg.Rules, s.limiter.Len); err != nil {
+	s.plan.Store(plan)
+	s.tellWall()
+	if s.metrics, err = newMetrics(meter, s.limiter.Len, s.rules.wrong); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -80,9 +82,14 @@ func New(cfg Config, meter metric.Meter, log *slog.Logger) (*Service, error) {
 // now is the time as limits count it.
 func (s *Service) now() time.Duration { return s.origin + time.Since(s.start) }
 
+// tellWall tells the limiter the time of the day.
+func (s *Service) tellWall() { s.limiter.SetWall(time.Duration(time.Now().UnixNano()) - s.now()) }
+
 // subject returns a reader of a subject's attributes.
-func (s *Service) subject(sub *quotav1.Subject) subject {
-	return subject{plan: s.plan, hash: &s.hash, attrs: sub.GetAttributes()}
+func (s *Service) subject(sub *quotav1.Subject) subject { return s.subjectOf(s.plan.Load(), sub) }
+
+func (s *Service) subjectOf(p *plan, sub *quotav1.Subject) subject {
+	return subject{plan: p, hash: &s.hash, attrs: sub.GetAttributes()}
 }
 
 // spend decides about asks of a node that counts alone. A cost of zero takes
@@ -150,7 +157,7 @@ func (s *Service) usage(ctx context.Context, sub *subject) ([]*quotav1.LimitStat
 	for _, part := range []struct {
 		bounds []bound
 		asks   []limiter.Ask
-	}{{s.plan.rates, asks}, {s.plan.permits, held}} {
+	}{{sub.plan.rates, asks}, {sub.plan.permits, held}} {
 		known := slices.DeleteFunc(part.asks, func(a limiter.Ask) bool { return a.State.Unknown })
 		for i, state := range limitStates(part.bounds, known) {
 			all = append(all, ordered{part.bounds[known[i].Limit].order, state})

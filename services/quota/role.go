@@ -15,8 +15,9 @@ import (
 var Role = app.Role{
 	Name: "quota",
 	Allow: map[string][]string{
-		quotav1.QuotaService_ServiceDesc.ServiceName: {"edge"},
-		rls.RateLimitService_ServiceDesc.ServiceName: {"envoy"},
+		quotav1.QuotaService_ServiceDesc.ServiceName:      {"edge"},
+		quotav1.QuotaAdminService_ServiceDesc.ServiceName: {"sallyport"},
+		rls.RateLimitService_ServiceDesc.ServiceName:      {"envoy"},
 	},
 	New: func(env *app.Env) (app.Service, error) {
 		cfg := DefaultConfig()
@@ -46,6 +47,9 @@ func (s *Service) Run(ctx context.Context) error {
 		member.Go(func() { s.cluster.Run(ctx) })
 		defer member.Wait()
 	}
+	var follower sync.WaitGroup
+	follower.Go(func() { s.followRules(ctx) })
+	defer follower.Wait()
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for part := 0; ; part++ {
@@ -54,6 +58,7 @@ func (s *Service) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
+		s.tellWall()
 		s.limiter.Sweep(s.now(), part%s.limiter.Shards())
 		if part%s.limiter.Shards() == 0 {
 			s.permits.Sweep(s.now())

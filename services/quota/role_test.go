@@ -22,15 +22,18 @@ type meter struct {
 
 	mu     sync.Mutex
 	counts map[string]int64
-	gauge  metric.Int64Callback
+	gauges map[string]metric.Int64Callback
 }
 
 func (m *meter) Int64Counter(name string, _ ...metric.Int64CounterOption) (metric.Int64Counter, error) {
 	return &counter{meter: m, name: name}, nil
 }
 
-func (m *meter) Int64ObservableGauge(_ string, opts ...metric.Int64ObservableGaugeOption) (metric.Int64ObservableGauge, error) {
-	m.gauge = metric.NewInt64ObservableGaugeConfig(opts...).Callbacks()[0]
+func (m *meter) Int64ObservableGauge(name string, opts ...metric.Int64ObservableGaugeOption) (metric.Int64ObservableGauge, error) {
+	if m.gauges == nil {
+		m.gauges = make(map[string]metric.Int64Callback)
+	}
+	m.gauges[name] = metric.NewInt64ObservableGaugeConfig(opts...).Callbacks()[0]
 	return noop.Int64ObservableGauge{}, nil
 }
 
@@ -52,11 +55,17 @@ func (c *counter) Add(_ context.Context, n int64, opts ...metric.AddOption) {
 	c.meter.counts[key] += n
 }
 
-// keys reads the gauge.
+// keys reads the gauge of counters.
 func (m *meter) keys(t *testing.T) int64 {
 	t.Helper()
+	return m.read(t, "sallyport.quota.keys")
+}
+
+// read reads a gauge.
+func (m *meter) read(t *testing.T, gauge string) int64 {
+	t.Helper()
 	var o observer
-	if err := m.gauge(t.Context(), &o); err != nil {
+	if err := m.gauges[gauge](t.Context(), &o); err != nil {
 		t.Fatal(err)
 	}
 	return o.value

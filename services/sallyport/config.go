@@ -71,7 +71,11 @@ func validateConfig(file string) error {
 		errs = append(errs, fmt.Errorf("roles.%s (line %d): there is no such role", name, line(cfg, name)))
 	}
 	for role, section := range sections() {
-		errs = append(errs, cfg.Section(role, section))
+		err := cfg.Section(role, section)
+		if q, ok := section.(*quota.Config); ok && err == nil {
+			err = q.CheckFiles()
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

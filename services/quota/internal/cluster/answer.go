@@ -120,7 +120,7 @@ func (n *Node) answerGroup(g *quotav1.AskGroup) (*quotav1.AskAnswer, ticket) {
 	case full:
 		m.Outcome = quotav1.AskOutcome_ASK_OUTCOME_FULL
 		return m, t
-	case notMine, lost:
+	case notMine, strange, lost:
 		m.Outcome = quotav1.AskOutcome_ASK_OUTCOME_NOT_MINE
 		return m, t
 	}

@@ -73,12 +73,10 @@ type Options struct {
 	Name  string
 	Store Store
 	Wire  Wire
-	// Limiter and Permits count, for slots that the node owns and for copies.
+	// Limiter and Permits count, for slots that the node owns and for copies. Their
+	// limits have names, alike on all nodes that have them; see [Node.Renamed].
 	Limiter *limiter.Limiter
 	Permits *limiter.Permits
-	// RateIDs and PermitIDs name the limits by number, alike on all nodes that
-	// have them.
-	RateIDs, PermitIDs []uint64
 	// Now is a monotonic clock that never was near zero; see [Origin].
 	Now func() time.Duration
 	// Check decides a check that another node has forwarded; see [Node.Forward].
@@ -95,8 +93,8 @@ const Origin = 64 * 24 * time.Hour
 // concurrent use.
 type Node struct {
 	o       Options
-	rates   names
-	permits names
+	rates   atomic.Pointer[names]
+	permits atomic.Pointer[names]
 	key     atomic.Pointer[siphash.Key] // nil until the seed is known
 	lease   atomic.Int64                // when it ends, by Now
 	changes news                        // of views, peers and slots
@@ -122,19 +120,24 @@ type Node struct {
 	copyMu   sync.Mutex // one frame at a time
 	copySeen map[string]uint64
 
-	denials  denials
-	reserved reserved
+	denials   denials
+	strangers strangers
+	fallback  fallback
+	reserved  reserved
 }
 
 // New returns a node that takes part while it runs. The configuration must be
 // valid.
 func New(o Options) *Node {
-	return &Node{
-		o: o, rates: newNames(o.RateIDs), permits: newNames(o.PermitIDs),
+	n := &Node{
+		o:    o,
 		view: newView(0, 0, nil, nil), heirs: make(map[string]*copier), poke: make(chan struct{}, 1),
 		peers: make(map[string]peer), links: make(map[string]*link), copySeen: make(map[string]uint64),
 		reserved: reserved{at: make(map[item]time.Duration)},
 	}
+	n.rates.Store(newNames(o.Limiter.Names()))
+	n.permits.Store(newNames(o.Permits.Names()))
+	return n
 }
 
 // Run takes part until ctx is done, then hands over what the node owns, and
@@ -150,11 +153,19 @@ func (n *Node) Run(ctx context.Context) {
 	g.Go(func() { n.steward(work) })
 	g.Go(func() { n.takeOver(work) })
 	g.Go(func() { n.copy(work) })
+	g.Go(func() { n.pay(work) })
 	for ctx.Err() == nil {
 		n.sit(ctx)
 	}
 	stop()
 	g.Wait()
+}
+
+// Nodes is how many nodes count together, as far as this one knows.
+func (n *Node) Nodes() int {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return len(n.view.members)
 }
 
 // Ready reports whether the node serves all that it owns, for readiness.

@@ -68,3 +68,13 @@ func (d *denials) refuses(now time.Duration, a *limiter.Ask) bool {
 	}
 	return true
 }
+
+// forget drops all refusals.
+func (d *denials) forget() {
+	for i := range d.shards {
+		s := &d.shards[i]
+		s.Lock()
+		s.m = nil
+		s.Unlock()
+	}
+}

@@ -9,14 +9,20 @@ import (
 
 // names translates between a limit's number here and its name everywhere.
 type names struct {
-	byNumber []uint64
+	byNumber [][]uint64 // the name it has, then those that it had before
 	byName   map[uint64]uint32
+	born     []time.Duration // since when there is such a limit; 0 for those of the start
 }
 
-func newNames(ids []uint64) names {
-	m := names{byNumber: ids, byName: make(map[uint64]uint32, len(ids))}
-	for i, id := range ids {
-		m.byName[id] = uint32(i)
+func newNames(byNumber [][]uint64) *names {
+	m := &names{byNumber: byNumber, byName: make(map[uint64]uint32, len(byNumber)), born: make([]time.Duration, len(byNumber))}
+	for i, all := range byNumber {
+		for age, name := range all {
+			// What a limit is goes before what another was.
+			if of, ok := m.byName[name]; !ok || age == 0 || byNumber[of][0] != name {
+				m.byName[name] = uint32(i)
+			}
+		}
 	}
 	return m
 }
@@ -31,7 +37,7 @@ func (s *slotSet) hasKey(k limiter.Key) bool { return s.has(slotOf(k)) }
 
 func (n *Node) counterState(it limiter.Item) *quotav1.CounterState {
 	return &quotav1.CounterState{
-		Limit: n.rates.byNumber[it.Limit], Hi: it.Key.Hi, Lo: it.Key.Lo,
+		Limit: it.Counter.Name, Hi: it.Key.Hi, Lo: it.Key.Lo,
 		AtNanos: it.Counter.At, Count: it.Counter.N, Words: it.Counter.Words,
 	}
 }
@@ -39,27 +45,27 @@ func (n *Node) counterState(it limiter.Item) *quotav1.CounterState {
 // counter reads a counter. It reports false for one of a limit that this node's
 // configuration does not have.
 func (n *Node) counter(c *quotav1.CounterState) (limiter.Item, bool) {
-	limit, ok := n.rates.byName[c.GetLimit()]
+	limit, ok := n.rates.Load().byName[c.GetLimit()]
 	return limiter.Item{
 		Limit: limit, Key: limiter.Key{Hi: c.GetHi(), Lo: c.GetLo()},
-		Counter: limiter.Counter{At: c.GetAtNanos(), N: c.GetCount(), Words: c.GetWords()},
+		Counter: limiter.Counter{At: c.GetAtNanos(), N: c.GetCount(), Words: c.GetWords(), Name: c.GetLimit()},
 	}, ok
 }
 
 func (n *Node) permitState(p limiter.Permit) *quotav1.PermitState {
-	m := &quotav1.PermitState{Id: p.ID}
+	names, m := n.permits.Load(), &quotav1.PermitState{Id: p.ID}
 	for _, h := range p.Holds {
 		m.Holds = append(m.Holds, &quotav1.PermitHold{
-			Limit: n.permits.byNumber[h.Limit], Hi: h.Key.Hi, Lo: h.Key.Lo, LeftNanos: int64(h.Left),
+			Limit: names.byNumber[h.Limit][0], Hi: h.Key.Hi, Lo: h.Key.Lo, LeftNanos: int64(h.Left),
 		})
 	}
 	return m
 }
 
 func (n *Node) permit(m *quotav1.PermitState) limiter.Permit {
-	p := limiter.Permit{ID: m.GetId()}
+	names, p := n.permits.Load(), limiter.Permit{ID: m.GetId()}
 	for _, h := range m.GetHolds() {
-		if limit, ok := n.permits.byName[h.GetLimit()]; ok {
+		if limit, ok := names.byName[h.GetLimit()]; ok {
 			p.Holds = append(p.Holds, limiter.Hold{
 				Limit: limit, Key: limiter.Key{Hi: h.GetHi(), Lo: h.GetLo()}, Left: time.Duration(h.GetLeftNanos()),
 			})
@@ -79,7 +85,7 @@ func ofPermits(v quotav1.AskVerb) bool {
 
 func (n *Node) namesOf(v quotav1.AskVerb) *names {
 	if ofPermits(v) {
-		return &n.permits
+		return n.permits.Load()
 	}
-	return &n.rates
+	return n.rates.Load()
 }

@@ -37,7 +37,11 @@ func (n *Node) takeCopy(f *quotav1.CopyFrame) *quotav1.CopyReply {
 	}
 	now := n.o.Now()
 	for _, c := range f.GetCounters() {
-		if it, ok := n.counter(c); ok && theirs(it.Key) {
+		if it, ok := n.counter(c); !theirs(it.Key) {
+			continue
+		} else if !ok {
+			n.keepStranger(c)
+		} else {
 			n.note(n.o.Limiter.Load(now, it, false))
 		}
 	}

@@ -141,6 +141,8 @@ func (c *call) verdict() verdict {
 		return notMine
 	case quotav1.AskOutcome_ASK_OUTCOME_FULL:
 		return full
+	case quotav1.AskOutcome_ASK_OUTCOME_NO_LIMIT:
+		return strange
 	}
-	return lost // another configuration, too
+	return lost
 }

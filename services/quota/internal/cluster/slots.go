@@ -82,6 +82,9 @@ const (
 	// notMine is the verdict of a node that does not own a slot, or whose lease is
 	// over. Nothing was taken, or nothing that anyone was told of.
 	notMine
+	// strange is the verdict of a node whose rules have no such limit. Nothing was
+	// taken.
+	strange
 	full
 	// lost: nobody knows whether it was taken.
 	lost
@@ -129,8 +132,12 @@ func (n *Node) here(asks []limiter.Ask, op *operation) (verdict, ticket) {
 		ok, err = n.o.Permits.Acquire(now, op.ttl, op.permit, asks)
 	}
 	var t ticket
-	if ok && err == nil {
+	switch {
+	case err != nil:
+	case ok:
 		t = n.changed(asks, op)
+	case op.verb == quotav1.AskVerb_ASK_VERB_TAKE || op.verb == quotav1.AskVerb_ASK_VERB_RESERVE:
+		t = n.changed(n.punished(asks), op)
 	}
 	for i := range op.reigns {
 		op.reigns[i] = n.slots[slotOf(asks[i].Key)].reign
@@ -203,4 +210,12 @@ type operation struct {
 	permit string
 	ttl    time.Duration
 	reigns []uint64 // here notes whose they were; may be nil
+	// age says by which of its names a limit is asked for: 0 for the one that it has,
+	// 1 for the one before.
+	age int
+	// without says that limits that are new here are asked of nobody else.
+	without bool
+	// spare says that owners that do not answer are done without, where limits are
+	// for that.
+	spare bool
 }

@@ -22,9 +22,17 @@ const retryEvery = 5 * time.Millisecond
 // [limiter.ErrFull] or [ErrUnreachable].
 func (n *Node) Take(ctx context.Context, asks []limiter.Ask) (bool, error) {
 	op := operation{verb: quotav1.AskVerb_ASK_VERB_TAKE}
-	v, t := n.here(asks, &op)
+	ok, err := n.take(ctx, asks, &op)
+	if errors.Is(err, ErrUnreachable) {
+		return n.without(ctx, asks, &op)
+	}
+	return ok, err
+}
+
+func (n *Node) take(ctx context.Context, asks []limiter.Ask, op *operation) (bool, error) {
+	v, t := n.here(asks, op)
 	if v == notMine {
-		return n.spread(ctx, asks, &op)
+		return n.spread(ctx, asks, op)
 	}
 	return n.told(ctx, v, t)
 }
@@ -79,7 +87,10 @@ func (n *Node) spread(ctx context.Context, asks []limiter.Ask, op *operation) (b
 		if ok {
 			v, t = a.decide(ctx)
 		}
-		if v != notMine {
+		if v == strange && n.otherwise(asks, op) {
+			continue
+		}
+		if v != notMine && v != strange {
 			return n.told(ctx, v, t)
 		}
 		timer := time.NewTimer(retryEvery)
@@ -125,6 +136,10 @@ func (n *Node) divide(asks []limiter.Ask, op *operation) (*attempt, bool) {
 			asks[i].State = limiter.State{Unknown: true}
 			continue
 		}
+		if op.without && owner != n.id && n.namesOf(op.verb).young(asks[i].Limit, n.o.Now()) {
+			asks[i].State = limiter.State{Unknown: true}
+			continue
+		}
 		if owner == n.id {
 			a.own = append(a.own, i)
 			continue
@@ -155,7 +170,7 @@ func (a *attempt) decide(ctx context.Context) (verdict, ticket) {
 		a.undo()
 		return v, ticket{}
 	}
-	if v == lost || v == notMine || v == full || len(a.own) == 0 {
+	if v == lost || v == notMine || v == strange || v == full || len(a.own) == 0 {
 		return v, ticket{}
 	}
 	mine, t := a.here(a.op)
@@ -197,6 +212,12 @@ func (a *attempt) foresee() verdict {
 		}
 	}
 	v, _ := a.here(&peek)
+	if v == refused && !ofPermits(a.op.verb) {
+		a.punish()
+	}
+	if v == notMine && a.op.spare {
+		v = done // it is seen later what is done without
+	}
 	if known {
 		return refused
 	}
@@ -228,6 +249,9 @@ func (a *attempt) here(op *operation) (verdict, ticket) {
 	if v == notMine && a.allShadow(a.own) { // such must not refuse
 		a.unknown(a.own)
 		v = done
+	}
+	if v == notMine && !op.looks() {
+		v = a.spareOwner(a.own)
 	}
 	return v, t
 }
@@ -261,10 +285,14 @@ func (a *attempt) ask(ctx context.Context) verdict {
 			denied = denied || v == refused
 		}
 		switch v {
-		case notMine, full, lost:
+		case notMine, strange, full, lost:
 			a.unknown(p.asks)
 			if a.allShadow(p.asks) { // such must not refuse
 				v, p.call = done, nil
+			} else if v != full {
+				if spared := a.spareOwner(p.asks); spared != notMine {
+					v, p.call, denied = spared, nil, denied || spared == refused
+				}
 			}
 		}
 		worst = max(worst, v)
@@ -293,7 +321,7 @@ func (a *attempt) group(asks []int, verb quotav1.AskVerb) *quotav1.AskGroup {
 		ask := &a.asks[i]
 		all[j].Hi, all[j].Lo, all[j].Cost = ask.Key.Hi, ask.Key.Lo, ask.Cost
 		if verb != quotav1.AskVerb_ASK_VERB_RELEASE { // which knows the slots alone
-			all[j].Limit = names.byNumber[ask.Limit]
+			all[j].Limit = names.at(ask.Limit, a.op.age)
 		}
 		g.Asks[j] = &all[j]
 	}
@@ -313,7 +341,7 @@ func (a *attempt) read(p *part) bool {
 			Remaining: s.GetRemaining(), Reset: time.Duration(s.GetResetNanos()),
 			Exceeded: s.GetExceeded(), Wait: time.Duration(s.GetWaitNanos()),
 		}
-		if s.GetExceeded() && !s.GetUnsettled() && !a.shadow(i) && !a.op.looks() {
+		if s.GetExceeded() && !s.GetUnsettled() && !a.shadow(i) && !a.op.looks() && (ofPermits(a.op.verb) || !a.n.o.Limiter.Penalty(ask.Limit)) {
 			a.n.denials.add(now, ask)
 		}
 	}

@@ -218,7 +218,11 @@ func (n *Node) load(ctx context.Context, v *view, l load) error {
 		now := n.o.Now()
 		for _, c := range page.GetCounters() {
 			q.After = c
-			if it, ok := n.counter(c); ok && l.slots.hasKey(it.Key) {
+			if it, ok := n.counter(c); !l.slots.hasKey(it.Key) {
+				continue
+			} else if !ok {
+				n.keepStranger(c)
+			} else {
 				n.note(n.o.Limiter.Load(now, it, l.keep))
 			}
 		}

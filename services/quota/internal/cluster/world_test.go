@@ -285,18 +285,18 @@ func (w *world) start(name string, cfg cluster.Config, rates []limiter.Spec, per
 	// Up to a tenth fast or slow, and any time of the day.
 	rate, origin, began := 0.9+0.2*w.rng.Float64(), time.Duration(w.rng.Int64N(int64(1000*time.Hour))), time.Now()
 	w.mu.Unlock()
+	rates, permits = slices.Clone(rates), slices.Clone(permits)
+	for i := range rates {
+		rates[i].Name = 100 + uint64(i)
+	}
+	for i := range permits {
+		permits[i].Name = 200 + uint64(i)
+	}
 	m := &member{
 		name: name, limiter: limiter.New(rates, 1<<20), permits: limiter.NewPermits(permits, 1<<16), stopped: make(chan struct{}),
 	}
-	ids := func(n int, of uint64) (ids []uint64) {
-		for i := range n {
-			ids = append(ids, of+uint64(i))
-		}
-		return ids
-	}
 	m.Node = cluster.New(cluster.Options{
 		Config: cfg, Name: name, Store: port{w, name}, Wire: port{w, name}, Limiter: m.limiter, Permits: m.permits,
-		RateIDs: ids(len(rates), 100), PermitIDs: ids(len(permits), 200),
 		Now: func() time.Duration {
 			return cluster.Origin + origin + time.Duration(rate*float64(time.Since(began)))
 		},

@@ -79,3 +79,34 @@ func heap() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
+
+// BenchmarkChange tells how long a change of rules holds up those who spend: the
+// longest that one part is locked, of a million counters.
+func BenchmarkChange(b *testing.B) {
+	const keys = 1_000_000
+	for _, bench := range []struct {
+		name string
+		next limiter.Spec
+	}{
+		{"a higher limit", limiter.Spec{Max: 20, Window: time.Minute}},
+		{"a longer window", limiter.Spec{Max: 10, Window: time.Hour}},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			for range b.N {
+				b.StopTimer()
+				l := limiter.New([]limiter.Spec{{Max: 10, Window: time.Minute}}, 2*keys)
+				for i := range uint64(keys) {
+					if _, err := l.Take(time.Second, []limiter.Ask{{Key: key(i), Cost: 3}}); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.StartTimer()
+				l.Change(2*time.Second, []limiter.Spec{bench.next})
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*l64), "µs/part")
+		})
+	}
+}
+
+// l64 is how many parts there are.
+const l64 = 64

@@ -13,7 +13,7 @@ func (a fixed) left(now int64, e *entry, _ *memory) uint32 {
 	if now >= a.idleAt(e) {
 		e.n = 0
 	}
-	return a.max - e.n
+	return a.max - min(e.n, a.max)
 }
 
 func (a fixed) reset(now int64, e *entry, _ *memory) time.Duration {
@@ -63,9 +63,32 @@ func (a fixed) load(now int64, c Counter, e *entry, _ *memory) error {
 		return nil
 	}
 	at, ok := shifted(c.At, now, 1, a.window)
-	if !ok || c.N > a.max {
+	if !ok || c.N > mostSpent {
 		return errCounter
 	}
 	e.at, e.n = at, c.N
 	return nil
+}
+
+func (a fixed) extend(now int64, cost uint32, e *entry, _ *memory) {
+	e.at, e.n = now, max(e.n, min(a.max, e.n+cost))
+}
+
+func (a fixed) history(now int64, e *entry, _ *memory) []spent {
+	if e.n == 0 {
+		return nil
+	}
+	return []spent{{from: e.at, to: max(e.at, now), cost: e.n}}
+}
+
+func (a fixed) recall(now int64, spends []spent, e *entry, _ *memory) {
+	spends = within(spends, now-a.window, mostSpent)
+	if len(spends) == 0 {
+		return
+	}
+	e.at = spends[0].from
+	if e.at <= now-a.window { // nobody knows when in it
+		e.at = spends[0].to
+	}
+	e.n = sum(spends)
 }

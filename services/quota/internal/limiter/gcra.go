@@ -101,6 +101,33 @@ func (a gcra) load(now int64, c Counter, e *entry, _ *memory) error {
 	return nil
 }
 
+// extend makes the bucket no emptier than empty.
+func (a gcra) extend(now int64, cost uint32, e *entry, m *memory) {
+	a.take(now, cost, e, m)
+	a.clip(now, e)
+}
+
+// clip lets the bucket be full no later than one that is empty now.
+func (a gcra) clip(now int64, e *entry) {
+	if e.at > now+a.depth.ns || e.at == now+a.depth.ns && uint64(e.n) > a.depth.frac {
+		e.at, e.n = now+a.depth.ns, uint32(a.depth.frac)
+	}
+}
+
+func (a gcra) history(now int64, e *entry, m *memory) []spent {
+	if gone := a.burst - a.left(now, e, m); gone > 0 {
+		return []spent{{now, now, gone}}
+	}
+	return nil
+}
+
+func (a gcra) recall(now int64, spends []spent, e *entry, m *memory) {
+	for _, s := range within(spends, now-a.depth.ns-1, a.burst) {
+		a.take(s.to, s.cost, e, m)
+		a.clip(s.to, e)
+	}
+}
+
 // gained is what is in the bucket, as the time it took.
 func (a gcra) gained(now int64, e *entry) instant {
 	return a.sub(a.add(instant{ns: now}, a.depth), a.full(now, e))

@@ -13,6 +13,7 @@ import (
 	"math"
 	"math/bits"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -65,6 +66,8 @@ type State struct {
 	Exceeded bool
 	// Unknown tells that this limit was not asked: another had refused.
 	Unknown bool
+	// Degraded tells that the limit was decided without the node that owns the count.
+	Degraded bool
 	// Reset is how long until more is left, zero if all is.
 	Reset time.Duration
 	// Wait is how long until it would admit the cost if nobody else spends meanwhile, Never if
@@ -74,26 +77,42 @@ type State struct {
 
 // Limiter counts. Its methods are safe for concurrent use.
 type Limiter struct {
-	limits []limit // never written after New
-	shards [shards]shard
+	changing sync.Mutex              // held by Change
+	limits   atomic.Pointer[[]limit] // what is pointed to is never written
+	wall     atomic.Int64            // the time of the day less the limiter's
+	shards   [shards]shard
 }
 
 // limit is one Spec, compiled.
 type limit struct {
 	algorithm
-	shadow bool
+	shadow, penalty bool // as in spec, beside what every spend reads
+	spec            Spec
+	older           []older // what it was before, the last first
+}
+
+func (l *Limiter) compile(s Spec) limit {
+	return limit{algorithm: s.compile(&l.wall), shadow: s.Shadow, penalty: s.Penalty, spec: s}
+}
+
+// older is what a limit was.
+type older struct {
+	name uint64
+	algorithm
 }
 
 // New returns a limiter for the given limits that keeps at most maxKeys
 // counters, to within the evenness of the keys' hash; it must be MinKeys or
 // more. The specs must be valid.
 func New(specs []Spec, maxKeys int) *Limiter {
-	l := &Limiter{limits: make([]limit, len(specs))}
+	l := new(Limiter)
+	limits := make([]limit, len(specs))
 	for i, s := range specs {
-		l.limits[i] = limit{algorithm: s.compile(), shadow: s.Shadow}
+		limits[i] = l.compile(s)
 	}
+	l.limits.Store(&limits)
 	for i := range l.shards {
-		l.shards[i].limits = l.limits
+		l.shards[i].limits = limits
 		l.shards[i].capacity = maxKeys / shards
 	}
 	return l
@@ -104,11 +123,13 @@ func New(specs []Spec, maxKeys int) *Limiter {
 // refuse, and take only what they would have admitted. An error is ErrFull.
 //
 // The order of the asks does not matter; no two may have the same limit and key.
-// A refused spend leaves no trace, so asking too often never makes a wait longer.
+// A refused spend leaves no trace, so asking too often never makes a wait longer,
+// but for limits with a penalty: those that have refused count it.
 func (l *Limiter) Take(now time.Duration, asks []Ask) (bool, error) {
 	held := l.lock(int64(now), asks)
 	defer l.unlock(held)
 	if !l.look(asks) {
+		l.extend(asks)
 		l.foretell(asks)
 		return false, nil
 	}
@@ -118,13 +139,40 @@ func (l *Limiter) Take(now time.Duration, asks []Ask) (bool, error) {
 	for i := range asks {
 		// Only shadow limits may have refused, or have no room for an entry.
 		if a := &asks[i]; a.entry != nil && !a.State.Exceeded {
-			s, alg := l.shard(a.Key), l.limits[a.Limit].algorithm
+			s := l.shard(a.Key)
+			alg := s.limits[a.Limit].algorithm
 			a.Mark = alg.take(s.now, a.Cost, a.entry, &s.memory) + 1
 			a.State.Remaining = alg.left(s.now, a.entry, &s.memory)
 		}
 	}
+	l.extend(asks)
 	l.foretell(asks)
 	return true, nil
+}
+
+// extend counts what limits with a penalty do not admit.
+func (l *Limiter) extend(asks []Ask) {
+	for i := range asks {
+		a := &asks[i]
+		if !a.State.Exceeded || a.entry == nil {
+			continue
+		}
+		s := l.shard(a.Key)
+		if lim := &s.limits[a.Limit]; lim.penalty && a.Cost <= lim.spec.most() {
+			lim.extend(s.now, a.Cost, a.entry, &s.memory)
+			a.State.Remaining = lim.left(s.now, a.entry, &s.memory)
+		}
+	}
+}
+
+// Punish counts what limits with a penalty would not admit, of asks that were
+// refused elsewhere.
+func (l *Limiter) Punish(now time.Duration, asks []Ask) {
+	held := l.lock(int64(now), asks)
+	defer l.unlock(held)
+	l.look(asks)
+	l.extend(asks)
+	l.foretell(asks)
 }
 
 // Peek tells what Take would, and takes nothing. Its states are those before
@@ -143,7 +191,8 @@ func (l *Limiter) look(asks []Ask) bool {
 	ok := true
 	for i := range asks {
 		a := &asks[i]
-		s, lim := l.shard(a.Key), &l.limits[a.Limit]
+		s := l.shard(a.Key)
+		lim := &s.limits[a.Limit]
 		a.entry = s.find(a.Limit, a.Key)
 		a.State, a.Mark = State{Remaining: lim.left(s.now, s.orBlank(a.entry), &s.memory)}, 0
 		a.State.Exceeded = a.Cost > a.State.Remaining
@@ -156,7 +205,8 @@ func (l *Limiter) look(asks []Ask) bool {
 func (l *Limiter) foretell(asks []Ask) {
 	for i := range asks {
 		a := &asks[i]
-		s, alg := l.shard(a.Key), l.limits[a.Limit].algorithm
+		s := l.shard(a.Key)
+		alg := s.limits[a.Limit].algorithm
 		e := s.orBlank(a.entry)
 		a.State.Reset = alg.reset(s.now, e, &s.memory)
 		if a.State.Exceeded {
@@ -185,7 +235,7 @@ func (l *Limiter) room(asks []Ask) error {
 		if missing {
 			a.entry = l.shard(a.Key).findOrInsert(a.Limit, a.Key)
 		}
-		if a.entry == nil && !l.limits[a.Limit].shadow {
+		if a.entry == nil && !l.shard(a.Key).limits[a.Limit].shadow {
 			return ErrFull
 		}
 	}
@@ -259,4 +309,31 @@ func (s *shard) orBlank(e *entry) *entry {
 }
 
 // Shadow reports whether a limit never refuses.
-func (l *Limiter) Shadow(limit uint32) bool { return l.limits[limit].shadow }
+func (l *Limiter) Shadow(limit uint32) bool { return (*l.limits.Load())[limit].shadow }
+
+// Penalty reports whether a limit counts what it refuses.
+func (l *Limiter) Penalty(limit uint32) bool { return (*l.limits.Load())[limit].penalty }
+
+// Wall is what SetWall has told.
+func (l *Limiter) Wall() time.Duration { return time.Duration(l.wall.Load()) }
+
+// Without tells what to do without the owner of a limit's counts.
+func (l *Limiter) Without(limit uint32) Without { return (*l.limits.Load())[limit].spec.Without }
+
+// Most is the greatest cost that a limit ever admits.
+func (l *Limiter) Most(limit uint32) uint32 { return (*l.limits.Load())[limit].spec.most() }
+
+// Specs returns all limits, by number.
+func (l *Limiter) Specs() []Spec {
+	var specs []Spec
+	for _, lim := range *l.limits.Load() {
+		specs = append(specs, lim.spec)
+	}
+	return specs
+}
+
+// SetWall tells the limiter what the time of the day is, for windows of the wall
+// clock: that since 1970, less the limiter's own time. A step of the wall clock
+// moves the windows that begin after it; each step may so add one window that is
+// shorter, and none gets longer.
+func (l *Limiter) SetWall(offset time.Duration) { l.wall.Store(int64(offset)) }

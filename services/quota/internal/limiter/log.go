@@ -6,7 +6,7 @@ import (
 )
 
 // log keeps the time of every spend that still counts, in a ring of 32-bit
-// words that grows up to max. In an entry, at is the time of the newest, n how
+// words that grows up to max, or further if the limit was higher. In an entry, at is the time of the newest, n how
 // many there are, and head where the oldest stands.
 //
 // Times are counted in ticks of a power of two of nanoseconds, the finest with
@@ -26,14 +26,14 @@ func newLog(s Spec) log {
 
 func (a log) left(now int64, e *entry, m *memory) uint32 {
 	a.expire(now, e, m)
-	return a.max - e.n
+	return a.max - min(e.n, a.max)
 }
 
 func (a log) reset(now int64, e *entry, m *memory) time.Duration {
 	if e.n == 0 {
 		return 0
 	}
-	return time.Duration(a.ends(0, e, m) - now)
+	return time.Duration(a.ends(e.n-min(e.n, a.max), e, m) - now)
 }
 
 func (a log) wait(now int64, cost uint32, e *entry, m *memory) time.Duration {
@@ -103,7 +103,7 @@ func (a log) load(now int64, c Counter, e *entry, m *memory) error {
 		return nil
 	}
 	at, ok := shifted(c.At, now, 1<<a.shift, a.window)
-	if !ok || n > a.max || c.Words[n-1] != 0 {
+	if !ok || n > LogMax || c.Words[n-1] != 0 {
 		return errCounter
 	}
 	for i, age := range c.Words {
@@ -117,6 +117,31 @@ func (a log) load(now int64, c Counter, e *entry, m *memory) error {
 		m.at(e)[i] = uint32(at) - age
 	}
 	return nil
+}
+
+func (a log) extend(now int64, cost uint32, e *entry, m *memory) {
+	if over := e.n + cost - max(e.n, a.max); over < e.n {
+		e.head = uint16((uint32(e.head) + over) & (e.class.size() - 1))
+		e.n -= over
+	} else {
+		e.n = 0
+	}
+	a.take(now, cost, e, m)
+}
+
+func (a log) history(_ int64, e *entry, m *memory) []spent {
+	spends := make([]spent, 0, e.n)
+	for i := range e.n {
+		at := a.ends(i, e, m) - a.window
+		spends = append(spends, spent{at, at, 1})
+	}
+	return spends
+}
+
+func (a log) recall(now int64, spends []spent, e *entry, m *memory) {
+	for _, s := range within(spends, now-a.window, LogMax) {
+		a.take(s.to, s.cost, e, m)
+	}
 }
 
 // ends is when the i-th oldest spend stops counting.

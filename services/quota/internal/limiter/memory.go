@@ -19,6 +19,25 @@ func (c class) size() uint32 {
 	return 4 << (c - first)
 }
 
+// entryBytes is what an entry takes in a table that is filled as they are on the
+// average.
+const entryBytes = 67
+
+// Bytes is about what a counter of the limit takes when the limit is used up.
+func (s Spec) Bytes() uint32 {
+	switch a := s.compile(nil).(type) {
+	case log:
+		size := first
+		for size.size() < a.max {
+			size++
+		}
+		return entryBytes + 4*size.size()
+	case ring:
+		return entryBytes + 4*buckets.size()
+	}
+	return entryBytes
+}
+
 // slabWords is how many words are taken from the heap at once.
 const slabWords = 1024
 

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,6 +14,8 @@ type PermitSpec struct {
 	// TTL is how long a permit lives at most.
 	TTL    time.Duration
 	Shadow bool
+	// Name and Count are as in [Spec]; the counts of all such limits are written alike.
+	Name, Count uint64
 }
 
 // Permits counts what is going on now, by permits that end when they are given
@@ -21,7 +24,7 @@ type PermitSpec struct {
 // One lock guards all of it: permits are taken around calls that take
 // milliseconds, not on every decision.
 type Permits struct {
-	specs []PermitSpec // never written after NewPermits
+	specs atomic.Pointer[[]PermitSpec] // what is pointed to is never written
 	most  int
 
 	mu       sync.Mutex
@@ -53,8 +56,38 @@ type hold struct {
 
 // NewPermits returns a count for the given limits of at most most live permits.
 func NewPermits(specs []PermitSpec, most int) *Permits {
-	return &Permits{specs: specs, most: most, holds: make(map[holder]*holds), live: make(map[string]*permit)}
+	p := &Permits{most: most, holds: make(map[holder]*holds), live: make(map[string]*permit)}
+	p.specs.Store(&specs)
+	return p
 }
+
+// Change makes the limits what specs say, as [Limiter.Change] does. Permits that
+// live keep their time, and count against the limit as it is now.
+func (p *Permits) Change(specs []PermitSpec) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before := *p.specs.Load()
+	for of, q := range p.holds {
+		if before[of.limit].Count != specs[of.limit].Count {
+			for _, h := range slices.Clone(*q) {
+				p.drop(h)
+			}
+		}
+	}
+	p.specs.Store(&specs)
+}
+
+// Names returns the name of each limit by number.
+func (p *Permits) Names() [][]uint64 {
+	var names [][]uint64
+	for _, s := range *p.specs.Load() {
+		names = append(names, []uint64{s.Name})
+	}
+	return names
+}
+
+// spec is that of a limit.
+func (p *Permits) spec(limit uint32) PermitSpec { return (*p.specs.Load())[limit] }
 
 // Acquire takes one permit of every limit asked for, or of none, and reports
 // which. It lives for ttl, or for as long as its limit lets it if that is
@@ -78,7 +111,7 @@ func (p *Permits) Acquire(now, ttl time.Duration, id string, asks []Ask) (bool, 
 	}
 	taken := &permit{id: id}
 	for i := range asks {
-		a, spec := &asks[i], p.specs[asks[i].Limit]
+		a, spec := &asks[i], p.spec(asks[i].Limit)
 		if a.State.Exceeded {
 			continue // a shadow limit
 		}
@@ -115,6 +148,18 @@ func (p *Permits) Release(id string) {
 	}
 }
 
+// Keys counts the holders of permits, by the number of the limit.
+func (p *Permits) Keys(now time.Duration) []int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.expireAll(now)
+	keys := make([]int, len(*p.specs.Load()))
+	for of := range p.holds {
+		keys[of.limit]++
+	}
+	return keys
+}
+
 // Sweep forgets the permits that have ended.
 func (p *Permits) Sweep(now time.Duration) {
 	p.mu.Lock()
@@ -140,14 +185,14 @@ func (p *Permits) full(now time.Duration) bool {
 
 // enforced reports whether any of the limits can refuse.
 func (p *Permits) enforced(asks []Ask) bool {
-	return slices.ContainsFunc(asks, func(a Ask) bool { return !p.specs[a.Limit].Shadow })
+	return slices.ContainsFunc(asks, func(a Ask) bool { return !p.spec(a.Limit).Shadow })
 }
 
 func (p *Permits) look(now time.Duration, asks []Ask) bool {
 	ok := true
 	for i := range asks {
 		asks[i].State = p.state(now, &asks[i], 1)
-		ok = ok && (!asks[i].State.Exceeded || p.specs[asks[i].Limit].Shadow)
+		ok = ok && (!asks[i].State.Exceeded || p.spec(asks[i].Limit).Shadow)
 	}
 	return ok
 }
@@ -155,7 +200,7 @@ func (p *Permits) look(now time.Duration, asks []Ask) bool {
 func (p *Permits) state(now time.Duration, a *Ask, cost uint32) State {
 	of := holder{a.Limit, a.Key}
 	p.expire(now, of)
-	s := State{Remaining: p.specs[a.Limit].Max}
+	s := State{Remaining: p.spec(a.Limit).Max}
 	if q := p.holds[of]; q != nil {
 		// What was loaded is not held against the limit.
 		s.Remaining -= min(s.Remaining, uint32(q.Len()))
@@ -231,4 +276,4 @@ func (q *holds) Pop() any {
 }
 
 // Shadow reports whether a limit never refuses.
-func (p *Permits) Shadow(limit uint32) bool { return p.specs[limit].Shadow }
+func (p *Permits) Shadow(limit uint32) bool { return p.spec(limit).Shadow }

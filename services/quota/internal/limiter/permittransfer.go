@@ -54,7 +54,7 @@ func (p *Permits) Load(now time.Duration, saved Permit, want func(Key) bool) err
 		taken.holds = slices.DeleteFunc(taken.holds, func(h *hold) bool { return h.index < 0 })
 	}
 	for _, h := range saved.Holds {
-		if h.Left <= 0 || h.Limit >= uint32(len(p.specs)) || !want(h.Key) {
+		if h.Left <= 0 || h.Limit >= uint32(len(*p.specs.Load())) || !want(h.Key) {
 			continue
 		}
 		if p.live[saved.ID] == nil {
@@ -64,7 +64,7 @@ func (p *Permits) Load(now time.Duration, saved Permit, want func(Key) bool) err
 			taken = &permit{id: saved.ID}
 			p.live[saved.ID] = taken
 		}
-		p.hold(&hold{permit: taken, of: holder{h.Limit, h.Key}, ends: now + min(h.Left, p.specs[h.Limit].TTL)})
+		p.hold(&hold{permit: taken, of: holder{h.Limit, h.Key}, ends: now + min(h.Left, p.spec(h.Limit).TTL)})
 	}
 	return nil
 }

@@ -24,14 +24,14 @@ func newRing(s Spec) ring {
 
 func (a ring) left(now int64, e *entry, m *memory) uint32 {
 	a.advance(now, e, m)
-	return a.max - e.n
+	return a.max - min(e.n, a.max)
 }
 
 func (a ring) reset(now int64, e *entry, m *memory) time.Duration {
 	if e.n == 0 {
 		return 0
 	}
-	return time.Duration(a.frees(1, e, m) - now)
+	return time.Duration(a.frees(e.n-min(e.n, a.max)+1, e, m) - now)
 }
 
 func (a ring) wait(now int64, cost uint32, e *entry, m *memory) time.Duration {
@@ -91,7 +91,7 @@ func (a ring) load(now int64, c Counter, e *entry, m *memory) error {
 	for _, n := range c.Words {
 		sum += uint64(n)
 	}
-	if sum > uint64(a.max) {
+	if sum > mostSpent {
 		return errCounter
 	}
 	e.class, e.block = buckets, m.alloc(buckets)
@@ -101,6 +101,42 @@ func (a ring) load(now int64, c Counter, e *entry, m *memory) error {
 	}
 	return nil
 }
+
+func (a ring) extend(now int64, cost uint32, e *entry, m *memory) {
+	b := m.at(e)
+	for over, i := e.n+cost-max(e.n, a.max), e.at+1; over > 0 && e.n > 0; i++ { // the oldest bucket comes after the newest
+		n := min(over, b[i%ringSize])
+		b[i%ringSize] -= n
+		e.n -= n
+		over -= n
+	}
+	a.take(now, cost, e, m)
+}
+
+func (a ring) history(now int64, e *entry, m *memory) (spends []spent) {
+	if e.n == 0 {
+		return nil
+	}
+	for i := max(e.at-subWindows, 0); i <= e.at; i++ {
+		if n := m.at(e)[i%ringSize]; n > 0 {
+			at := max(i*a.width, min(now, (i+1)*a.width-1))
+			spends = append(spends, spent{at, at, n})
+		}
+	}
+	return spends
+}
+
+func (a ring) recall(now int64, spends []spent, e *entry, m *memory) {
+	for _, s := range within(spends, now-a.window(), mostSpent) {
+		a.take(s.to, s.cost, e, m)
+	}
+	if e.n > 0 {
+		a.advance(now, e, m)
+	}
+}
+
+// window is how far back a spend may still count.
+func (a ring) window() int64 { return ringSize * a.width }
 
 // advance drops the buckets that have left the window.
 func (a ring) advance(now int64, e *entry, m *memory) {

@@ -1,8 +1,10 @@
 package limiter
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,7 +21,8 @@ const (
 	// GCRA admits A <= Burst + L (t-s)/W in every span (s, t], smoothly.
 	GCRA
 	// Fixed admits A <= L in windows that begin with the first spend after the
-	// one before, hence up to 2 L in some other windows.
+	// one before, or, with Clock, end when the wall clock says so; hence up to 2 L in
+	// some other windows.
 	Fixed
 )
 
@@ -38,7 +41,32 @@ type Spec struct {
 	Burst uint32
 	// Shadow limits count but never refuse.
 	Shadow bool
+	// Clock makes the windows of Fixed end where the wall clock, in UTC, begins
+	// another; see [Limiter.SetWall].
+	Clock bool
+	// Penalty makes a limit count what it refuses, so that who keeps trying keeps
+	// being refused. A cost greater than the limit is not counted.
+	Penalty bool
+	// Name tells limits of other nodes apart, and how their counters are written:
+	// those with one name must have one [Spec.Form].
+	Name uint64
+	// Without is what to do while the node that owns a count cannot be reached; the
+	// limiter knows of no nodes.
+	Without Without
+	// Count tells limits that had one number one after the other apart: what was
+	// counted under another is forgotten. See [Limiter.Change].
+	Count uint64
 }
+
+// Without is what to do without the owner of a count.
+type Without int
+
+// Fail, admit a fair part of what is left, or admit.
+const (
+	Deny Without = iota
+	Share
+	Allow
+)
 
 // Validate checks what callers may get wrong: everything is within what the
 // arithmetic can bear.
@@ -46,16 +74,40 @@ func (s Spec) Validate() error {
 	switch {
 	case s.Algorithm != Sliding && s.Algorithm != GCRA && s.Algorithm != Fixed:
 		return fmt.Errorf("unknown algorithm %d", s.Algorithm)
-	case s.Max < 1 || s.Max > 1_000_000_000:
-		return fmt.Errorf("limit %d is not from 1 to 1000000000", s.Max)
+	case s.Max < 1 || s.Max > mostSpent:
+		return fmt.Errorf("limit %d is not from 1 to %d", s.Max, mostSpent)
 	case s.Window < time.Second || s.Window > maxRefill:
 		return fmt.Errorf("window %v is not from 1s to 31 days", s.Window)
 	case s.Burst > 0 && s.Algorithm != GCRA:
 		return fmt.Errorf("burst %d is for gcra only", s.Burst)
 	case s.Burst > 0 && !refillable(s):
 		return fmt.Errorf("burst %d takes more than 31 days to refill", s.Burst)
+	case s.Clock && s.Algorithm != Fixed:
+		return errors.New("windows of the wall clock are for fixed only")
+	case s.Clock && day%s.Window != 0:
+		return fmt.Errorf("a window of the wall clock must be a part of a day, and %v is not", s.Window)
+	case s.Clock && s.Penalty:
+		return errors.New("a penalty cannot make a window of the wall clock longer")
 	}
 	return nil
+}
+
+const day = 24 * time.Hour
+
+// Form tells how counters of the limit are written. Limits of one form can read
+// each other's, whatever they admit.
+func (s Spec) Form() string {
+	switch a := s.compile(nil).(type) {
+	case gcra:
+		return fmt.Sprintf("gcra %d %d %d", a.max, a.window, a.burst)
+	case fixed:
+		return fmt.Sprintf("fixed %d", a.window)
+	case clock:
+		return fmt.Sprintf("clock %d", a.window)
+	case log:
+		return fmt.Sprintf("log %d", a.window)
+	}
+	return fmt.Sprintf("ring %d", s.Window)
 }
 
 func refillable(s Spec) bool {
@@ -81,6 +133,15 @@ type algorithm interface {
 	idleAt(e *entry) int64
 	// undo gives back a cost that was taken, as far as it still counts.
 	undo(now int64, cost uint32, mark int64, e *entry, m *memory)
+	// extend spends a cost of no more than the limit but more than is left, and
+	// forgets what was spent first instead.
+	extend(now int64, cost uint32, e *entry, m *memory)
+	// history tells what a tidy e remembers, the oldest first.
+	history(now int64, e *entry, m *memory) []spent
+	// recall makes a blank e remember what another algorithm does, for no less long
+	// than the spends would have counted here, and of no more than the limit: what
+	// was spent first goes first.
+	recall(now int64, spends []spent, e *entry, m *memory)
 	// save tells the state of a tidy e, with times as ages.
 	save(now int64, e *entry, m *memory) Counter
 	// load makes a blank e what save has told, here or on another node. It rounds
@@ -88,11 +149,13 @@ type algorithm interface {
 	load(now int64, c Counter, e *entry, m *memory) error
 }
 
-// compile picks the algorithm.
-func (s Spec) compile() algorithm {
+// compile picks the algorithm. The wall clock is for Clock.
+func (s Spec) compile(wall *atomic.Int64) algorithm {
 	switch {
 	case s.Algorithm == GCRA:
 		return newGCRA(s)
+	case s.Clock:
+		return clock{max: s.Max, window: int64(s.Window), wall: wall}
 	case s.Algorithm == Fixed:
 		return fixed{max: s.Max, window: int64(s.Window)}
 	case s.Max <= LogMax:

@@ -18,6 +18,9 @@ type Counter struct {
 	// N and Words mean what the limit's algorithm takes them for.
 	N     uint32
 	Words []uint32
+	// Name is that of the limit as it was counted by, see [Spec]; zero means that
+	// it is the limit's now.
+	Name uint64
 }
 
 // MaxWords is the most words a counter has.
@@ -42,7 +45,7 @@ func (l *Limiter) Undo(now time.Duration, asks []Ask) {
 		a := &asks[i]
 		s := l.shard(a.Key)
 		if e := s.find(a.Limit, a.Key); e != nil && a.Mark != 0 {
-			l.limits[a.Limit].undo(s.now, a.Cost, a.Mark-1, e, &s.memory)
+			s.limits[a.Limit].undo(s.now, a.Cost, a.Mark-1, e, &s.memory)
 		}
 	}
 }
@@ -60,22 +63,24 @@ func (s *shard) save(e *entry) Counter {
 	if e == nil {
 		return Counter{}
 	}
-	alg := s.limits[e.limit-1].algorithm
-	alg.left(s.now, e, &s.memory) // tidies
-	return alg.save(s.now, e, &s.memory)
+	lim := &s.limits[e.limit-1]
+	lim.left(s.now, e, &s.memory) // tidies
+	c := lim.save(s.now, e, &s.memory)
+	c.Name = lim.spec.Name
+	return c
 }
 
 // Load makes a counter what Save has told, here or elsewhere; with keep set, one
 // that counts something stays as it is. It fails if the counter cannot be, or
 // with ErrFull.
 func (l *Limiter) Load(now time.Duration, it Item, keep bool) error {
-	if it.Limit >= uint32(len(l.limits)) {
-		return errCounter
-	}
 	s := l.shard(it.Key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.now = max(s.now, int64(now))
+	if it.Limit >= uint32(len(s.limits)) {
+		return errCounter
+	}
 	e := s.find(it.Limit, it.Key)
 	if keep && e != nil && s.matters(e) {
 		return nil
@@ -90,7 +95,7 @@ func (l *Limiter) Load(now time.Duration, it Item, keep bool) error {
 		}
 	}
 	loaded := entry{key: e.key, limit: e.limit}
-	if err := l.limits[it.Limit].load(s.now, it.Counter, &loaded, &s.memory); err != nil {
+	if err := s.load(&s.limits[it.Limit], it.Counter, &loaded); err != nil {
 		return err
 	}
 	if e.class != none {
@@ -98,6 +103,23 @@ func (l *Limiter) Load(now time.Duration, it Item, keep bool) error {
 	}
 	*e = loaded
 	return nil
+}
+
+// load reads what was counted by the limit, or by what it was before.
+func (s *shard) load(lim *limit, c Counter, e *entry) error {
+	if c.Name == 0 || c.Name == lim.spec.Name {
+		return lim.load(s.now, c, e, &s.memory)
+	}
+	for _, o := range lim.older {
+		if o.name == c.Name {
+			if err := o.load(s.now, c, e, &s.memory); err != nil {
+				return err
+			}
+			s.convert(o.algorithm, lim.algorithm, e)
+			return nil
+		}
+	}
+	return errCounter
 }
 
 // Page returns up to most counters of one part that matter and that want wants,

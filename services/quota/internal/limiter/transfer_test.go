@@ -20,6 +20,7 @@ var transferSpecs = []limiter.Spec{
 	{Max: 20, Window: 7 * time.Second, Algorithm: limiter.GCRA},
 	{Max: 20, Window: 7 * time.Second, Algorithm: limiter.GCRA, Burst: 3},
 	{Max: 20, Window: time.Second, Algorithm: limiter.Fixed},
+	{Max: 20, Window: time.Second, Algorithm: limiter.Fixed, Clock: true},
 }
 
 // clock is a limiter with a clock of its own.

@@ -73,7 +73,12 @@ func parse(part string) (Rate, error) {
 		return Rate{}, malformed
 	}
 	multiple, name := digits(strings.TrimSpace(rest))
-	unit, ok := unitOf(strings.TrimSpace(name))
+	name = strings.TrimSpace(name)
+	switch strings.TrimSuffix(name, "s") {
+	case "month", "year":
+		return Rate{}, fmt.Errorf("%q: a %s has no fixed length; count days (31 at most)", text, strings.TrimSuffix(name, "s"))
+	}
+	unit, ok := unitOf(name)
 	if amount == "" || !ok {
 		return Rate{}, malformed
 	}
