@@ -348,8 +348,11 @@ type SnapshotHead struct {
 	// All of the ledger up to this sequence is in it.
 	Applied uint64 `protobuf:"varint,1,opt,name=applied,proto3" json:"applied,omitempty"`
 	// Its pages are under "<part>.<generation modulo 2>.<page>".
-	Generation    uint64 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
-	Pages         uint32 `protobuf:"varint,3,opt,name=pages,proto3" json:"pages,omitempty"`
+	Generation uint64 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
+	Pages      uint32 `protobuf:"varint,3,opt,name=pages,proto3" json:"pages,omitempty"`
+	// The generation before, should two nodes have written this one at once.
+	BeforeApplied uint64 `protobuf:"varint,4,opt,name=before_applied,json=beforeApplied,proto3" json:"before_applied,omitempty"`
+	BeforePages   uint32 `protobuf:"varint,5,opt,name=before_pages,json=beforePages,proto3" json:"before_pages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -401,6 +404,20 @@ func (x *SnapshotHead) GetGeneration() uint64 {
 func (x *SnapshotHead) GetPages() uint32 {
 	if x != nil {
 		return x.Pages
+	}
+	return 0
+}
+
+func (x *SnapshotHead) GetBeforeApplied() uint64 {
+	if x != nil {
+		return x.BeforeApplied
+	}
+	return 0
+}
+
+func (x *SnapshotHead) GetBeforePages() uint32 {
+	if x != nil {
+		return x.BeforePages
 	}
 	return 0
 }
@@ -1168,13 +1185,15 @@ const file_sallyport_quota_v1_ledger_proto_rawDesc = "" +
 	"period_end\x18\x0f \x01(\x03R\tperiodEnd\x12\x12\n" +
 	"\x04most\x18\x10 \x01(\x04R\x04most\x12\x1f\n" +
 	"\vfree_expiry\x18\x11 \x01(\bR\n" +
-	"freeExpiry\"i\n" +
+	"freeExpiry\"\xbe\x01\n" +
 	"\fSnapshotHead\x12\x18\n" +
 	"\aapplied\x18\x01 \x01(\x04R\aapplied\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x02 \x01(\x04R\n" +
 	"generation\x12\x1f\n" +
-	"\x05pages\x18\x03 \x01(\rB\t\xbaH\x06*\x04\x18\xa0\x8d\x06R\x05pages\"\xdd\x01\n" +
+	"\x05pages\x18\x03 \x01(\rB\t\xbaH\x06*\x04\x18\xa0\x8d\x06R\x05pages\x12%\n" +
+	"\x0ebefore_applied\x18\x04 \x01(\x04R\rbeforeApplied\x12,\n" +
+	"\fbefore_pages\x18\x05 \x01(\rB\t\xbaH\x06*\x04\x18\xa0\x8d\x06R\vbeforePages\"\xdd\x01\n" +
 	"\fSnapshotPage\x12\x18\n" +
 	"\aapplied\x18\x01 \x01(\x04R\aapplied\x12\x1e\n" +
 	"\n" +

@@ -1,0 +1,173 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sallyport-mcp/sallyport/pkg/bus"
+	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+)
+
+// A snapshot is of one part of the state and of one sequence. Its pages are written
+// first and its head last. Two generations take turns in the same keys, so a reader
+// who is overtaken finds pages of another generation and begins again. When two
+// nodes write the same generation at once, their pages may mix; a reader then takes
+// the generation before.
+
+const (
+	// pageBytes is about how large a page gets.
+	pageBytes = 256 << 10
+	// pageItems is the most that it holds, of each kind.
+	pageItems = 5000
+	// refreshAfter is when a part is written again that has not changed: its
+	// snapshot must not be older than the stream.
+	refreshAfter = time.Hour
+)
+
+// saving is what the keeper of snapshots knows.
+type saving struct {
+	floors [parts]uint64    // sequences of the snapshots that this node wrote
+	at     [parts]time.Time // and when
+}
+
+func headKey(part int) string { return strconv.Itoa(part) }
+
+func pageKey(part int, generation uint64, page int) string {
+	return fmt.Sprintf("%d.%d.%d", part, generation%2, page)
+}
+
+// save writes the snapshot of a part, unless nothing has changed since the last.
+// Only the keeper calls it.
+func (b *Book) save(ctx context.Context, part int) error {
+	b.mu.RLock()
+	if b.state == nil || b.behind {
+		b.mu.RUnlock()
+		return nil
+	}
+	applied, changed := b.state.applied, b.state.parts[part].changed
+	floor := b.saving.floors[part]
+	old := time.Since(b.saving.at[part]) > refreshAfter && applied > floor
+	if changed <= floor && !old {
+		b.mu.RUnlock()
+		return nil
+	}
+	pages := b.state.pages(part)
+	b.mu.RUnlock()
+	if err := b.replace(ctx, part, applied, pages); err != nil {
+		return fmt.Errorf("write the snapshot %d of quotas: %w", part, err)
+	}
+	b.saving.floors[part], b.saving.at[part] = applied, time.Now()
+	return nil
+}
+
+// replace writes one snapshot. One that has more, or another writer, is left alone.
+func (b *Book) replace(ctx context.Context, part int, applied uint64, pages []*quotav1.SnapshotPage) error {
+	head, revision, err := readHead(ctx, b.o.Store, part)
+	if err != nil || head.GetApplied() >= applied {
+		return err
+	}
+	next := &quotav1.SnapshotHead{
+		Applied: applied, Generation: head.GetGeneration() + 1, Pages: uint32(len(pages)), BeforeApplied: head.GetApplied(), BeforePages: head.GetPages(),
+	}
+	for i, p := range pages {
+		p.Applied, p.Generation = next.GetApplied(), next.GetGeneration()
+		data, err := proto.Marshal(p)
+		if err != nil {
+			return err
+		}
+		if _, err := b.o.Store.Put(ctx, bus.QuotaSnapshots, pageKey(part, next.GetGeneration(), i), data); err != nil {
+			return err
+		}
+	}
+	data, err := proto.Marshal(next)
+	if err != nil {
+		return err
+	}
+	if revision == 0 {
+		_, err = b.o.Store.Create(ctx, bus.QuotaSnapshots, headKey(part), data)
+	} else {
+		_, err = b.o.Store.Update(ctx, bus.QuotaSnapshots, headKey(part), data, revision)
+	}
+	if errors.Is(err, bus.ErrConflict) || errors.Is(err, bus.ErrExists) {
+		return nil
+	}
+	return err
+}
+
+// readHead returns an empty head and no revision if there is no snapshot.
+func readHead(ctx context.Context, store Store, part int) (*quotav1.SnapshotHead, uint64, error) {
+	m := new(quotav1.SnapshotHead)
+	e, err := store.Get(ctx, bus.QuotaSnapshots, headKey(part))
+	if errors.Is(err, bus.ErrNotFound) {
+		return m, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	if err := proto.Unmarshal(e.Value, m); err != nil || m.GetPages() > 100_000 {
+		return nil, 0, errors.New("its head cannot be read")
+	}
+	return m, e.Revision, nil
+}
+
+// restore reads the snapshot of a part, and returns its sequence; 0 if there is
+// none.
+func (s *state) restore(ctx context.Context, store Store, part int) (applied uint64, err error) {
+	head, revision, err := readHead(ctx, store, part)
+	for err == nil {
+		var ok bool
+		if ok, err = s.restorePages(ctx, store, part, head); ok || err != nil {
+			break
+		}
+		was := revision
+		if head, revision, err = readHead(ctx, store, part); err != nil || revision != was {
+			continue
+		}
+		if head.GetBeforePages() == 0 {
+			return 0, errors.New("its pages are not those of its head")
+		}
+		head = &quotav1.SnapshotHead{Applied: head.GetBeforeApplied(), Generation: head.GetGeneration() - 1, Pages: head.GetBeforePages()}
+		if ok, err = s.restorePages(ctx, store, part, head); ok || err != nil {
+			break
+		}
+		head, revision, err = readHead(ctx, store, part)
+		if err == nil && revision == was {
+			err = errors.New("its pages are not those of its head, nor of the one before")
+		}
+	}
+	if err != nil {
+		return 0, err
+	}
+	s.parts[part].floor, s.parts[part].changed = head.GetApplied(), head.GetApplied()
+	return head.GetApplied(), nil
+}
+
+// restorePages reports false if a page is missing or of another snapshot.
+func (s *state) restorePages(ctx context.Context, store Store, part int, head *quotav1.SnapshotHead) (bool, error) {
+	s.clear(part)
+	for i := range int(head.GetPages()) {
+		e, err := store.Get(ctx, bus.QuotaSnapshots, pageKey(part, head.GetGeneration(), i))
+		if errors.Is(err, bus.ErrNotFound) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		m, err := readPage(e.Value)
+		if err != nil {
+			return false, err
+		}
+		if m.GetApplied() != head.GetApplied() || m.GetGeneration() != head.GetGeneration() {
+			return false, nil
+		}
+		if err := s.addPage(part, m); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
