@@ -17,6 +17,7 @@ const usual = 8
 // Register adds the service to srv, and Envoy's rate limit service.
 func (s *Service) Register(srv grpc.ServiceRegistrar) {
 	quotav1.RegisterQuotaServiceServer(srv, s)
+	quotav1.RegisterQuotaAdminServiceServer(srv, admin{s: s})
 	rls.RegisterRateLimitServiceServer(srv, envoy{s: s})
 }
 
@@ -49,7 +50,7 @@ func (s *Service) Check(ctx context.Context, req *quotav1.CheckRequest) (*quotav
 // check decides, or repeats what was decided.
 func (s *Service) check(ctx context.Context, req *quotav1.CheckRequest, asks []limiter.Ask, cost uint32, probe bool) (*quotav1.CheckResponse, error) {
 	if req.GetIdempotencyKey() == "" || probe {
-		return s.decide(ctx, asks, probe)
+		return s.decideAll(ctx, req, asks, probe)
 	}
 	asks = append([]limiter.Ask(nil), asks...) // the closure would take all callers' asks to the heap
 	key, err := s.replayKey(req, cost)
@@ -57,8 +58,16 @@ func (s *Service) check(ctx context.Context, req *quotav1.CheckRequest, asks []l
 		return nil, err
 	}
 	return s.replays.answer(s.now(), key, func() (*quotav1.CheckResponse, error) {
-		return s.decide(ctx, asks, false)
+		return s.decideAll(ctx, req, asks, false)
 	})
+}
+
+// decideAll decides about rates, and about the quotas that match.
+func (s *Service) decideAll(ctx context.Context, req *quotav1.CheckRequest, asks []limiter.Ask, probe bool) (*quotav1.CheckResponse, error) {
+	if len(s.plan.quotas) > 0 {
+		return s.decideDurably(ctx, req, asks, probe)
+	}
+	return s.decide(ctx, asks, probe)
 }
 
 func (s *Service) decide(ctx context.Context, asks []limiter.Ask, probe bool) (*quotav1.CheckResponse, error) {
@@ -96,7 +105,7 @@ func (s *Service) CheckBatch(ctx context.Context, req *quotav1.CheckBatchRequest
 		ends[i] = len(asks)
 	}
 	res := &quotav1.CheckBatchResponse{Results: make([]*quotav1.CheckResponse, len(checks))}
-	if s.cluster != nil {
+	if s.cluster != nil || len(s.plan.quotas) > 0 { // bookings travel together
 		return res, s.batchTogether(ctx, checks, asks, ends, res.Results)
 	}
 	from := 0
@@ -119,16 +128,10 @@ func (s *Service) Peek(ctx context.Context, req *quotav1.PeekRequest) (*quotav1.
 	if err != nil {
 		return nil, err
 	}
-	var ok bool
-	if s.cluster != nil {
-		ok, err = s.spendTogether(ctx, asks, true)
-	} else {
-		ok, err = s.spend(asks, true)
-	}
+	res, _, err := s.judge(ctx, &quotav1.CheckRequest{Subject: req.GetSubject(), Cost: req.Cost}, asks, true)
 	if err != nil {
 		return nil, err
 	}
-	res, _ := s.answer(ok, s.plan.rates, asks)
 	return &quotav1.PeekResponse{Check: res}, nil
 }
 

@@ -27,9 +27,11 @@ type plan struct {
 	keys       [][]field // what rules count by, by number; equal keys have one
 	rates      []bound   // by number
 	permits    []bound   // by number
+	quotas     []quota   // by number
 	index      index
-	ids        []string // of rules, by number
-	warnings   []string // IDs of rules that admit more than they seem to
+	ids        []string       // of rules, by number
+	orders     map[string]int // of bounds by name, as the configuration has them
+	warnings   []string       // IDs of rules that admit more than they seem to
 
 	rateSpecs   []limiter.Spec
 	permitSpecs []limiter.PermitSpec
@@ -63,6 +65,7 @@ type rule struct {
 type terms struct {
 	rates  []uint32
 	permit []uint32 // one or none
+	quotas []uint32 // one or none; then there is nothing else
 }
 
 type override struct {
@@ -103,6 +106,9 @@ func compile(cfg Config) (*plan, error) {
 	if cfg.MaxReplays < replayShards || cfg.MaxReplays > 1<<24 {
 		b.fail("max_replays", "%d is not from %d to %d", cfg.MaxReplays, replayShards, 1<<24)
 	}
+	if cfg.MaxBookings < 1 || cfg.MaxBookings > 1<<30 {
+		b.fail("max_bookings", "%d is not from 1 to %d", cfg.MaxBookings, 1<<30)
+	}
 	for i, name := range cfg.Attributes {
 		b.path = fmt.Sprintf("attributes[%d]", i)
 		b.extend(name)
@@ -122,9 +128,13 @@ func compile(cfg Config) (*plan, error) {
 	if most := b.index.most(); most > limiter.MaxAsks {
 		b.fail("", "up to %d limits match one check, which may have %d", most, limiter.MaxAsks)
 	}
+	if most := b.index.mostQuotas(); most > maxQuotas {
+		b.fail("", "up to %d quotas match one check, which may have %d", most, maxQuotas)
+	}
 	for i := range b.rules {
 		b.ids = append(b.ids, b.rules[i].id)
 	}
+	b.orders = b.order()
 	return &b.plan, errors.Join(b.errs...)
 }
 
@@ -147,6 +157,10 @@ func (b *builder) rule(r Rule) {
 		costOne: b.choice("cost", r.Cost, "weight", "one") == "one",
 		shadow:  r.Shadow,
 	}
+	if r.Quota != (Quota{}) {
+		b.quota(r, c)
+		return
+	}
 	b.choice("on_unavailable", r.OnUnavailable, "share", "deny", "allow")
 	kind := quotav1.RefusalKind_REFUSAL_KIND_RATE
 	switch b.choice("kind", r.Kind, kindRate, kindSteps, kindLoop) {
@@ -166,7 +180,7 @@ func (b *builder) rule(r Rule) {
 		algorithm = limiter.Fixed
 	}
 	if len(r.Limit) == 0 && r.Concurrency.Max == 0 {
-		b.fail("limit", "is missing, and so is concurrency")
+		b.fail("limit", "is missing, and so are concurrency and quota")
 	}
 
 	s := section{rule: r, kind: kind, algorithm: algorithm}
@@ -191,6 +205,8 @@ func (b *builder) override(s section, base terms, o Override) override {
 	}
 	c := override{when: b.conditions("when", o.When)}
 	switch {
+	case o.Amount > 0:
+		b.fail("amount", "has no quota of the rule to take the place of")
 	case o.Unlimited && len(o.Limit) > 0:
 		b.fail("limit", "contradicts unlimited")
 	case o.Unlimited:

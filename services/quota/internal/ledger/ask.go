@@ -50,6 +50,18 @@ func (b *Book) Peek(ctx context.Context, asks []Ask) (ok bool, err error) {
 	return ok, nil
 }
 
+// Hint is Peek by what is known here, which may be old: to be asked before doing
+// what would have to be undone. Where nothing is known it is good.
+func (b *Book) Hint(asks []Ask) (ok bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.state == nil {
+		return true
+	}
+	t := tx{state: b.state}
+	return t.look(asks)
+}
+
 // peek looks at the state, and reports whether it is recent.
 func (b *Book) peek(asks []Ask) (ok, fresh bool) {
 	b.mu.RLock()
@@ -93,22 +105,6 @@ func (b *Book) Spend(ctx context.Context, id ID, life time.Duration, asks []Ask)
 	return ok, nil
 }
 
-// Undo gives back what was spent under an id.
-func (b *Book) Undo(ctx context.Context, id ID) error {
-	return b.do(ctx, func(t *tx, o *op) time.Time {
-		r := t.record(id)
-		if r == nil || r.kind != quotav1.LedgerKind_LEDGER_KIND_SPEND {
-			return o.arrived
-		}
-		for _, h := range r.holds {
-			e := t.entry(quotav1.LedgerKind_LEDGER_KIND_REFUND, id, h)
-			e.Credited = h.charged
-			t.book(e)
-		}
-		return time.Time{}
-	})
-}
-
 // knows reports whether an id was seen.
 func (b *Book) knows(id ID) bool {
 	b.mu.RLock()
@@ -149,7 +145,7 @@ func (t *tx) room(asks []Ask) bool {
 func (t *tx) take(kind quotav1.LedgerKind, id ID, expires time.Time, asks []Ask) {
 	for i := range asks {
 		a := &asks[i]
-		e := t.entry(kind, id, hold{account: a.account(), end: a.End})
+		e := t.entry(kind, id, hold{account: a.account(), end: a.End, most: a.Most})
 		e.Amount, e.Most, e.FreeExpiry = a.Cost, a.Most, a.FreeExpiry
 		e.Expires = timestamppb.New(expires)
 		if b := t.balance(a.account()); b == nil {

@@ -75,6 +75,9 @@ type Options struct {
 	// Leads reports whether this node ends what has expired and keeps the snapshots;
 	// nil is always. It does no harm if two do.
 	Leads func() bool
+	// Needed reports whether anybody has durable quotas; nil is always. Without need
+	// Run leaves the stream alone.
+	Needed func() bool
 	// Now is the time of day, which says when a reservation ends.
 	Now func() time.Time
 	// Logger must not be nil.
@@ -125,7 +128,7 @@ const (
 // It returns since when the state must have been complete for the answer to be
 // good; what books something needs no such time.
 type op struct {
-	ctx     context.Context //nolint:containedctx // who waits
+	over    <-chan struct{} // closed when nobody waits any more
 	arrived time.Time
 	decide  func(*tx) (need time.Time)
 	err     error
@@ -134,7 +137,7 @@ type op struct {
 
 // do has the writer decide, and waits.
 func (b *Book) do(ctx context.Context, decide func(*tx, *op) time.Time) error {
-	o := &op{ctx: ctx, arrived: time.Now(), done: make(chan struct{})}
+	o := &op{over: ctx.Done(), arrived: time.Now(), done: make(chan struct{})}
 	o.decide = func(t *tx) time.Time { return decide(t, o) }
 	b.queueMu.Lock()
 	if len(b.queue) >= queueSize || o.arrived.Before(b.away) {
@@ -251,8 +254,12 @@ func (b *Book) decide(ops []*op) (t *tx, n int, need time.Time) {
 	t = newTx(b.state, b.o)
 	for ; n < len(ops) && t.size < batchBytes; n++ {
 		o := ops[n]
-		if o.err = o.ctx.Err(); o.err != nil { // nobody waits for it
+		o.err = nil
+		select {
+		case <-o.over: // nothing is booked that nobody hears of
+			o.err = ErrUnavailable
 			continue
+		default:
 		}
 		if at := o.decide(t); at.After(need) {
 			need = at

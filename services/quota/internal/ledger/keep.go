@@ -26,7 +26,9 @@ func (b *Book) Run(ctx context.Context) {
 	tick := time.NewTicker(keepEvery)
 	defer tick.Stop()
 	for n := 0; ; n++ {
-		b.keep(ctx, n)
+		if b.o.Needed == nil || b.o.Needed() {
+			b.keep(ctx, n)
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -39,15 +39,6 @@ func TestSpend(t *testing.T) {
 	if ok, asks := spend("3", shadow, ask(2, "acme", 100, 4)); !ok || asks[0].Spent != 11 || asks[1].Spent != 11 {
 		t.Errorf("over a limit that is only watched: got %t, %+v", ok, asks)
 	}
-	if err := b.Undo(t.Context(), id("3")); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Undo(t.Context(), id("3")); err != nil { // changes nothing
-		t.Fatal(err)
-	}
-	if ok, asks := spend("3", ask(1, "ann", 10, 3), ask(2, "acme", 100, 3)); !ok || asks[0].Spent != 10 || asks[1].Spent != 10 {
-		t.Errorf("again after it was undone: got %t, %+v", ok, asks)
-	}
 }
 
 func TestReservation(t *testing.T) {

@@ -41,7 +41,7 @@ func (s *state) pages(part int) []*quotav1.SnapshotPage {
 		for _, h := range r.holds {
 			n.Holds = append(n.Holds, &quotav1.SnapshotHold{
 				Limit: h.limit, Hi: h.key.Hi, Lo: h.key.Lo, Period: h.start, PeriodEnd: h.end,
-				Amount: h.amount, Charged: h.charged, FreeExpiry: h.free,
+				Amount: h.amount, Charged: h.charged, FreeExpiry: h.free, Most: h.most,
 			})
 		}
 		m.Records = append(m.Records, n)
@@ -103,7 +103,7 @@ func (s *state) addPage(part int, m *quotav1.SnapshotPage) error {
 		for _, h := range n.GetHolds() {
 			r.holds = append(r.holds, hold{
 				account: account{h.GetLimit(), ID{h.GetHi(), h.GetLo()}, h.GetPeriod()}, end: h.GetPeriodEnd(),
-				amount: h.GetAmount(), charged: h.GetCharged(), free: h.GetFreeExpiry(),
+				amount: h.GetAmount(), charged: h.GetCharged(), free: h.GetFreeExpiry(), most: h.GetMost(),
 			})
 		}
 		if p.records[id] == nil {

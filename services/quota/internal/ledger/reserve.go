@@ -140,7 +140,7 @@ func (t *tx) beyond(e *quotav1.LedgerEntry, h hold) uint64 {
 		return 0
 	}
 	used := plus(minus(b.spent, e.GetCredited()), minus(b.reserved, e.GetReleased()))
-	return minus(e.GetAmount(), minus(b.most, used))
+	return minus(e.GetAmount(), minus(h.most, used))
 }
 
 // expire ends reservations whose time is over.

@@ -32,13 +32,14 @@ type record struct {
 	forget    int64 // when the id may come again; 0: not before it is settled
 	amount    uint64
 	overdraft uint64
-	holds     []hold // nil when nothing can be given back any more
+	holds     []hold // of a reservation that is not settled
 }
 
 // hold is what an id has of an account.
 type hold struct {
 	account
 	end             int64
+	most            uint64 // the limit that held
 	amount, charged uint64
 	free            bool // nothing is charged when it expires
 }

@@ -115,18 +115,16 @@ func (t *tx) applyRecord(id ID, a account, e *quotav1.LedgerEntry) {
 	}
 	at := e.GetTime().AsTime().UnixNano()
 	switch kind := e.GetKind(); kind {
-	case quotav1.LedgerKind_LEDGER_KIND_RESERVE, quotav1.LedgerKind_LEDGER_KIND_SPEND:
+	case quotav1.LedgerKind_LEDGER_KIND_SPEND:
+		*r = record{kind: kind, forget: e.GetExpires().AsTime().UnixNano()}
+	case quotav1.LedgerKind_LEDGER_KIND_RESERVE:
 		if r.kind != kind || r.forget != 0 && r.forget < at { // else it is another limit of the same booking
 			*r = record{kind: kind}
 		}
-		h := hold{account: a, end: e.GetPeriodEnd(), amount: e.GetAmount(), free: e.GetFreeExpiry()}
-		if kind == quotav1.LedgerKind_LEDGER_KIND_SPEND {
-			h.charged = h.amount
-			r.forget = e.GetExpires().AsTime().UnixNano()
-		} else {
-			r.expires = e.GetExpires().AsTime().UnixNano()
-		}
-		r.holds = append(r.holds, h)
+		r.expires = e.GetExpires().AsTime().UnixNano()
+		r.holds = append(r.holds, hold{
+			account: a, end: e.GetPeriodEnd(), most: e.GetMost(), amount: e.GetAmount(), free: e.GetFreeExpiry(),
+		})
 	case quotav1.LedgerKind_LEDGER_KIND_EXPIRE:
 		r.kind, r.forget = kind, at+int64(remember)
 		for i := range r.holds {
@@ -140,14 +138,11 @@ func (t *tx) applyRecord(id ID, a account, e *quotav1.LedgerEntry) {
 			amount: e.GetAmount(), overdraft: max(r.overdraft, e.GetOverdraft()),
 		}
 	case quotav1.LedgerKind_LEDGER_KIND_REFUND:
-		back, forget := plus(e.GetReleased(), e.GetCredited()), at+int64(remember)
-		switch r.kind {
-		case kind:
-			back, forget = max(back, r.amount), r.forget
-		case quotav1.LedgerKind_LEDGER_KIND_SPEND:
-			forget = r.forget
+		back := plus(e.GetReleased(), e.GetCredited())
+		if r.kind == kind { // of another limit
+			back = max(back, r.amount)
 		}
-		*r = record{kind: kind, expires: r.expires, forget: forget, amount: back}
+		*r = record{kind: kind, expires: r.expires, forget: at + int64(remember), amount: back}
 	}
 }
 

@@ -37,7 +37,7 @@ const (
 	LedgerKind_LEDGER_KIND_RESERVE LedgerKind = 2
 	// Settles what was set aside, or takes the place of an EXPIRE.
 	LedgerKind_LEDGER_KIND_COMMIT LedgerKind = 3
-	// Gives back what was set aside, or what an EXPIRE or a SPEND has charged.
+	// Gives back what was set aside, or what an EXPIRE has charged.
 	LedgerKind_LEDGER_KIND_REFUND LedgerKind = 4
 	// The ttl of what was set aside has ended; amount is what is charged.
 	LedgerKind_LEDGER_KIND_EXPIRE LedgerKind = 5
@@ -172,13 +172,13 @@ type LedgerEntry struct {
 	IdHi uint64                 `protobuf:"fixed64,7,opt,name=id_hi,json=idHi,proto3" json:"id_hi,omitempty"`
 	IdLo uint64                 `protobuf:"fixed64,8,opt,name=id_lo,json=idLo,proto3" json:"id_lo,omitempty"`
 	Time *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=time,proto3" json:"time,omitempty"`
-	// Of RESERVE: when it ends.
+	// Of RESERVE: when it ends. Of SPEND: when its id is forgotten.
 	Expires *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=expires,proto3" json:"expires,omitempty"`
 	// The key in words, once for each key and period: name, value, name, value …
 	Attributes []string `protobuf:"bytes,11,rep,name=attributes,proto3" json:"attributes,omitempty"`
 	// What is set aside no longer. Of COMMIT, REFUND and EXPIRE.
 	Released uint64 `protobuf:"varint,12,opt,name=released,proto3" json:"released,omitempty"`
-	// What was charged before and is given back. Of COMMIT and REFUND.
+	// What an EXPIRE had charged and is given back. Of COMMIT and REFUND.
 	Credited uint64 `protobuf:"varint,13,opt,name=credited,proto3" json:"credited,omitempty"`
 	// How much of amount is beyond the limit. Of COMMIT.
 	Overdraft uint64 `protobuf:"varint,14,opt,name=overdraft,proto3" json:"overdraft,omitempty"`
@@ -715,9 +715,10 @@ type SnapshotHold struct {
 	Period    int64                  `protobuf:"varint,4,opt,name=period,proto3" json:"period,omitempty"`
 	PeriodEnd int64                  `protobuf:"varint,5,opt,name=period_end,json=periodEnd,proto3" json:"period_end,omitempty"`
 	Amount    uint64                 `protobuf:"varint,6,opt,name=amount,proto3" json:"amount,omitempty"`
-	// By EXPIRE or SPEND.
+	// By EXPIRE.
 	Charged       uint64 `protobuf:"varint,7,opt,name=charged,proto3" json:"charged,omitempty"`
 	FreeExpiry    bool   `protobuf:"varint,8,opt,name=free_expiry,json=freeExpiry,proto3" json:"free_expiry,omitempty"`
+	Most          uint64 `protobuf:"varint,9,opt,name=most,proto3" json:"most,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -806,6 +807,13 @@ func (x *SnapshotHold) GetFreeExpiry() bool {
 		return x.FreeExpiry
 	}
 	return false
+}
+
+func (x *SnapshotHold) GetMost() uint64 {
+	if x != nil {
+		return x.Most
+	}
+	return 0
 }
 
 // LedgerRequest is what a quota node asks the one that writes the ledger. To ask
@@ -932,9 +940,7 @@ type LedgerCheck struct {
 	IdHi uint64 `protobuf:"fixed64,2,opt,name=id_hi,json=idHi,proto3" json:"id_hi,omitempty"`
 	IdLo uint64 `protobuf:"fixed64,3,opt,name=id_lo,json=idLo,proto3" json:"id_lo,omitempty"`
 	// Takes nothing.
-	Peek bool `protobuf:"varint,4,opt,name=peek,proto3" json:"peek,omitempty"`
-	// Gives back what was spent under the id.
-	Undo          bool `protobuf:"varint,5,opt,name=undo,proto3" json:"undo,omitempty"`
+	Peek          bool `protobuf:"varint,4,opt,name=peek,proto3" json:"peek,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -993,13 +999,6 @@ func (x *LedgerCheck) GetIdLo() uint64 {
 func (x *LedgerCheck) GetPeek() bool {
 	if x != nil {
 		return x.Peek
-	}
-	return false
-}
-
-func (x *LedgerCheck) GetUndo() bool {
-	if x != nil {
-		return x.Undo
 	}
 	return false
 }
@@ -1222,7 +1221,7 @@ const file_sallyport_quota_v1_ledger_proto_rawDesc = "" +
 	"\x06forget\x18\x05 \x01(\x03R\x06forget\x12\x16\n" +
 	"\x06amount\x18\x06 \x01(\x04R\x06amount\x12\x1c\n" +
 	"\toverdraft\x18\a \x01(\x04R\toverdraft\x12@\n" +
-	"\x05holds\x18\b \x03(\v2 .sallyport.quota.v1.SnapshotHoldB\b\xbaH\x05\x92\x01\x02\x10@R\x05holds\"\xce\x01\n" +
+	"\x05holds\x18\b \x03(\v2 .sallyport.quota.v1.SnapshotHoldB\b\xbaH\x05\x92\x01\x02\x10@R\x05holds\"\xe2\x01\n" +
 	"\fSnapshotHold\x12\x14\n" +
 	"\x05limit\x18\x01 \x01(\x06R\x05limit\x12\x0e\n" +
 	"\x02hi\x18\x02 \x01(\x06R\x02hi\x12\x0e\n" +
@@ -1233,19 +1232,19 @@ const file_sallyport_quota_v1_ledger_proto_rawDesc = "" +
 	"\x06amount\x18\x06 \x01(\x04R\x06amount\x12\x18\n" +
 	"\acharged\x18\a \x01(\x04R\acharged\x12\x1f\n" +
 	"\vfree_expiry\x18\b \x01(\bR\n" +
-	"freeExpiry\"\x8d\x02\n" +
+	"freeExpiry\x12\x12\n" +
+	"\x04most\x18\t \x01(\x04R\x04most\"\x8d\x02\n" +
 	"\rLedgerRequest\x127\n" +
 	"\x05check\x18\x01 \x01(\v2\x1f.sallyport.quota.v1.LedgerCheckH\x00R\x05check\x12>\n" +
 	"\areserve\x18\x02 \x01(\v2\".sallyport.quota.v1.ReserveRequestH\x00R\areserve\x12;\n" +
 	"\x06commit\x18\x03 \x01(\v2!.sallyport.quota.v1.CommitRequestH\x00R\x06commit\x12;\n" +
 	"\x06refund\x18\x04 \x01(\v2!.sallyport.quota.v1.RefundRequestH\x00R\x06refundB\t\n" +
-	"\arequest\"\x97\x01\n" +
+	"\arequest\"\x83\x01\n" +
 	"\vLedgerCheck\x126\n" +
 	"\x05check\x18\x01 \x01(\v2 .sallyport.quota.v1.CheckRequestR\x05check\x12\x13\n" +
 	"\x05id_hi\x18\x02 \x01(\x06R\x04idHi\x12\x13\n" +
 	"\x05id_lo\x18\x03 \x01(\x06R\x04idLo\x12\x12\n" +
-	"\x04peek\x18\x04 \x01(\bR\x04peek\x12\x12\n" +
-	"\x04undo\x18\x05 \x01(\bR\x04undo\"\xc0\x02\n" +
+	"\x04peek\x18\x04 \x01(\bR\x04peek\"\xc0\x02\n" +
 	"\vLedgerReply\x129\n" +
 	"\x05check\x18\x01 \x01(\v2!.sallyport.quota.v1.CheckResponseH\x00R\x05check\x12?\n" +
 	"\areserve\x18\x02 \x01(\v2#.sallyport.quota.v1.ReserveResponseH\x00R\areserve\x12<\n" +
