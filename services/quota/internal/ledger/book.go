@@ -181,10 +181,14 @@ func (b *Book) write() {
 func (b *Book) settle(ops []*op) {
 	ctx, cancel := context.WithTimeout(context.Background(), b.o.Patience)
 	defer cancel()
+	var last error
 	for tries := 0; len(ops) > 0; tries++ {
 		n, err := b.attempt(ctx, ops)
-		if ctx.Err() != nil && err != nil {
-			b.o.Logger.Warn("the ledger of quotas does not answer", "err", err)
+		if err != nil && (ctx.Err() == nil || last == nil) {
+			last = err
+		}
+		if broken := errors.Is(err, errBroken); broken || err != nil && ctx.Err() != nil {
+			b.o.Logger.Warn("nothing can be decided about durable quotas", "err", last)
 			b.giveUp(ops)
 			return
 		}

@@ -32,6 +32,7 @@ func (b *Book) catchUp(ctx context.Context) error {
 	defer b.mu.Unlock()
 	if errors.Is(err, errGap) { // this node was away for long; a snapshot may have more
 		b.state = nil
+		return errBehind
 	}
 	if err != nil {
 		return err
@@ -40,8 +41,11 @@ func (b *Book) catchUp(ctx context.Context) error {
 	return nil
 }
 
-// The stream and the snapshots do not belong together. Nothing is decided then:
-// what was spent is not known.
+// errBroken is in all errors that do not pass by themselves. Nothing is decided
+// then: what was spent is not known.
+var errBroken = errors.New("what was spent is not known")
+
+// The stream and the snapshots do not belong together.
 var (
 	errGap = errors.New("the ledger begins after the snapshots end: messages are missing; restore the bucket " +
 		bus.QuotaSnapshots.Name + ", or delete it and the stream " + bus.LedgerStream + " to begin with nothing spent")
@@ -54,9 +58,9 @@ var (
 func whole(applied, first, last uint64) error {
 	switch {
 	case last < applied:
-		return fmt.Errorf("%w (%d, %d)", errShort, last, applied)
+		return fmt.Errorf("%w: %w (%d, %d)", errBroken, errShort, last, applied)
 	case last > applied && first > applied+1:
-		return fmt.Errorf("%w (%d, %d)", errGap, first, applied)
+		return fmt.Errorf("%w: %w (%d, %d)", errBroken, errGap, first, applied)
 	}
 	return nil
 }
@@ -102,7 +106,7 @@ func (s *state) read(o Options, sequence uint64, data []byte) error {
 	}
 	m, err := readBatch(data)
 	if err != nil {
-		return fmt.Errorf("message %d of the ledger: %w", sequence, err)
+		return fmt.Errorf("%w: message %d of the ledger: %w", errBroken, sequence, err)
 	}
 	t := newTx(s, o)
 	for _, e := range m.GetEntries() {

@@ -110,10 +110,13 @@ func readHead(ctx context.Context, store Store, part int) (*quotav1.SnapshotHead
 		return nil, 0, err
 	}
 	if err := proto.Unmarshal(e.Value, m); err != nil || m.GetPages() > 100_000 {
-		return nil, 0, errors.New("its head cannot be read")
+		return nil, 0, fmt.Errorf("%w: its head cannot be read", errBroken)
 	}
 	return m, e.Revision, nil
 }
+
+var errMixed = fmt.Errorf("%w: its pages are not those of its head, nor of the one before; restore the bucket %s",
+	errBroken, bus.QuotaSnapshots.Name)
 
 // restore reads the snapshot of a part, and returns its sequence; 0 if there is
 // none.
@@ -129,7 +132,7 @@ func (s *state) restore(ctx context.Context, store Store, part int) (applied uin
 			continue
 		}
 		if head.GetBeforePages() == 0 {
-			return 0, errors.New("its pages are not those of its head")
+			return 0, errMixed
 		}
 		head = &quotav1.SnapshotHead{Applied: head.GetBeforeApplied(), Generation: head.GetGeneration() - 1, Pages: head.GetBeforePages()}
 		if ok, err = s.restorePages(ctx, store, part, head); ok || err != nil {
@@ -137,7 +140,7 @@ func (s *state) restore(ctx context.Context, store Store, part int) (applied uin
 		}
 		head, revision, err = readHead(ctx, store, part)
 		if err == nil && revision == was {
-			err = errors.New("its pages are not those of its head, nor of the one before")
+			err = errMixed
 		}
 	}
 	if err != nil {
@@ -160,7 +163,7 @@ func (s *state) restorePages(ctx context.Context, store Store, part int, head *q
 		}
 		m, err := readPage(e.Value)
 		if err != nil {
-			return false, err
+			return false, fmt.Errorf("%w: %w", errBroken, err)
 		}
 		if m.GetApplied() != head.GetApplied() || m.GetGeneration() != head.GetGeneration() {
 			return false, nil
