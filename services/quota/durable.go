@@ -1,6 +1,7 @@
 package quota
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -32,7 +33,7 @@ func (s *Service) KeepLedger(b *bus.Bus, maxKeys, maxBookings int, log *slog.Log
 	}
 	s.bus = b
 	s.book = ledger.New(ledger.Options{
-		Log: b.Ledger(), Store: b, MaxBalances: maxKeys, MaxRecords: maxBookings, Patience: ledgerPatience,
+		Log: b.Ledger(), Store: b, MaxBalances: maxKeys, MaxRecords: maxBookings, Patience: cmp.Or(s.patient, ledgerPatience),
 		Leads: func() bool { _, elsewhere := s.ledgerKeeper(); return !elsewhere }, Needed: func() bool { return len(s.plan.quotas) > 0 },
 		Now: s.wall, Logger: log,
 	})

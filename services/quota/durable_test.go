@@ -46,6 +46,7 @@ var evening = time.Date(2026, 11, 28, 23, 30, 0, 0, time.UTC)
 func durable(t testing.TB, b *bus.Bus, text string) *quota.Service {
 	t.Helper()
 	svc := service(t, text)
+	svc.WaitForLedger(time.Minute)
 	svc.SetClock(func() time.Time { return evening })
 	svc.KeepLedger(b, 10_000, 10_000, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	return svc
@@ -259,6 +260,8 @@ func TestWithoutTheLedgerOnlyQuotasFail(t *testing.T) {
 	gone := durable(t, b, durableRules)
 	answers(t, client(t, gone), check("user", "ann", "tool", "echo"))
 	b.Close()
+	gone.WaitForLedger(time.Millisecond)
+	gone.KeepLedger(b, 100, 100, nil)
 	for name, c := range map[string]quotav1.QuotaServiceClient{"never there": never, "gone": client(t, gone)} {
 		_, err := c.Check(t.Context(), check("user", "ann", "tool", "echo"))
 		if status.Code(err) != codes.Unavailable || !fault.Is(err, quotav1.Reason_REASON_LEDGER) {

@@ -53,6 +53,7 @@ type Service struct {
 	bus     *bus.Bus      // nil without a ledger, as is book
 	book    *ledger.Book
 	clock   func() time.Time // the time of day; nil for that of the machine
+	patient time.Duration    // how long the ledger may be silent; ledgerPatience when zero
 }
 
 // New returns a service for the rules of cfg that counts alone. A nil meter

@@ -4,7 +4,6 @@ import (
 	"container/heap"
 	"errors"
 	"fmt"
-	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -68,15 +67,15 @@ func readPage(data []byte) (*quotav1.SnapshotPage, error) {
 	return m, nil
 }
 
-// clear empties a part.
-func (s *state) clear(part int) {
-	p := &s.parts[part]
-	s.balances -= len(p.balances)
-	s.records -= len(p.records)
-	clear(p.balances)
-	clear(p.records)
-	s.expiries = slices.DeleteFunc(s.expiries, func(e expiry) bool { return s.part(e.id) == p })
-	heap.Init(&s.expiries)
+// restore fills an empty part.
+func (s *state) restore(part int, from *snapshot) error {
+	for _, m := range from.pages {
+		if err := s.addPage(part, m); err != nil {
+			return err
+		}
+	}
+	s.parts[part].floor, s.parts[part].changed = from.applied, from.applied
+	return nil
 }
 
 // addPage puts a page into a part.

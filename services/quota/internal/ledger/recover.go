@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
@@ -65,17 +66,33 @@ func whole(applied, first, last uint64) error {
 	return nil
 }
 
+// readAtOnce is how many snapshots are read side by side.
+const readAtOnce = 16
+
 // load reads the snapshots and the stream after them.
 func (b *Book) load(ctx context.Context) error {
 	began := time.Now()
+	var snapshots [parts]*snapshot
+	g, reading := errgroup.WithContext(ctx)
+	g.SetLimit(readAtOnce)
+	for i := range snapshots {
+		g.Go(func() (err error) {
+			if snapshots[i], err = readSnapshot(reading, b.o.Store, i); err != nil {
+				return fmt.Errorf("read the snapshot %d of quotas: %w", i, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
 	s := newState()
 	oldest, newest := ^uint64(0), uint64(0)
-	for i := range s.parts {
-		applied, err := s.restore(ctx, b.o.Store, i)
-		if err != nil {
-			return fmt.Errorf("read the snapshot %d of quotas: %w", i, err)
+	for i, from := range snapshots {
+		if err := s.restore(i, from); err != nil {
+			return fmt.Errorf("%w: the snapshot %d of quotas: %w", errBroken, i, err)
 		}
-		oldest, newest = min(oldest, applied), max(newest, applied)
+		oldest, newest = min(oldest, from.applied), max(newest, from.applied)
 	}
 	s.applied = oldest
 	first, last, err := b.o.Log.Read(ctx, oldest+1, func(sequence uint64, data []byte) error {

@@ -118,59 +118,57 @@ func readHead(ctx context.Context, store Store, part int) (*quotav1.SnapshotHead
 var errMixed = fmt.Errorf("%w: its pages are not those of its head, nor of the one before; restore the bucket %s",
 	errBroken, bus.QuotaSnapshots.Name)
 
-// restore reads the snapshot of a part, and returns its sequence; 0 if there is
-// none.
-func (s *state) restore(ctx context.Context, store Store, part int) (applied uint64, err error) {
+// snapshot is one part as it was when a message was the last.
+type snapshot struct {
+	applied uint64
+	pages   []*quotav1.SnapshotPage
+}
+
+// readSnapshot reads the one of a part; it is empty if there is none.
+func readSnapshot(ctx context.Context, store Store, part int) (*snapshot, error) {
 	head, revision, err := readHead(ctx, store, part)
 	for err == nil {
-		var ok bool
-		if ok, err = s.restorePages(ctx, store, part, head); ok || err != nil {
-			break
+		var s *snapshot
+		if s, err = readPages(ctx, store, part, head); s != nil || err != nil {
+			return s, err
 		}
 		was := revision
 		if head, revision, err = readHead(ctx, store, part); err != nil || revision != was {
 			continue
 		}
 		if head.GetBeforePages() == 0 {
-			return 0, errMixed
+			return nil, errMixed
 		}
-		head = &quotav1.SnapshotHead{Applied: head.GetBeforeApplied(), Generation: head.GetGeneration() - 1, Pages: head.GetBeforePages()}
-		if ok, err = s.restorePages(ctx, store, part, head); ok || err != nil {
-			break
+		before := &quotav1.SnapshotHead{Applied: head.GetBeforeApplied(), Generation: head.GetGeneration() - 1, Pages: head.GetBeforePages()}
+		if s, err = readPages(ctx, store, part, before); s != nil || err != nil {
+			return s, err
 		}
-		head, revision, err = readHead(ctx, store, part)
-		if err == nil && revision == was {
-			err = errMixed
+		if head, revision, err = readHead(ctx, store, part); err == nil && revision == was {
+			return nil, errMixed
 		}
 	}
-	if err != nil {
-		return 0, err
-	}
-	s.parts[part].floor, s.parts[part].changed = head.GetApplied(), head.GetApplied()
-	return head.GetApplied(), nil
+	return nil, err
 }
 
-// restorePages reports false if a page is missing or of another snapshot.
-func (s *state) restorePages(ctx context.Context, store Store, part int, head *quotav1.SnapshotHead) (bool, error) {
-	s.clear(part)
+// readPages returns nothing if a page is missing or of another snapshot.
+func readPages(ctx context.Context, store Store, part int, head *quotav1.SnapshotHead) (*snapshot, error) {
+	s := &snapshot{applied: head.GetApplied()}
 	for i := range int(head.GetPages()) {
 		e, err := store.Get(ctx, bus.QuotaSnapshots, pageKey(part, head.GetGeneration(), i))
 		if errors.Is(err, bus.ErrNotFound) {
-			return false, nil
+			return nil, nil
 		}
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		m, err := readPage(e.Value)
 		if err != nil {
-			return false, fmt.Errorf("%w: %w", errBroken, err)
+			return nil, fmt.Errorf("%w: %w", errBroken, err)
 		}
 		if m.GetApplied() != head.GetApplied() || m.GetGeneration() != head.GetGeneration() {
-			return false, nil
+			return nil, nil
 		}
-		if err := s.addPage(part, m); err != nil {
-			return false, err
-		}
+		s.pages = append(s.pages, m)
 	}
-	return true, nil
+	return s, nil
 }
