@@ -93,7 +93,7 @@ authorized, limited, validated, recorded and traced.`,
 	root.PersistentFlags().StringVar(&o.config, "config", "", "configuration `file`; for operator commands its peers and identity are used")
 	root.AddCommand(
 		devCommand(&o), runCommand(), callCommand(&o), toolCommand(&o), keyCommand(&o), policyCommand(&o), whyCommand(&o),
-		canICommand(&o), approvalsCommand(&o), auditCommand(&o), configCommand(&o), bootstrapCommand(), certCommand(&o), versionCommand(),
+		canICommand(&o), approvalsCommand(&o), quotaCommand(&o), auditCommand(&o), configCommand(&o), bootstrapCommand(), certCommand(&o), versionCommand(),
 	)
 	return root
 }
