@@ -341,3 +341,13 @@ func TestAQuotaThatIsUsedUpCostsNoRate(t *testing.T) {
 		t.Errorf("allowed %d, and then %v; want 7, and 93 of the rate left", allowed.Load(), res)
 	}
 }
+
+// listUsage is what an operator sees.
+func listUsage(t testing.TB, svc *quota.Service) (rows []string, err error) {
+	t.Helper()
+	res, err := quotav1.NewQuotaAdminServiceClient(rpctest.Serve(t, svc.Register, rpctest.As("sallyport"))).ListUsage(t.Context(), &quotav1.ListUsageRequest{})
+	for _, r := range res.GetRows() {
+		rows = append(rows, fmt.Sprint(r.GetRule(), " ", r.GetSpent(), " ", r.GetReserved()))
+	}
+	return rows, err
+}
