@@ -3,6 +3,7 @@ package quota
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
@@ -42,7 +43,7 @@ func (s *Service) seat(id string) (stop func(), err error) {
 
 // answerBooking books for another node.
 func (s *Service) answerBooking(ctx context.Context, q *quotav1.LedgerRequest) *quotav1.LedgerReply {
-	reply, err := s.bookHere(ctx, q)
+	reply, err := s.bookHere(ctx, s.plan, q)
 	switch {
 	case err == nil:
 		return reply
@@ -54,8 +55,8 @@ func (s *Service) answerBooking(ctx context.Context, q *quotav1.LedgerRequest) *
 	return &quotav1.LedgerReply{}
 }
 
-// booked books where the ledger is written, or here.
-func (s *Service) booked(ctx context.Context, q *quotav1.LedgerRequest) (*quotav1.LedgerReply, error) {
+// booked books where the ledger is written, or here by the rules of p.
+func (s *Service) booked(ctx context.Context, p *plan, q *quotav1.LedgerRequest) (*quotav1.LedgerReply, error) {
 	if s.book == nil {
 		return nil, ledgerFailure(ledger.ErrUnavailable)
 	}
@@ -73,18 +74,19 @@ func (s *Service) booked(ctx context.Context, q *quotav1.LedgerRequest) (*quotav
 			return reply, nil
 		}
 	}
-	reply, err := s.bookHere(ctx, q)
+	reply, err := s.bookHere(ctx, p, q)
 	return reply, ledgerFailure(err)
 }
 
-// bookHere books with this node's book.
-func (s *Service) bookHere(ctx context.Context, q *quotav1.LedgerRequest) (*quotav1.LedgerReply, error) {
+// bookHere books with this node's book, by the rules of p.
+func (s *Service) bookHere(ctx context.Context, p *plan, q *quotav1.LedgerRequest) (*quotav1.LedgerReply, error) {
+	limits := q.GetLimits()
 	switch q := q.GetRequest().(type) {
 	case *quotav1.LedgerRequest_Check:
-		res, err := s.bookCheck(ctx, q.Check)
+		res, err := s.bookCheck(ctx, p, q.Check, limits)
 		return &quotav1.LedgerReply{Reply: &quotav1.LedgerReply_Check{Check: res}}, err
 	case *quotav1.LedgerRequest_Reserve:
-		res, err := s.bookReserve(ctx, q.Reserve)
+		res, err := s.bookReserve(ctx, p, q.Reserve, limits)
 		return &quotav1.LedgerReply{Reply: &quotav1.LedgerReply_Reserve{Reserve: res}}, err
 	case *quotav1.LedgerRequest_Commit:
 		res, err := s.bookCommit(ctx, q.Commit)
@@ -96,22 +98,38 @@ func (s *Service) bookHere(ctx context.Context, q *quotav1.LedgerRequest) (*quot
 	return nil, ledger.ErrUnavailable
 }
 
-// checkLedger decides about the quotas of a check.
-func (s *Service) checkLedger(ctx context.Context, q *quotav1.LedgerCheck) (*quotav1.CheckResponse, error) {
-	reply, err := s.booked(ctx, &quotav1.LedgerRequest{Request: &quotav1.LedgerRequest_Check{Check: q}})
+// limitsOf are the names of limits.
+func limitsOf(asks []ledger.Ask) []uint64 {
+	names := make([]uint64, len(asks))
+	for i := range asks {
+		names[i] = asks[i].Limit
+	}
+	return names
+}
+
+// errOtherRules says that another node has other rules just now. It decides
+// itself, then.
+var errOtherRules = errors.New("other rules count this here")
+
+// checkLedger decides about the quotas of a check that asks are for.
+func (s *Service) checkLedger(ctx context.Context, p *plan, asks []ledger.Ask, q *quotav1.LedgerCheck) (*quotav1.CheckResponse, error) {
+	reply, err := s.booked(ctx, p, &quotav1.LedgerRequest{Request: &quotav1.LedgerRequest_Check{Check: q}, Limits: limitsOf(asks)})
 	if err != nil {
 		return nil, err
 	}
 	return reply.GetCheck(), nil
 }
 
-func (s *Service) bookCheck(ctx context.Context, q *quotav1.LedgerCheck) (*quotav1.CheckResponse, error) {
+func (s *Service) bookCheck(ctx context.Context, p *plan, q *quotav1.LedgerCheck, limits []uint64) (*quotav1.CheckResponse, error) {
 	req := q.GetCheck()
 	cost, _ := costOf(req.Cost)
-	sub := s.subject(req.GetSubject())
+	sub := subject{plan: p, hash: &s.hash, attrs: req.GetSubject().GetAttributes()}
 	asks, numbers, err := s.quotaAsks(&sub, unitCalls, uint64(cost))
 	if err != nil {
 		return nil, err
+	}
+	if !slices.Equal(limitsOf(asks), limits) {
+		return nil, errOtherRules
 	}
 	id := ledger.ID{Hi: q.GetIdHi(), Lo: q.GetIdLo()}
 	life := time.Duration(unkeyedFor)
@@ -128,5 +146,5 @@ func (s *Service) bookCheck(ctx context.Context, q *quotav1.LedgerCheck) (*quota
 	if err != nil {
 		return nil, err
 	}
-	return s.quotaResponse(ok, asks, numbers), nil
+	return s.quotaResponse(sub.plan, ok, asks, numbers), nil
 }

@@ -50,7 +50,7 @@ func (s *Service) wall() time.Time {
 // quotaAsks makes an ask for each quota that matches and counts the unit; of any
 // unit if it is empty. The numbers tell which quotas these are.
 func (s *Service) quotaAsks(sub *subject, unit string, cost uint64) (asks []ledger.Ask, numbers []uint32, err error) {
-	for _, c := range s.plan.index.at(sub.attrs["action"], sub.attrs["tool"]) {
+	for _, c := range sub.plan.index.at(sub.attrs["action"], sub.attrs["tool"]) {
 		if len(c.terms.quotas) == 0 || !sub.meets(c.when) {
 			continue
 		}
@@ -62,7 +62,7 @@ func (s *Service) quotaAsks(sub *subject, unit string, cost uint64) (asks []ledg
 			}
 		}
 		for _, n := range t.quotas {
-			q := &s.plan.quotas[n]
+			q := &sub.plan.quotas[n]
 			if unit != "" && q.unit != unit {
 				continue
 			}
@@ -82,7 +82,7 @@ func (s *Service) quotaAsks(sub *subject, unit string, cost uint64) (asks []ledg
 func (s *Service) quotaAsk(sub *subject, r *rule, q *quota, cost uint64) (ledger.Ask, error) {
 	var buf [256]byte
 	text := buf[:0]
-	fields := s.plan.keys[r.key]
+	fields := sub.plan.keys[r.key]
 	words := make([]string, 0, 2*len(fields))
 	for _, f := range fields {
 		value := sub.value(f.attribute)
@@ -179,7 +179,7 @@ func (s *Service) judge(ctx context.Context, req *quotav1.CheckRequest, asks []l
 	// A repetition may have been charged already, and then passes.
 	hopeless := s.book == nil || req.GetIdempotencyKey() == "" && !s.book.Hint(counted)
 	if len(counted) > 0 && (probe || hopeless) {
-		if quotas, err = s.checkLedger(ctx, q); err != nil {
+		if quotas, err = s.checkLedger(ctx, sub.plan, counted, q); err != nil {
 			return nil, 0, err
 		}
 		probe = probe || !quotas.GetAllowed()
@@ -190,16 +190,16 @@ func (s *Service) judge(ctx context.Context, req *quotav1.CheckRequest, asks []l
 		return nil, 0, err
 	case len(counted) > 0 && !probe && ok:
 		q.Peek = false
-		if quotas, err = s.checkLedger(ctx, q); err != nil || !quotas.GetAllowed() {
+		if quotas, err = s.checkLedger(ctx, sub.plan, counted, q); err != nil || !quotas.GetAllowed() {
 			s.giveBack(asks)
 		}
 		if err != nil {
 			return nil, 0, err
 		}
 	case len(counted) > 0 && quotas == nil: // a rate refused
-		quotas = s.quotaResponse(s.book.Hint(counted), counted, numbers)
+		quotas = s.quotaResponse(sub.plan, s.book.Hint(counted), counted, numbers)
 	}
-	res, rule := s.joint(ok, asks, quotas)
+	res, rule := s.joint(sub.plan, ok, asks, quotas)
 	return res, rule, nil
 }
 
@@ -225,31 +225,31 @@ func (s *Service) spendAnywhere(ctx context.Context, asks []limiter.Ask, probe b
 
 // joint makes one answer of what rates and quotas say. Without quotas theirs is
 // unknown.
-func (s *Service) joint(ok bool, asks []limiter.Ask, quotas *quotav1.CheckResponse) (*quotav1.CheckResponse, int) {
-	res, rule := s.answer(ok, s.plan.rates, asks)
+func (s *Service) joint(p *plan, ok bool, asks []limiter.Ask, quotas *quotav1.CheckResponse) (*quotav1.CheckResponse, int) {
+	res, rule := s.answer(ok, p.rates, asks)
 	if quotas != nil && !quotas.GetAllowed() {
 		longer := quotas.GetRetryAfter() == nil || res.GetRetryAfter() != nil &&
 			quotas.GetRetryAfter().AsDuration() > res.GetRetryAfter().AsDuration()
 		if res.GetAllowed() || longer {
 			res.Rule, res.Refusal, res.RetryAfter = quotas.GetRule(), quotas.GetRefusal(), quotas.GetRetryAfter()
-			rule = slices.Index(s.plan.ids, res.GetRule())
+			rule = slices.Index(p.ids, res.GetRule())
 		}
 		res.Allowed = false
 	}
-	res.Limits = s.inOrder(append(res.GetLimits(), quotas.GetLimits()...))
+	res.Limits = p.inOrder(append(res.GetLimits(), quotas.GetLimits()...))
 	return res, rule
 }
 
 // inOrder sorts states as the configuration has their limits.
-func (s *Service) inOrder(states []*quotav1.LimitState) []*quotav1.LimitState {
-	slices.SortStableFunc(states, func(a, b *quotav1.LimitState) int { return s.plan.orders[a.GetName()] - s.plan.orders[b.GetName()] })
+func (p *plan) inOrder(states []*quotav1.LimitState) []*quotav1.LimitState {
+	slices.SortStableFunc(states, func(a, b *quotav1.LimitState) int { return p.orders[a.GetName()] - p.orders[b.GetName()] })
 	return states
 }
 
 // usageOfQuotas adds the states of the quotas of a subject. Those are left out of
 // which nothing is known.
 func (s *Service) usageOfQuotas(ctx context.Context, sub *subject, states []*quotav1.LimitState) ([]*quotav1.LimitState, error) {
-	if s.book == nil || len(s.plan.quotas) == 0 {
+	if s.book == nil || len(sub.plan.quotas) == 0 {
 		return states, nil
 	}
 	asks, numbers, err := s.quotaAsks(sub, "", 1)
@@ -260,16 +260,16 @@ func (s *Service) usageOfQuotas(ctx context.Context, sub *subject, states []*quo
 	if err != nil {
 		return states, nil // what is known of rates is told all the same
 	}
-	return s.inOrder(append(states, s.quotaResponse(ok, asks, numbers).GetLimits()...)), nil
+	return sub.plan.inOrder(append(states, s.quotaResponse(sub.plan, ok, asks, numbers).GetLimits()...)), nil
 }
 
 // quotaResponse tells what quotas have decided.
-func (s *Service) quotaResponse(ok bool, asks []ledger.Ask, numbers []uint32) *quotav1.CheckResponse {
+func (s *Service) quotaResponse(p *plan, ok bool, asks []ledger.Ask, numbers []uint32) *quotav1.CheckResponse {
 	res := &quotav1.CheckResponse{Allowed: ok}
 	now := s.wall()
 	worst := time.Duration(-1)
 	for i := range asks {
-		a, q := &asks[i], &s.plan.quotas[numbers[i]]
+		a, q := &asks[i], &p.quotas[numbers[i]]
 		state := &quotav1.LimitState{
 			Name: q.name, Limit: q.amount, Window: durationpb.New(time.Duration(a.End-a.Start) * time.Second),
 			Remaining: a.Left(), Shadow: q.shadow, Exceeded: a.Exceeded, Kind: quotav1.RefusalKind_REFUSAL_KIND_QUOTA,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +25,9 @@ func (s *Service) Reserve(ctx context.Context, req *quotav1.ReserveRequest) (*qu
 	if len(asks) == 0 { // nobody counts it
 		return &quotav1.ReserveResponse{Check: &quotav1.CheckResponse{Allowed: true}}, nil
 	}
-	reply, err := s.booked(ctx, &quotav1.LedgerRequest{Request: &quotav1.LedgerRequest_Reserve{Reserve: req}})
+	reply, err := s.booked(ctx, sub.plan, &quotav1.LedgerRequest{
+		Request: &quotav1.LedgerRequest_Reserve{Reserve: req}, Limits: limitsOf(asks),
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +36,7 @@ func (s *Service) Reserve(ctx context.Context, req *quotav1.ReserveRequest) (*qu
 
 // Commit implements [quotav1.QuotaServiceServer].
 func (s *Service) Commit(ctx context.Context, req *quotav1.CommitRequest) (*quotav1.CommitResponse, error) {
-	reply, err := s.booked(ctx, &quotav1.LedgerRequest{Request: &quotav1.LedgerRequest_Commit{Commit: req}})
+	reply, err := s.booked(ctx, nil, &quotav1.LedgerRequest{Request: &quotav1.LedgerRequest_Commit{Commit: req}})
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +45,7 @@ func (s *Service) Commit(ctx context.Context, req *quotav1.CommitRequest) (*quot
 
 // Refund implements [quotav1.QuotaServiceServer].
 func (s *Service) Refund(ctx context.Context, req *quotav1.RefundRequest) (*quotav1.RefundResponse, error) {
-	reply, err := s.booked(ctx, &quotav1.LedgerRequest{Request: &quotav1.LedgerRequest_Refund{Refund: req}})
+	reply, err := s.booked(ctx, nil, &quotav1.LedgerRequest{Request: &quotav1.LedgerRequest_Refund{Refund: req}})
 	if err != nil {
 		return nil, err
 	}
@@ -56,22 +59,22 @@ func unitOfReserve(req *quotav1.ReserveRequest) string {
 	return req.GetUnit()
 }
 
-func (s *Service) bookReserve(ctx context.Context, req *quotav1.ReserveRequest) (*quotav1.ReserveResponse, error) {
-	sub := s.subject(req.GetSubject())
+func (s *Service) bookReserve(ctx context.Context, p *plan, req *quotav1.ReserveRequest, limits []uint64) (*quotav1.ReserveResponse, error) {
+	sub := subject{plan: p, hash: &s.hash, attrs: req.GetSubject().GetAttributes()}
 	unit := unitOfReserve(req)
 	asks, numbers, err := s.quotaAsks(&sub, unit, req.GetEstimate())
 	if err != nil {
 		return nil, err
 	}
-	if len(asks) == 0 {
-		return &quotav1.ReserveResponse{Check: &quotav1.CheckResponse{Allowed: true}}, nil
+	if !slices.Equal(limitsOf(asks), limits) {
+		return nil, errOtherRules
 	}
 	ttl := time.Duration(0)
 	if req.GetTtl() != nil {
 		ttl = req.GetTtl().AsDuration()
 	}
 	for _, n := range numbers {
-		if most := s.plan.quotas[n].ttl; ttl <= 0 || ttl > most {
+		if most := sub.plan.quotas[n].ttl; ttl <= 0 || ttl > most {
 			ttl = most
 		}
 	}
@@ -80,7 +83,7 @@ func (s *Service) bookReserve(ctx context.Context, req *quotav1.ReserveRequest) 
 	if err != nil {
 		return nil, err
 	}
-	res := &quotav1.ReserveResponse{Check: s.quotaResponse(ok, asks, numbers)}
+	res := &quotav1.ReserveResponse{Check: s.quotaResponse(sub.plan, ok, asks, numbers)}
 	if ok {
 		res.ReservationId, res.Expires = reservationText(id), timestamppb.New(expires)
 	}

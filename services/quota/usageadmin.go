@@ -56,10 +56,10 @@ func (a admin) ListUsage(ctx context.Context, req *quotav1.ListUsageRequest) (*q
 // usageRows are those of one rule, or of all.
 func (s *Service) usageRows(ctx context.Context, rule string, at time.Time) ([]*quotav1.UsageRow, error) {
 	var rows []*quotav1.UsageRow
-	found := false
+	p, found := s.plan, false
 	listed := make(map[uint64]bool) // overrides have the count of their rule
-	for i := range s.plan.quotas {
-		q := &s.plan.quotas[i]
+	for i := range p.quotas {
+		q := &p.quotas[i]
 		if rule != "" && q.name != rule || listed[q.id] {
 			continue
 		}
@@ -80,14 +80,14 @@ func (s *Service) usageRows(ctx context.Context, rule string, at time.Time) ([]*
 	}
 	if rule != "" && !found {
 		return nil, fault.New(codes.NotFound, faultv1.Reason_REASON_INVALID, "rule: there is no rule %q with a quota; there are: %s",
-			rule, cmp.Or(strings.Join(s.quotaNames(), ", "), "none"))
+			rule, cmp.Or(strings.Join(p.quotaNames(), ", "), "none"))
 	}
 	return rows, nil
 }
 
-func (s *Service) quotaNames() (names []string) {
-	for i := range s.plan.quotas {
-		names = append(names, s.plan.quotas[i].name)
+func (p *plan) quotaNames() (names []string) {
+	for i := range p.quotas {
+		names = append(names, p.quotas[i].name)
 	}
 	return slices.Compact(names)
 }

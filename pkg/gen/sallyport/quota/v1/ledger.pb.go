@@ -826,7 +826,10 @@ type LedgerRequest struct {
 	//	*LedgerRequest_Reserve
 	//	*LedgerRequest_Commit
 	//	*LedgerRequest_Refund
-	Request       isLedgerRequest_Request `protobuf_oneof:"request"`
+	Request isLedgerRequest_Request `protobuf_oneof:"request"`
+	// Names of the limits that count what is checked or reserved. A node whose rules
+	// say otherwise does not decide.
+	Limits        []uint64 `protobuf:"fixed64,5,rep,packed,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -900,6 +903,13 @@ func (x *LedgerRequest) GetRefund() *RefundRequest {
 		if x, ok := x.Request.(*LedgerRequest_Refund); ok {
 			return x.Refund
 		}
+	}
+	return nil
+}
+
+func (x *LedgerRequest) GetLimits() []uint64 {
+	if x != nil {
+		return x.Limits
 	}
 	return nil
 }
@@ -1233,12 +1243,13 @@ const file_sallyport_quota_v1_ledger_proto_rawDesc = "" +
 	"\acharged\x18\a \x01(\x04R\acharged\x12\x1f\n" +
 	"\vfree_expiry\x18\b \x01(\bR\n" +
 	"freeExpiry\x12\x12\n" +
-	"\x04most\x18\t \x01(\x04R\x04most\"\x8d\x02\n" +
+	"\x04most\x18\t \x01(\x04R\x04most\"\xaf\x02\n" +
 	"\rLedgerRequest\x127\n" +
 	"\x05check\x18\x01 \x01(\v2\x1f.sallyport.quota.v1.LedgerCheckH\x00R\x05check\x12>\n" +
 	"\areserve\x18\x02 \x01(\v2\".sallyport.quota.v1.ReserveRequestH\x00R\areserve\x12;\n" +
 	"\x06commit\x18\x03 \x01(\v2!.sallyport.quota.v1.CommitRequestH\x00R\x06commit\x12;\n" +
-	"\x06refund\x18\x04 \x01(\v2!.sallyport.quota.v1.RefundRequestH\x00R\x06refundB\t\n" +
+	"\x06refund\x18\x04 \x01(\v2!.sallyport.quota.v1.RefundRequestH\x00R\x06refund\x12 \n" +
+	"\x06limits\x18\x05 \x03(\x06B\b\xbaH\x05\x92\x01\x02\x10\x10R\x06limitsB\t\n" +
 	"\arequest\"\x83\x01\n" +
 	"\vLedgerCheck\x126\n" +
 	"\x05check\x18\x01 \x01(\v2 .sallyport.quota.v1.CheckRequestR\x05check\x12\x13\n" +
