@@ -53,7 +53,8 @@ func (l *Ledger) stream(ctx context.Context) (jetstream.Stream, error) {
 
 // Append stores a message after the one with sequence last, and returns its
 // sequence when the stream has acknowledged it. The error is [ErrConflict] when
-// that is not the last one. Any other leaves open whether it was stored.
+// that is not the last one, perhaps because this very message was stored before.
+// Any other leaves open whether it was stored.
 func (l *Ledger) Append(ctx context.Context, last uint64, id string, data []byte) (uint64, error) {
 	ack, err := l.bus.js.PublishMsg(ctx, &nats.Msg{Subject: SubjectLedger, Data: data},
 		jetstream.WithMsgID(id), jetstream.WithExpectStream(LedgerStream), jetstream.WithExpectLastSequence(last))

@@ -351,3 +351,31 @@ func listUsage(t testing.TB, svc *quota.Service) (rows []string, err error) {
 	}
 	return rows, err
 }
+
+func TestAStreamOfChecksIsChargedOnce(t *testing.T) {
+	t.Parallel()
+	c := client(t, durable(t, bustest.New(t), durableRules))
+	stream, err := c.CheckStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const checks = 30
+	allowed := 0
+	for i := range uint64(checks) {
+		if err := stream.Send(&quotav1.CheckStreamRequest{Id: i, Check: check("user", fmt.Sprint("user-", i%10), "tool", "echo")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range checks {
+		res, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.GetCheck().GetAllowed() {
+			allowed++
+		}
+	}
+	if res := answers(t, c, costs(0, check("user", "user-3", "tool", "echo"))); allowed != checks || res.GetLimits()[1].GetRemaining() != 4 {
+		t.Errorf("allowed %d of %d, then %v; want all, and 4 of 7 left", allowed, checks, res)
+	}
+}

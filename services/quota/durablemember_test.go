@@ -111,3 +111,27 @@ func oneLedger(t *testing.T, on bus.Config) {
 		}
 	}
 }
+
+// The member that writes the ledger may not have the rule yet, or no longer.
+func TestAMemberWithOtherRulesDoesNotBook(t *testing.T) {
+	t.Parallel()
+	on := onBus(natsServer(t).URL())
+	others := strings.ReplaceAll(durableMemberRules(), "id: calls", "id: called")
+	members := []*member{startOn(t, on, durableMemberRules()), startOn(t, on, others), startOn(t, on, others)}
+	await(t, "all to serve", func() bool {
+		for _, m := range members {
+			if m.svc.Ready(t.Context()) != nil {
+				return false
+			}
+		}
+		return true
+	})
+	for i := range 5 {
+		if res, err := members[0].Check(t.Context(), check("user", "ann")); err != nil || !res.GetAllowed() {
+			t.Fatalf("check %d: got %v, %v", i, res, err)
+		}
+	}
+	if rows, err := listUsage(t, members[0].svc); err != nil || fmt.Sprint(rows) != "[calls 5 0]" {
+		t.Errorf("usage: got %v, %v, want 5 calls", rows, err)
+	}
+}
