@@ -179,10 +179,15 @@ func (s *Service) judge(ctx context.Context, req *quotav1.CheckRequest, asks []l
 	// A repetition may have been charged already, and then passes.
 	hopeless := s.book == nil || req.GetIdempotencyKey() == "" && !s.book.Hint(counted)
 	if len(counted) > 0 && (probe || hopeless) {
-		if quotas, err = s.checkLedger(ctx, sub.plan, counted, q); err != nil {
+		quotas, err = s.checkLedger(ctx, sub.plan, counted, q)
+		switch {
+		case err != nil && allShadow(counted):
+			counted = nil // such must not refuse
+		case err != nil:
 			return nil, 0, err
+		default:
+			probe = probe || !quotas.GetAllowed()
 		}
-		probe = probe || !quotas.GetAllowed()
 	}
 	ok, err := s.spendAnywhere(ctx, asks, probe)
 	switch {
@@ -190,7 +195,11 @@ func (s *Service) judge(ctx context.Context, req *quotav1.CheckRequest, asks []l
 		return nil, 0, err
 	case len(counted) > 0 && !probe && ok:
 		q.Peek = false
-		if quotas, err = s.checkLedger(ctx, sub.plan, counted, q); err != nil || !quotas.GetAllowed() {
+		quotas, err = s.checkLedger(ctx, sub.plan, counted, q)
+		if err != nil && allShadow(counted) {
+			break
+		}
+		if err != nil || !quotas.GetAllowed() {
 			s.giveBack(asks)
 		}
 		if err != nil {
@@ -201,6 +210,11 @@ func (s *Service) judge(ctx context.Context, req *quotav1.CheckRequest, asks []l
 	}
 	res, rule := s.joint(sub.plan, ok, asks, quotas)
 	return res, rule, nil
+}
+
+// allShadow reports whether no quota may refuse, whatever happens.
+func allShadow(asks []ledger.Ask) bool {
+	return !slices.ContainsFunc(asks, func(a ledger.Ask) bool { return !a.Shadow })
 }
 
 // giveBack undoes a spend from rates, as far as that is possible.

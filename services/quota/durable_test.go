@@ -275,6 +275,14 @@ func TestWithoutTheLedgerOnlyQuotasFail(t *testing.T) {
 			t.Errorf("%s, a check without quotas: got %v", name, res)
 		}
 	}
+	watching := client(t, service(t, "rules: [{id: a, quota: {amount: 1, per: day}, shadow: true}]"))
+	if res := answers(t, watching, check("user", "ann")); !res.GetAllowed() {
+		t.Errorf("a quota that only watches: got %v", res)
+	}
+	res, err := watching.Reserve(t.Context(), &quotav1.ReserveRequest{Subject: subject(), Estimate: 1, IdempotencyKey: "x"})
+	if err != nil || !res.GetCheck().GetAllowed() || res.GetReservationId() != "" {
+		t.Errorf("a reservation of a quota that only watches: got %v, %v", res, err)
+	}
 }
 
 func TestARepetitionAfterARestartIsNotChargedAgain(t *testing.T) {

@@ -120,6 +120,8 @@ const (
 	batchBytes = 256 << 10
 	// staleness is how old the state may be that a refusal is made of.
 	staleness = 100 * time.Millisecond
+	// loadPatience is how long reading all of the state may take.
+	loadPatience = time.Minute
 	// retryAway is how long nobody waits after the stream was silent.
 	retryAway = 200 * time.Millisecond
 )
@@ -135,8 +137,11 @@ type op struct {
 	done    chan struct{}
 }
 
-// do has the writer decide, and waits.
+// do has the writer decide, and waits. What is not decided when it gives up will
+// not be.
 func (b *Book) do(ctx context.Context, decide func(*tx, *op) time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*b.o.Patience) // a batch, and the one before it
+	defer cancel()
 	o := &op{over: ctx.Done(), arrived: time.Now(), done: make(chan struct{})}
 	o.decide = func(t *tx) time.Time { return decide(t, o) }
 	b.queueMu.Lock()
@@ -187,7 +192,7 @@ func (b *Book) settle(ops []*op) {
 		if err != nil && (ctx.Err() == nil || last == nil) {
 			last = err
 		}
-		if broken := errors.Is(err, errBroken); broken || err != nil && ctx.Err() != nil {
+		if errors.Is(err, errBroken) || err != nil && ctx.Err() != nil {
 			b.o.Logger.Warn("nothing can be decided about durable quotas", "err", last)
 			b.giveUp(ops)
 			return
@@ -232,7 +237,15 @@ func (b *Book) pause(ctx context.Context, tries int) {
 // attempt decides as many ops as go into one message, and returns how many. On an
 // error none is decided, and whatever was appended all the same will be read.
 func (b *Book) attempt(ctx context.Context, ops []*op) (int, error) {
-	if b.state == nil || b.behind { // only this goroutine writes them
+	switch { // only this goroutine writes them
+	case b.state == nil:
+		// This may take long, and who waits has his own patience.
+		loading, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadPatience)
+		defer cancel()
+		if err := b.load(loading); err != nil {
+			return 0, err
+		}
+	case b.behind:
 		if err := b.catchUp(ctx); err != nil {
 			return 0, err
 		}

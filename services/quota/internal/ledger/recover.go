@@ -13,12 +13,9 @@ import (
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 )
 
-// catchUp reads what the stream has beyond the state, or all that there is if
-// there is no state yet. Only the writer calls it.
+// catchUp reads what the stream has beyond the state. What it has read when ctx
+// ends stays read. Only the writer calls it.
 func (b *Book) catchUp(ctx context.Context) error {
-	if b.state == nil {
-		return b.load(ctx)
-	}
 	began := time.Now()
 	applied := b.state.applied
 	first, last, err := b.o.Log.Read(ctx, applied+1, func(sequence uint64, data []byte) error {
@@ -69,7 +66,7 @@ func whole(applied, first, last uint64) error {
 // readAtOnce is how many snapshots are read side by side.
 const readAtOnce = 16
 
-// load reads the snapshots and the stream after them.
+// load reads the snapshots and the stream after them. Only the writer calls it.
 func (b *Book) load(ctx context.Context) error {
 	began := time.Now()
 	var snapshots [parts]*snapshot
