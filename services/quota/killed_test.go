@@ -21,7 +21,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	"github.com/sallyport-mcp/sallyport/pkg/bus/embed"
@@ -92,6 +94,7 @@ func serveQuotas(dir string) error {
 
 // victim is a quota process that is killed and started again.
 type victim struct {
+	t       *testing.T
 	dir     string
 	process *exec.Cmd
 	conn    atomic.Pointer[grpc.ClientConn]
@@ -143,7 +146,10 @@ func insist[A any](ctx context.Context, v *victim, repeated *atomic.Int64, call 
 		try, cancel := context.WithTimeout(ctx, 20*time.Second)
 		a, err := call(try, v.conn.Load())
 		cancel()
-		if err == nil || ctx.Err() != nil {
+		if status.Code(err) == codes.NotFound {
+			v.t.Errorf("what was booked is unknown: %v", err)
+		}
+		if err == nil || ctx.Err() != nil || v.t.Failed() {
 			return a
 		}
 		repeated.Add(1)
@@ -160,7 +166,7 @@ func insist[A any](ctx context.Context, v *victim, repeated *atomic.Int64, call 
 // the sum over distinct ids.
 func TestKilledProcessesLoseAndDoubleNothing(t *testing.T) {
 	t.Parallel()
-	v := &victim{dir: t.TempDir()}
+	v := &victim{t: t, dir: t.TempDir()}
 	v.start(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(func() {
