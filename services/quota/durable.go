@@ -173,28 +173,27 @@ func (s *Service) judge(ctx context.Context, req *quotav1.CheckRequest, asks []l
 	if err != nil {
 		return nil, 0, err
 	}
-	id := bookingID("check", req.GetIdempotencyKey(), req.GetSubject(), uint64(cost))
-	q := &quotav1.LedgerCheck{Check: req, IdHi: id.Hi, IdLo: id.Lo, Peek: true}
-	var quotas *quotav1.CheckResponse
-	// A repetition may have been charged already, and then passes.
-	hopeless := s.book == nil || req.GetIdempotencyKey() == "" && !s.book.Hint(counted)
-	if len(counted) > 0 && (probe || hopeless) {
-		quotas, err = s.checkLedger(ctx, sub.plan, counted, q)
-		switch {
-		case err != nil && allShadow(counted):
-			counted = nil // such must not refuse
-		case err != nil:
+	if len(counted) == 0 {
+		ok, err := s.spendAnywhere(ctx, asks, probe)
+		if err != nil {
 			return nil, 0, err
-		default:
-			probe = probe || !quotas.GetAllowed()
 		}
+		res, rule := s.joint(sub.plan, ok, asks, nil)
+		return res, rule, nil
 	}
+	q := &quotav1.LedgerCheck{Check: req, Peek: true}
+	quotas, err := s.foresee(ctx, sub.plan, counted, numbers, q, probe)
+	if err != nil {
+		return nil, 0, err
+	}
+	probe = probe || quotas != nil && !quotas.GetAllowed()
 	ok, err := s.spendAnywhere(ctx, asks, probe)
 	switch {
 	case err != nil:
 		return nil, 0, err
-	case len(counted) > 0 && !probe && ok:
-		q.Peek = false
+	case ok && !probe:
+		id := bookingID("check", req.GetIdempotencyKey(), req.GetSubject(), uint64(cost))
+		q.Peek, q.IdHi, q.IdLo = false, id.Hi, id.Lo
 		quotas, err = s.checkLedger(ctx, sub.plan, counted, q)
 		if err != nil && allShadow(counted) {
 			break
@@ -205,11 +204,34 @@ func (s *Service) judge(ctx context.Context, req *quotav1.CheckRequest, asks []l
 		if err != nil {
 			return nil, 0, err
 		}
-	case len(counted) > 0 && quotas == nil: // a rate refused
-		quotas = s.quotaResponse(sub.plan, s.book.Hint(counted), counted, numbers)
+	case quotas == nil && s.book != nil: // a rate refused
+		if good, known, _ := s.book.Hint(counted); known {
+			quotas = s.quotaResponse(sub.plan, good, counted, numbers)
+		}
 	}
 	res, rule := s.joint(sub.plan, ok, asks, quotas)
 	return res, rule, nil
+}
+
+// foresee tells what quotas say if that is to be known before anything is taken:
+// for a probe, and when they seem to refuse. A repetition of what was charged may
+// pass all the same, so it is left for later.
+func (s *Service) foresee(ctx context.Context, p *plan, asks []ledger.Ask, numbers []uint32, q *quotav1.LedgerCheck, probe bool) (*quotav1.CheckResponse, error) {
+	good, known, fresh := false, false, false
+	if s.book != nil {
+		good, known, fresh = s.book.Hint(asks)
+	}
+	switch {
+	case !probe && (!known && s.book != nil || good || q.GetCheck().GetIdempotencyKey() != ""):
+		return nil, nil
+	case fresh:
+		return s.quotaResponse(p, good, asks, numbers), nil
+	}
+	quotas, err := s.checkLedger(ctx, p, asks, q)
+	if err != nil && allShadow(asks) { // such must not refuse
+		return nil, nil
+	}
+	return quotas, err
 }
 
 // allShadow reports whether no quota may refuse, whatever happens.

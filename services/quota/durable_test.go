@@ -350,16 +350,6 @@ func TestAQuotaThatIsUsedUpCostsNoRate(t *testing.T) {
 	}
 }
 
-// listUsage is what an operator sees.
-func listUsage(t testing.TB, svc *quota.Service) (rows []string, err error) {
-	t.Helper()
-	res, err := quotav1.NewQuotaAdminServiceClient(rpctest.Serve(t, svc.Register, rpctest.As("sallyport"))).ListUsage(t.Context(), &quotav1.ListUsageRequest{})
-	for _, r := range res.GetRows() {
-		rows = append(rows, fmt.Sprint(r.GetRule(), " ", r.GetSpent(), " ", r.GetReserved()))
-	}
-	return rows, err
-}
-
 func TestAStreamOfChecksIsChargedOnce(t *testing.T) {
 	t.Parallel()
 	c := client(t, durable(t, bustest.New(t), durableRules))

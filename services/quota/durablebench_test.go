@@ -3,6 +3,7 @@ package quota_test
 import (
 	"fmt"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -10,6 +11,16 @@ import (
 	"github.com/sallyport-mcp/sallyport/pkg/bus/embed"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 )
+
+// cpu is what this process has used so far.
+func cpu(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
 
 // BenchmarkDurable measures what a quota costs a check, with the NATS server in
 // this process: written to disk before each answer, or given to the system.
@@ -36,6 +47,8 @@ rules:
 			parallel := func(name string, call func(i int64)) {
 				b.Run(fmt.Sprintf("%s, sync %s, %d callers", name, sync, callers), func(b *testing.B) {
 					b.ReportAllocs()
+					before := cpu(b)
+					defer func() { b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op") }()
 					b.SetParallelism(max(callers/2, 1)) // times GOMAXPROCS
 					if callers == 1 {
 						for b.Loop() {

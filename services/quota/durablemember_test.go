@@ -15,6 +15,8 @@ import (
 
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/pkg/rpc/rpctest"
+	"github.com/sallyport-mcp/sallyport/services/quota"
 )
 
 // durableMemberRules are patient and have periods that are nowhere near their end.
@@ -134,4 +136,14 @@ func TestAMemberWithOtherRulesDoesNotBook(t *testing.T) {
 	if rows, err := listUsage(t, members[0].svc); err != nil || fmt.Sprint(rows) != "[calls 5 0]" {
 		t.Errorf("usage: got %v, %v, want 5 calls", rows, err)
 	}
+}
+
+// listUsage is what an operator sees.
+func listUsage(t testing.TB, svc *quota.Service) (rows []string, err error) {
+	t.Helper()
+	res, err := quotav1.NewQuotaAdminServiceClient(rpctest.Serve(t, svc.Register, rpctest.As("sallyport"))).ListUsage(t.Context(), &quotav1.ListUsageRequest{})
+	for _, r := range res.GetRows() {
+		rows = append(rows, fmt.Sprint(r.GetRule(), " ", r.GetSpent(), " ", r.GetReserved()))
+	}
+	return rows, err
 }

@@ -37,7 +37,7 @@ func (a *Ask) Left() uint64 { return minus(minus(a.Most, a.Spent), a.Reserved) }
 
 // Peek tells what Spend would, without the charge.
 func (b *Book) Peek(ctx context.Context, asks []Ask) (ok bool, err error) {
-	if ok, fresh := b.peek(asks); fresh {
+	if ok, _, fresh := b.Hint(asks); fresh {
 		return ok, nil
 	}
 	err = b.do(ctx, func(t *tx, o *op) time.Time {
@@ -50,34 +50,24 @@ func (b *Book) Peek(ctx context.Context, asks []Ask) (ok bool, err error) {
 	return ok, nil
 }
 
-// Hint is Peek by what is known here, which may be old: to be asked before doing
-// what would have to be undone. Where nothing is known it is good.
-func (b *Book) Hint(asks []Ask) (ok bool) {
+// Hint is Peek by what is known here: to be asked before doing what would have to
+// be undone. It tells whether anything is known, and whether that is recent enough
+// for a refusal.
+func (b *Book) Hint(asks []Ask) (ok, known, fresh bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if b.state == nil {
-		return true
+		return false, false, false
 	}
 	t := tx{state: b.state}
-	return t.look(asks)
-}
-
-// peek looks at the state, and reports whether it is recent.
-func (b *Book) peek(asks []Ask) (ok, fresh bool) {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	if b.state == nil || b.behind || time.Since(b.fresh) > staleness {
-		return false, false
-	}
-	t := tx{state: b.state}
-	return t.look(asks), true
+	return t.look(asks), true, !b.behind && time.Since(b.fresh) <= staleness
 }
 
 // Spend charges all asks or none, and returns when the ledger holds it. A
 // repetition with the same id within life is not charged again. The error is
 // ErrFull or ErrUnavailable.
 func (b *Book) Spend(ctx context.Context, id ID, life time.Duration, asks []Ask) (ok bool, err error) {
-	if ok, fresh := b.peek(asks); fresh && !ok && !b.knows(id) {
+	if ok, _, fresh := b.Hint(asks); fresh && !ok && !b.knows(id) {
 		return false, nil // an over-limit flood writes nothing and waits for nobody
 	}
 	err = b.do(ctx, func(t *tx, o *op) time.Time {
