@@ -23,7 +23,7 @@ type Config struct {
 	// repetition is then charged again, but never passes for free.
 	MaxReplays int `yaml:"max_replays"`
 	// MaxBookings bounds the reservations that are remembered: those that are open,
-	// and for a day those that are settled, 100 to 300 bytes each. Calls that a
+	// and for a day those that are settled, 100 to 200 bytes each. Calls that a
 	// durable quota counts are among them for a minute or two. When it is used up,
 	// new ones are refused.
 	MaxBookings int `yaml:"max_bookings"`
