@@ -377,3 +377,28 @@ func TestAStreamOfChecksIsChargedOnce(t *testing.T) {
 		t.Errorf("allowed %d of %d, then %v; want all, and 4 of 7 left", allowed, checks, res)
 	}
 }
+
+func TestAQuotaBeginsAnewWithItsPeriod(t *testing.T) {
+	t.Parallel()
+	var ahead atomic.Int64
+	svc := service(t, durableRules)
+	svc.WaitForLedger(time.Minute)
+	svc.SetClock(func() time.Time { return evening.Add(time.Duration(ahead.Load())) })
+	svc.KeepLedger(bustest.New(t), 10_000, 10_000, nil)
+	c := client(t, svc)
+	spend := func(want bool, left uint64) {
+		t.Helper()
+		res := answers(t, c, costs(4, check("user", "ann", "tool", "by-ip", "ip", "192.0.2.1")))
+		if res.GetAllowed() != want || res.GetLimits()[1].GetRemaining() != left {
+			t.Errorf("%v later: got %v, want allowed %t and %d left", time.Duration(ahead.Load()), res, want, left)
+		}
+	}
+	spend(true, 3)
+	ahead.Store(int64(23*time.Hour + 30*time.Minute - time.Nanosecond)) // the last moment before midnight in Berlin
+	spend(false, 3)
+	ahead.Add(1)
+	res := answers(t, c, costs(0, check("user", "ann", "tool", "by-ip", "ip", "192.0.2.1")))
+	if l := res.GetLimits(); l[1].GetRemaining() != 7 || l[2].GetRemaining() != 96 {
+		t.Errorf("at midnight: got %v, want 7 left of the day and 96 of the week", res)
+	}
+}
