@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
@@ -132,16 +131,12 @@ func (s *Service) bookCheck(ctx context.Context, p *plan, q *quotav1.LedgerCheck
 		return nil, errOtherRules
 	}
 	id := ledger.ID{Hi: q.GetIdHi(), Lo: q.GetIdLo()}
-	life := time.Duration(unkeyedFor)
-	if req.GetIdempotencyKey() != "" {
-		life = keyedFor
-	}
 	ok := false
 	switch {
 	case q.GetPeek():
 		ok, err = s.book.Peek(ctx, asks)
 	default:
-		ok, err = s.book.Spend(ctx, id, life, asks)
+		ok, err = s.book.Spend(ctx, id, s.rememberedFor(req), asks)
 	}
 	if err != nil {
 		return nil, err

@@ -137,13 +137,19 @@ func appendText(b []byte, text string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
 }
 
-// How long a check is remembered by its id: with an idempotency key longer than
-// the minute in which it may be repeated, else for as long as the answer of another node
-// may be waited for.
-const (
-	keyedFor   = 2 * time.Minute
-	unkeyedFor = 30 * time.Second
-)
+// rememberedFor is how long a check is remembered by its id: for as long as this
+// service itself may try again, with an idempotency key for the minute in which the
+// caller may, and longer where another node's clock may say when that is over.
+func (s *Service) rememberedFor(req *quotav1.CheckRequest) time.Duration {
+	life := 5 * ledgerPatience
+	if req.GetIdempotencyKey() != "" {
+		life += replayFor
+	}
+	if s.cluster != nil {
+		life += bus.ClockSkew
+	}
+	return life
+}
 
 // decideDurably decides a check, and counts the decision.
 func (s *Service) decideDurably(ctx context.Context, req *quotav1.CheckRequest, asks []limiter.Ask, probe bool) (*quotav1.CheckResponse, error) {
