@@ -23,6 +23,9 @@ const (
 	SubjectQuotaAsks   = "sallyport.quota.asks."
 	SubjectQuotaCopies = "sallyport.quota.copies."
 	SubjectQuotaChecks = "sallyport.quota.checks."
+	// SubjectQuotaBookings and the id of a quota node is where it takes
+	// quotav1.LedgerRequest.
+	SubjectQuotaBookings = "sallyport.quota.bookings."
 )
 
 // The audit stream: an auditv1.Batch in each message.
@@ -30,6 +33,16 @@ const (
 	AuditStream  = "AUDIT"
 	SubjectAudit = "sallyport.audit.events"
 )
+
+// The ledger of durable quotas: a quotav1.LedgerBatch in each message.
+const (
+	LedgerStream  = "QUOTA_LEDGER"
+	SubjectLedger = "sallyport.quota.ledger"
+)
+
+// LedgerLife is how long a message of the ledger is kept: longer than two months,
+// the longest periods of a quota.
+const LedgerLife = 70 * 24 * time.Hour
 
 // Lease is how long a tool service stays in the catalogue without renewing its
 // announcement; it renews three times as often.
@@ -104,6 +117,8 @@ var (
 	// Quota holds the quotav1.ClusterView under "view" and the quotav1.ClusterSeed
 	// under "seed".
 	Quota = Bucket{Name: "quota", Description: "which quota node counts what"}
+	// QuotaSnapshots holds quotav1.SnapshotHead and quotav1.SnapshotPage.
+	QuotaSnapshots = Bucket{Name: "quota-snapshots", Description: "what the ledger of quotas amounts to"}
 	// QuotaMembers holds quotav1.ClusterMember by the id of a quota node.
 	QuotaMembers = Bucket{Name: "quota-members", Description: "leases of quota nodes", TTL: MemberLife}
 )

@@ -66,13 +66,28 @@ func (b *builder) rates(name string, s section, limits Strings, burst uint32) []
 			limit:  uint64(r.Limit),
 			window: durationpb.New(r.Window),
 			shadow: s.rule.Shadow,
-			order:  len(b.plan.rates) + len(b.plan.permits),
+			order:  b.bounds(),
 			span:   r.Window,
 			is:     is,
 			when:   s.when,
 		})
 	}
 	return numbers
+}
+
+// bounds is how many there are of all sorts.
+func (b *builder) bounds() int { return len(b.plan.rates) + len(b.plan.permits) + len(b.plan.quotas) }
+
+// order is that of all bounds by name.
+func (b *builder) order() map[string]int {
+	orders := make(map[string]int)
+	for _, other := range slices.Concat(b.plan.rates, b.plan.permits) {
+		orders[other.name] = other.order
+	}
+	for i := range b.plan.quotas {
+		orders[b.plan.quotas[i].name] = b.plan.quotas[i].order
+	}
+	return orders
 }
 
 // concurrency adds the bound on permits, if there is one.
@@ -100,7 +115,7 @@ func (b *builder) concurrency(s section) []uint32 {
 		kind:   quotav1.RefusalKind_REFUSAL_KIND_CONCURRENCY,
 		limit:  uint64(c.Max),
 		shadow: s.rule.Shadow,
-		order:  len(b.plan.rates) + len(b.plan.permits),
+		order:  b.bounds(),
 		span:   ttl,
 		is:     is,
 	})

@@ -35,6 +35,12 @@ type Config struct {
 	// When it is used up the oldest is forgotten before its minute is over; its
 	// repetition is then charged again, but never passes for free.
 	MaxReplays int `yaml:"max_replays"`
+	// MaxBookings bounds the reservations that are remembered: those that are open,
+	// and for a day those that are settled, 100 to 200 bytes each. Calls that a
+	// durable quota counts are among them for ten seconds, in a cluster and with an
+	// idempotency key a minute longer each. When it is used up, new ones are refused:
+	// a million are enough for eleven reservations a second, all day.
+	MaxBookings int `yaml:"max_bookings"`
 	// Cluster makes several nodes count as one. Each then has copies in memory of
 	// about as many counters as it has of its own.
 	Cluster cluster.Config `yaml:"cluster"`
@@ -89,6 +95,9 @@ type Rule struct {
 	// Cost is weight (the default), to count what a check says it costs, or one,
 	// to count checks.
 	Cost string `yaml:"cost"`
+	// Quota is a durable limit of a day, a week or a month instead of rates: a
+	// rule with it has neither limit nor concurrency.
+	Quota Quota `yaml:"quota"`
 	// Concurrency limits permits instead of, or besides, rates.
 	Concurrency Concurrency `yaml:"concurrency"`
 	// Shadow makes the rule count and report, but never refuse.
@@ -131,6 +140,8 @@ type Override struct {
 	Limit Strings `yaml:"limit"`
 	// Burst is as in [Rule].
 	Burst uint32 `yaml:"burst"`
+	// Amount takes the place of that of a quota; what was spent stays spent.
+	Amount uint64 `yaml:"amount"`
 	// Unlimited exempts from the rule, its concurrency too.
 	Unlimited bool `yaml:"unlimited"`
 }
@@ -193,9 +204,10 @@ func DefaultConfig() Config {
 			Key:   []string{"ip"},
 			Limit: Strings{"600/minute"},
 		}},
-		MaxKeys:    1_000_000,
-		MaxReplays: 16_384,
-		Cluster:    cluster.DefaultConfig(),
+		MaxKeys:     1_000_000,
+		MaxReplays:  16_384,
+		MaxBookings: 1_000_000,
+		Cluster:     cluster.DefaultConfig(),
 	}
 }
 

@@ -57,6 +57,9 @@ func (a admin) ExplainRules(context.Context, *quotav1.ExplainRulesRequest) (*quo
 			all = append(all, ordered{b.order, e})
 		}
 	}
+	for n := range p.quotas {
+		all = append(all, ordered{p.quotas[n].order, p.explainQuota(&p.quotas[n])})
+	}
 	slices.SortFunc(all, func(a, b ordered) int { return cmp.Compare(a.order, b.order) })
 	for _, e := range all[:min(len(all), maxExplained)] {
 		resp.Rules = append(resp.Rules, e.RuleExplanation)
@@ -111,6 +114,23 @@ func (p *plan) explainPermits(b *bound, spec limiter.PermitSpec) *quotav1.RuleEx
 	var n notes
 	n.add("At a time; a permit that is not given back ends after %v.", spec.TTL)
 	n.rule(p, b, r)
+	e.Notes = n
+	return e
+}
+
+// explainQuota explains a durable quota.
+func (p *plan) explainQuota(q *quota) *quotav1.RuleExplanation {
+	r := p.configured[q.rule]
+	e := &quotav1.RuleExplanation{
+		Name: q.name, Kind: quotav1.RefusalKind_REFUSAL_KIND_QUOTA, Mode: "durable", Algorithm: "calendar",
+		Limit: q.amount, MostAdmitted: q.amount, Shadow: q.shadow, OnUnavailable: "deny",
+	}
+	var n notes
+	n.add("Of %s in a %s (%s), counted in the ledger; without it nothing passes.", q.unit, r.Quota.Per, cmp.Or(r.Quota.TZ, "UTC"))
+	if q.unit != unitCalls {
+		n.add("A commit may be more than was reserved; the part beyond the limit is told as overdraft.")
+	}
+	n.rule(p, &bound{rule: q.rule}, r)
 	e.Notes = n
 	return e
 }

@@ -106,3 +106,26 @@ func TestOnlyOperatorsExplainRules(t *testing.T) {
 		}
 	}
 }
+
+func TestExplainDurableQuotas(t *testing.T) {
+	t.Parallel()
+	cfg := quota.DefaultConfig()
+	cfg.Rules = []quota.Rule{
+		{ID: "tokens", Key: []string{"tenant"}, Quota: quota.Quota{Amount: 1000, Per: "month", Unit: "llm_tokens", TZ: "Europe/Berlin"}},
+		{ID: "per-key", Key: []string{"key"}, Limit: quota.Strings{"600/minute"}},
+	}
+	s, err := quota.New(cfg, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := quotav1.NewQuotaAdminServiceClient(rpctest.Serve(t, s.Register))
+	resp, err := client.ExplainRules(t.Context(), &quotav1.ExplainRulesRequest{})
+	if err != nil || len(resp.GetRules()) != 2 {
+		t.Fatalf("ExplainRules = %v, %v", resp, err)
+	}
+	got := resp.GetRules()[0]
+	if got.GetName() != "tokens" || got.GetMode() != "durable" || got.GetMostAdmitted() != 1000 || got.GetKind() != quotav1.RefusalKind_REFUSAL_KIND_QUOTA ||
+		got.GetNotes()[0] != "Of llm_tokens in a month (Europe/Berlin), counted in the ledger; without it nothing passes." {
+		t.Errorf("the quota is explained as %v", got)
+	}
+}

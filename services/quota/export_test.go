@@ -3,6 +3,7 @@ package quota
 import (
 	"context"
 	"log/slog"
+	"time"
 )
 
 // ReadRules reads the files of rules and takes what is in them at once, rather than
@@ -29,3 +30,10 @@ func ParseRules(text []byte) error {
 
 // Limits is how many limits have a number.
 func (s *Service) Limits() int { return len(s.plan.Load().rates) }
+
+// WaitForLedger makes the service wait longer than it is good for callers. Call it
+// before KeepLedger.
+func (s *Service) WaitForLedger(patience time.Duration) { s.patient = patience }
+
+// SetClock makes the time of day. Call it before anything else.
+func (s *Service) SetClock(now func() time.Time) { s.clock = now }

@@ -50,7 +50,7 @@ func (s *Service) Check(ctx context.Context, req *quotav1.CheckRequest) (*quotav
 // check decides, or repeats what was decided.
 func (s *Service) check(ctx context.Context, p *plan, req *quotav1.CheckRequest, asks []limiter.Ask, cost uint32, probe bool) (*quotav1.CheckResponse, error) {
 	if req.GetIdempotencyKey() == "" || probe {
-		return s.decide(ctx, p, asks, probe)
+		return s.decideAll(ctx, p, req, asks, probe)
 	}
 	asks = append([]limiter.Ask(nil), asks...) // the closure would take all callers' asks to the heap
 	key, err := s.replayKey(req, cost)
@@ -58,8 +58,16 @@ func (s *Service) check(ctx context.Context, p *plan, req *quotav1.CheckRequest,
 		return nil, err
 	}
 	return s.replays.answer(s.now(), key, func() (*quotav1.CheckResponse, error) {
-		return s.decide(ctx, p, asks, false)
+		return s.decideAll(ctx, p, req, asks, false)
 	})
+}
+
+// decideAll decides about rates, and about the quotas that match.
+func (s *Service) decideAll(ctx context.Context, p *plan, req *quotav1.CheckRequest, asks []limiter.Ask, probe bool) (*quotav1.CheckResponse, error) {
+	if len(p.quotas) > 0 {
+		return s.decideDurably(ctx, p, req, asks, probe)
+	}
+	return s.decide(ctx, p, asks, probe)
 }
 
 func (s *Service) decide(ctx context.Context, p *plan, asks []limiter.Ask, probe bool) (*quotav1.CheckResponse, error) {
@@ -101,7 +109,7 @@ func (s *Service) CheckBatch(ctx context.Context, req *quotav1.CheckBatchRequest
 		ends[i] = len(asks)
 	}
 	res := &quotav1.CheckBatchResponse{Results: make([]*quotav1.CheckResponse, len(checks))}
-	if s.cluster != nil {
+	if s.cluster != nil || len(p.quotas) > 0 { // bookings travel together
 		return res, s.batchTogether(ctx, p, checks, asks, ends, res.Results)
 	}
 	from := 0
@@ -124,16 +132,10 @@ func (s *Service) Peek(ctx context.Context, req *quotav1.PeekRequest) (*quotav1.
 	if err != nil {
 		return nil, err
 	}
-	var ok bool
-	if s.cluster != nil {
-		ok, err = s.spendTogether(ctx, asks, true)
-	} else {
-		ok, err = s.spend(asks, true)
-	}
+	res, _, err := s.judge(ctx, sub.plan, &quotav1.CheckRequest{Subject: req.GetSubject(), Cost: req.Cost}, asks, true)
 	if err != nil {
 		return nil, err
 	}
-	res, _ := s.answer(sub.plan, ok, sub.plan.rates, asks)
 	return &quotav1.PeekResponse{Check: res}, nil
 }
 

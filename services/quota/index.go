@@ -92,7 +92,7 @@ func (x *index) most() int {
 			for _, o := range c.overrides {
 				rates = max(rates, len(o.terms.rates))
 			}
-			n += rates + len(c.terms.permit)
+			n += rates + len(c.terms.permit) + len(c.terms.quotas)
 		}
 		most = max(most, n)
 	}

@@ -35,7 +35,7 @@ func NewMember(cfg Config, meter metric.Meter, log *slog.Logger, peers Peers) (*
 	s.cluster = cluster.New(cluster.Options{
 		Config: cfg.Cluster, Name: peers.Name, Store: peers.Store, Wire: peers.Wire,
 		Limiter: s.limiter, Permits: s.permits,
-		Now: s.now, Check: s.checkForwarded, Log: log,
+		Now: s.now, Check: s.checkForwarded, Seat: s.seat, Log: log,
 	})
 	s.hash.cluster = s.cluster
 	return s, nil
@@ -64,11 +64,7 @@ func (s *Service) checkTogether(ctx context.Context, req *quotav1.CheckRequest) 
 // idempotency key.
 func (s *Service) decideTogether(ctx context.Context, p *plan, req *quotav1.CheckRequest, asks []limiter.Ask, cost uint32, probe bool) (*quotav1.CheckResponse, error) {
 	decide := func() (*quotav1.CheckResponse, error) {
-		ok, err := s.spendTogether(ctx, asks, probe)
-		if err != nil {
-			return nil, err
-		}
-		return s.decided(ctx, p, ok, asks, probe), nil
+		return s.decideMember(ctx, p, req, asks, probe)
 	}
 	if req.GetIdempotencyKey() == "" || probe {
 		return decide()
@@ -81,6 +77,18 @@ func (s *Service) decideTogether(ctx context.Context, p *plan, req *quotav1.Chec
 		return res, failure(err)
 	}
 	return s.replays.answer(s.now(), key, decide)
+}
+
+// decideMember is decide over all nodes.
+func (s *Service) decideMember(ctx context.Context, p *plan, req *quotav1.CheckRequest, asks []limiter.Ask, probe bool) (*quotav1.CheckResponse, error) {
+	if len(p.quotas) > 0 {
+		return s.decideDurably(ctx, p, req, asks, probe)
+	}
+	ok, err := s.spendTogether(ctx, asks, probe)
+	if err != nil {
+		return nil, err
+	}
+	return s.decided(ctx, p, ok, asks, probe), nil
 }
 
 // checkForwarded decides a check with an idempotency key for another node; nil
@@ -97,11 +105,7 @@ func (s *Service) checkForwarded(ctx context.Context, req *quotav1.CheckRequest)
 		return nil
 	}
 	res, err := s.replays.answer(s.now(), key, func() (*quotav1.CheckResponse, error) {
-		ok, err := s.spendTogether(ctx, asks, false)
-		if err != nil {
-			return nil, err
-		}
-		return s.decided(ctx, sub.plan, ok, asks, false), nil
+		return s.decideMember(ctx, sub.plan, req, asks, false)
 	})
 	if err != nil {
 		return nil
@@ -133,6 +137,10 @@ func (s *Service) batchTogether(ctx context.Context, p *plan, checks []*quotav1.
 		from = ends[i]
 		g.Go(func() (err error) {
 			cost, probe := costOf(c.Cost)
+			if s.cluster == nil {
+				results[i], err = s.check(ctx, p, c, part, cost, probe)
+				return err
+			}
 			results[i], err = s.decideTogether(ctx, p, c, part, cost, probe)
 			return err
 		})

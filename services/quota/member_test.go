@@ -70,6 +70,7 @@ func startOn(t testing.TB, on bus.Config, rules string) *member {
 	if err != nil {
 		t.Fatal(err)
 	}
+	svc.KeepLedger(b, cfg.MaxKeys, cfg.MaxBookings, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	ctx, cancel := context.WithCancel(context.Background())
 	m := &member{svc: svc, QuotaServiceClient: client(t, svc), bus: b, leave: cancel, stopped: make(chan struct{})}
 	go func() {

@@ -29,8 +29,10 @@ type plan struct {
 	keys       [][]field // what rules count by, by number; equal keys have one
 	rates      []bound   // by number; some may be of rules that are gone, see follow
 	permits    []bound   // by number
+	quotas     []quota   // by number
 	index      index
-	ids        []string // of rules, by number
+	ids        []string       // of rules, by number
+	orders     map[string]int // of bounds by name, as the configuration has them
 	warnings   []warning
 	configured []Rule // by number
 	version    string // the same for the same rules
@@ -80,6 +82,7 @@ type rule struct {
 type terms struct {
 	rates  []uint32
 	permit []uint32 // one or none
+	quotas []uint32 // one or none; then there is nothing else
 }
 
 type override struct {
@@ -135,6 +138,9 @@ func compile(cfg Config) (*plan, error) {
 	if cfg.MaxReplays < replayShards || cfg.MaxReplays > 1<<24 {
 		b.fail("max_replays", "%d is not from %d to %d", cfg.MaxReplays, replayShards, 1<<24)
 	}
+	if cfg.MaxBookings < 1 || cfg.MaxBookings > 1<<30 {
+		b.fail("max_bookings", "%d is not from 1 to %d", cfg.MaxBookings, 1<<30)
+	}
 	for i, name := range cfg.Attributes {
 		b.path = fmt.Sprintf("attributes[%d]", i)
 		b.extend(name)
@@ -154,6 +160,9 @@ func compile(cfg Config) (*plan, error) {
 	if most := b.index.most(); most > limiter.MaxAsks {
 		b.fail("", "up to %d limits match one check, which may have %d", most, limiter.MaxAsks)
 	}
+	if most := b.index.mostQuotas(); most > maxQuotas {
+		b.fail("", "up to %d quotas match one check, which may have %d", most, maxQuotas)
+	}
 	for i := range b.rules {
 		id := attribute.String("rule", b.rules[i].id)
 		b.ids = append(b.ids, b.rules[i].id)
@@ -161,6 +170,7 @@ func compile(cfg Config) (*plan, error) {
 		b.ruled = append(b.ruled, with(id))
 	}
 	b.all, b.configured, b.version = b.rules, cfg.Rules, versionOf(cfg)
+	b.orders = b.order()
 	return &b.plan, errors.Join(b.errs...)
 }
 
@@ -186,6 +196,10 @@ func (b *builder) rule(r Rule) {
 		key:     b.key(r.Key),
 		costOne: b.choice("cost", r.Cost, "weight", "one") == "one",
 		shadow:  r.Shadow,
+	}
+	if r.Quota != (Quota{}) {
+		b.quota(r, c)
+		return
 	}
 	without := limiter.Deny
 	switch b.choice("on_unavailable", r.OnUnavailable, "deny", "share", "allow") {
@@ -220,7 +234,7 @@ func (b *builder) rule(r Rule) {
 		b.fail("limit", "is missing, which windows and penalty are about")
 	}
 	if len(r.Limit) == 0 && r.Concurrency.Max == 0 {
-		b.fail("limit", "is missing, and so is concurrency")
+		b.fail("limit", "is missing, and so are concurrency and quota")
 	}
 
 	s := section{rule: r, kind: kind, algorithm: algorithm, clock: clock, penalty: penalty, without: without}
@@ -249,6 +263,8 @@ func (b *builder) override(s section, base terms, o Override) override {
 	c := override{when: b.conditions("when", o.When)}
 	s.when, s.place = o.When, fmt.Sprintf("%q", o.When) // in the order of the keys
 	switch {
+	case o.Amount > 0:
+		b.fail("amount", "has no quota of the rule to take the place of")
 	case o.Unlimited && len(o.Limit) > 0:
 		b.fail("limit", "contradicts unlimited")
 	case o.Unlimited:

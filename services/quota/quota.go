@@ -13,8 +13,8 @@
 // travel there, and the owner decides with the limiter that it uses for its own.
 // The counts then live as long as one node does.
 //
-// Reserve, Commit and Refund need a ledger that outlives the process. They are
-// not implemented.
+// Quotas of days and months are another matter: what they count is in a ledger
+// that outlives the process, kept by package ledger.
 package quota
 
 import (
@@ -30,9 +30,11 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/grpc/codes"
 
+	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	"github.com/sallyport-mcp/sallyport/pkg/fault"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/cluster"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/ledger"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
 )
 
@@ -50,6 +52,10 @@ type Service struct {
 	start   time.Time     // origin of the limiter's time, by the monotonic clock
 	origin  time.Duration // what the limiter's time was then
 	cluster *cluster.Node // nil for a node that counts alone
+	bus     *bus.Bus      // nil without a ledger, as is book
+	book    *ledger.Book
+	clock   func() time.Time // the time of day; nil for that of the machine
+	patient time.Duration    // how long the ledger may be silent; ledgerPatience when zero
 }
 
 // New returns a service for the rules of cfg that counts alone. A nil meter
@@ -168,7 +174,7 @@ func (s *Service) usage(ctx context.Context, sub *subject) ([]*quotav1.LimitStat
 	for i := range all {
 		states[i] = all[i].state
 	}
-	return states, nil
+	return s.usageOfQuotas(ctx, sub, states)
 }
 
 // replayKey names a check for its repetitions. Subject and cost are part of it:

@@ -423,12 +423,3 @@ func TestCheckBatch(t *testing.T) {
 		t.Errorf("after a malformed batch: got %d left, want 10", got)
 	}
 }
-
-func TestReserveIsNotPretended(t *testing.T) {
-	t.Parallel()
-	c := client(t, service(t, ""))
-	_, err := c.Reserve(t.Context(), &quotav1.ReserveRequest{Subject: subject(), Estimate: 1, IdempotencyKey: "k", Ttl: seconds(1)})
-	if status.Code(err) != codes.Unimplemented {
-		t.Errorf("Reserve: got %v, want Unimplemented", err)
-	}
-}

@@ -25,12 +25,18 @@ var Role = app.Role{
 			return nil, err
 		}
 		if !cfg.Cluster.Enabled {
-			return New(cfg, env.Meter, env.Log)
+			s, err := New(cfg, env.Meter, env.Log)
+			if err != nil {
+				return nil, err
+			}
+			s.KeepLedger(env.Bus, cfg.MaxKeys, cfg.MaxBookings, env.Log)
+			return s, nil
 		}
 		s, err := NewMember(cfg, env.Meter, env.Log, OnBus(env.Node, env.Bus))
 		if err != nil {
 			return nil, err
 		}
+		s.KeepLedger(env.Bus, cfg.MaxKeys, cfg.MaxBookings, env.Log)
 		env.Ready("cluster", s.Ready)
 		return s, nil
 	},
@@ -42,6 +48,11 @@ const sweepEvery = time.Second
 // Run implements [app.Service]. It gives back the memory of counters, permits
 // and answers that no longer matter, a part at a time, until ctx is done.
 func (s *Service) Run(ctx context.Context) error {
+	if s.book != nil {
+		var keeper sync.WaitGroup
+		keeper.Go(func() { s.book.Run(ctx) })
+		defer keeper.Wait()
+	}
 	if s.cluster != nil {
 		var member sync.WaitGroup
 		member.Go(func() { s.cluster.Run(ctx) })

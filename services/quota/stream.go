@@ -17,9 +17,9 @@ type checkStream = grpc.BidiStreamingServer[quotav1.CheckStreamRequest, quotav1.
 
 // CheckStream implements [quotav1.QuotaServiceServer]. A node that counts alone
 // answers in order: a decision takes less than to hand it to somebody else. One
-// that must ask others has up to [atOnce] under way.
+// that must ask others, or write a ledger, has up to [atOnce] under way.
 func (s *Service) CheckStream(stream checkStream) error {
-	if s.cluster != nil {
+	if s.cluster != nil || len(s.plan.Load().quotas) > 0 {
 		return s.streamTogether(stream)
 	}
 	for {

@@ -168,7 +168,7 @@ func devConfig(file, dir, listen string) (app.Config, error) {
 }
 
 // operatorPeers are the roles that the command line calls.
-var operatorPeers = []string{"auth", "executor", "audit", "quota"}
+var operatorPeers = []string{"auth", "quota", "executor", "audit"}
 
 // runTogether runs all roles in this process.
 func runTogether(ctx context.Context, cfg app.Config, stderr io.Writer, shown func(instance.Instance) error) error {

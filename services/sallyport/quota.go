@@ -12,8 +12,8 @@ import (
 )
 
 func quotaCommand(o *operator) *cobra.Command {
-	cmd := &cobra.Command{Use: "quota", Short: "Explain limits", Args: cobra.ArbitraryArgs, RunE: group}
-	cmd.AddCommand(quotaExplainCommand(o))
+	cmd := &cobra.Command{Use: "quota", Short: "Explain limits, and see what durable quotas have spent", Args: cobra.ArbitraryArgs, RunE: group}
+	cmd.AddCommand(quotaExplainCommand(o), quotaUsageCommand(o))
 	return cmd
 }
 

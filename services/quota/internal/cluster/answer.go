@@ -50,6 +50,14 @@ func (n *Node) answer(id string) (stop func(), err error) {
 		}
 		stops = append(stops, s)
 	}
+	if n.o.Seat != nil {
+		s, err := n.o.Seat(id)
+		if err != nil {
+			stop()
+			return nil, err
+		}
+		stops = append(stops, s)
+	}
 	return stop, nil
 }
 

@@ -81,6 +81,9 @@ type Options struct {
 	Now func() time.Duration
 	// Check decides a check that another node has forwarded; see [Node.Forward].
 	Check func(context.Context, *quotav1.CheckRequest) *quotav1.CheckResponse
+	// Seat, if not nil, is called when the node becomes a member with an id, and
+	// what it returns when it is none any more.
+	Seat func(id string) (leave func(), err error)
 	// Log must not be nil.
 	Log *slog.Logger
 }

@@ -35,9 +35,9 @@ const (
 	LedgerKind_LEDGER_KIND_SPEND LedgerKind = 1
 	// Sets aside.
 	LedgerKind_LEDGER_KIND_RESERVE LedgerKind = 2
-	// Settles what was set aside.
+	// Settles what was set aside, or takes the place of an EXPIRE.
 	LedgerKind_LEDGER_KIND_COMMIT LedgerKind = 3
-	// Gives back what was set aside.
+	// Gives back what was set aside, or what an EXPIRE has charged.
 	LedgerKind_LEDGER_KIND_REFUND LedgerKind = 4
 	// The ttl of what was set aside has ended; amount is what is charged.
 	LedgerKind_LEDGER_KIND_EXPIRE LedgerKind = 5
@@ -90,14 +90,14 @@ func (LedgerKind) EnumDescriptor() ([]byte, []int) {
 	return file_sallyport_quota_v1_ledger_proto_rawDescGZIP(), []int{0}
 }
 
-// LedgerBatch is one message of the ledger: what the owner of a slot has booked
-// since the last. Each names the message before it on its subject, so that nobody
-// but the owner can write.
+// LedgerBatch is one message of the ledger: what a node has booked since its
+// last. Each names the message before it in the stream, so that nobody writes
+// who does not know all that was written before.
 type LedgerBatch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Identifies the owner's reign.
+	// Identifies the process that wrote it.
 	Epoch uint64 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// 1, 2, 3 … within the reign.
+	// 1, 2, 3 … of this process. Some may be missing.
 	Sequence      uint64         `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	Entries       []*LedgerEntry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -155,7 +155,8 @@ func (x *LedgerBatch) GetEntries() []*LedgerEntry {
 	return nil
 }
 
-// LedgerEntry is one booking.
+// LedgerEntry is one booking. A key has spent in a period the sum of amount less
+// credited over all entries but RESERVE.
 type LedgerEntry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Kind  LedgerKind             `protobuf:"varint,1,opt,name=kind,proto3,enum=sallyport.quota.v1.LedgerKind" json:"kind,omitempty"`
@@ -171,10 +172,22 @@ type LedgerEntry struct {
 	IdHi uint64                 `protobuf:"fixed64,7,opt,name=id_hi,json=idHi,proto3" json:"id_hi,omitempty"`
 	IdLo uint64                 `protobuf:"fixed64,8,opt,name=id_lo,json=idLo,proto3" json:"id_lo,omitempty"`
 	Time *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=time,proto3" json:"time,omitempty"`
-	// Of RESERVE: when it ends.
+	// Of RESERVE: when it ends. Of SPEND: when its id is forgotten.
 	Expires *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=expires,proto3" json:"expires,omitempty"`
 	// The key in words, once for each key and period: name, value, name, value …
-	Attributes    []string `protobuf:"bytes,11,rep,name=attributes,proto3" json:"attributes,omitempty"`
+	Attributes []string `protobuf:"bytes,11,rep,name=attributes,proto3" json:"attributes,omitempty"`
+	// What is set aside no longer. Of COMMIT, REFUND and EXPIRE.
+	Released uint64 `protobuf:"varint,12,opt,name=released,proto3" json:"released,omitempty"`
+	// What an EXPIRE had charged and is given back. Of COMMIT and REFUND.
+	Credited uint64 `protobuf:"varint,13,opt,name=credited,proto3" json:"credited,omitempty"`
+	// How much of amount is beyond the limit. Of COMMIT.
+	Overdraft uint64 `protobuf:"varint,14,opt,name=overdraft,proto3" json:"overdraft,omitempty"`
+	// First second after the period, since 1970.
+	PeriodEnd int64 `protobuf:"varint,15,opt,name=period_end,json=periodEnd,proto3" json:"period_end,omitempty"`
+	// The limit that held. Of SPEND and RESERVE.
+	Most uint64 `protobuf:"varint,16,opt,name=most,proto3" json:"most,omitempty"`
+	// Whether nothing is charged when the ttl ends. Of RESERVE.
+	FreeExpiry    bool `protobuf:"varint,17,opt,name=free_expiry,json=freeExpiry,proto3" json:"free_expiry,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -286,15 +299,879 @@ func (x *LedgerEntry) GetAttributes() []string {
 	return nil
 }
 
+func (x *LedgerEntry) GetReleased() uint64 {
+	if x != nil {
+		return x.Released
+	}
+	return 0
+}
+
+func (x *LedgerEntry) GetCredited() uint64 {
+	if x != nil {
+		return x.Credited
+	}
+	return 0
+}
+
+func (x *LedgerEntry) GetOverdraft() uint64 {
+	if x != nil {
+		return x.Overdraft
+	}
+	return 0
+}
+
+func (x *LedgerEntry) GetPeriodEnd() int64 {
+	if x != nil {
+		return x.PeriodEnd
+	}
+	return 0
+}
+
+func (x *LedgerEntry) GetMost() uint64 {
+	if x != nil {
+		return x.Most
+	}
+	return 0
+}
+
+func (x *LedgerEntry) GetFreeExpiry() bool {
+	if x != nil {
+		return x.FreeExpiry
+	}
+	return false
+}
+
+// SnapshotHead says where the snapshot of one part of the folded state is, in the
+// bucket "quota-snapshots" under the number of the part.
+type SnapshotHead struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All of the ledger up to this sequence is in it.
+	Applied uint64 `protobuf:"varint,1,opt,name=applied,proto3" json:"applied,omitempty"`
+	// Its pages are under "<part>.<generation modulo 2>.<page>".
+	Generation uint64 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
+	Pages      uint32 `protobuf:"varint,3,opt,name=pages,proto3" json:"pages,omitempty"`
+	// The generation before, should two nodes have written this one at once.
+	BeforeApplied uint64 `protobuf:"varint,4,opt,name=before_applied,json=beforeApplied,proto3" json:"before_applied,omitempty"`
+	BeforePages   uint32 `protobuf:"varint,5,opt,name=before_pages,json=beforePages,proto3" json:"before_pages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotHead) Reset() {
+	*x = SnapshotHead{}
+	mi := &file_sallyport_quota_v1_ledger_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotHead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotHead) ProtoMessage() {}
+
+func (x *SnapshotHead) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_ledger_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotHead.ProtoReflect.Descriptor instead.
+func (*SnapshotHead) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_ledger_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SnapshotHead) GetApplied() uint64 {
+	if x != nil {
+		return x.Applied
+	}
+	return 0
+}
+
+func (x *SnapshotHead) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *SnapshotHead) GetPages() uint32 {
+	if x != nil {
+		return x.Pages
+	}
+	return 0
+}
+
+func (x *SnapshotHead) GetBeforeApplied() uint64 {
+	if x != nil {
+		return x.BeforeApplied
+	}
+	return 0
+}
+
+func (x *SnapshotHead) GetBeforePages() uint32 {
+	if x != nil {
+		return x.BeforePages
+	}
+	return 0
+}
+
+// SnapshotPage is a page of a snapshot.
+type SnapshotPage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those of the head; else the page is of another snapshot.
+	Applied       uint64             `protobuf:"varint,1,opt,name=applied,proto3" json:"applied,omitempty"`
+	Generation    uint64             `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
+	Balances      []*SnapshotBalance `protobuf:"bytes,3,rep,name=balances,proto3" json:"balances,omitempty"`
+	Records       []*SnapshotRecord  `protobuf:"bytes,4,rep,name=records,proto3" json:"records,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotPage) Reset() {
+	*x = SnapshotPage{}
+	mi := &file_sallyport_quota_v1_ledger_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotPage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotPage) ProtoMessage() {}
+
+func (x *SnapshotPage) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_ledger_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotPage.ProtoReflect.Descriptor instead.
+func (*SnapshotPage) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_ledger_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SnapshotPage) GetApplied() uint64 {
+	if x != nil {
+		return x.Applied
+	}
+	return 0
+}
+
+func (x *SnapshotPage) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *SnapshotPage) GetBalances() []*SnapshotBalance {
+	if x != nil {
+		return x.Balances
+	}
+	return nil
+}
+
+func (x *SnapshotPage) GetRecords() []*SnapshotRecord {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+// SnapshotBalance is what a key has spent in a period. The first fields are those
+// of LedgerEntry.
+type SnapshotBalance struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Limit         uint64                 `protobuf:"fixed64,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	Hi            uint64                 `protobuf:"fixed64,2,opt,name=hi,proto3" json:"hi,omitempty"`
+	Lo            uint64                 `protobuf:"fixed64,3,opt,name=lo,proto3" json:"lo,omitempty"`
+	Period        int64                  `protobuf:"varint,4,opt,name=period,proto3" json:"period,omitempty"`
+	PeriodEnd     int64                  `protobuf:"varint,5,opt,name=period_end,json=periodEnd,proto3" json:"period_end,omitempty"`
+	Spent         uint64                 `protobuf:"varint,6,opt,name=spent,proto3" json:"spent,omitempty"`
+	Reserved      uint64                 `protobuf:"varint,7,opt,name=reserved,proto3" json:"reserved,omitempty"`
+	Most          uint64                 `protobuf:"varint,8,opt,name=most,proto3" json:"most,omitempty"`
+	Attributes    []string               `protobuf:"bytes,9,rep,name=attributes,proto3" json:"attributes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotBalance) Reset() {
+	*x = SnapshotBalance{}
+	mi := &file_sallyport_quota_v1_ledger_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotBalance) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotBalance) ProtoMessage() {}
+
+func (x *SnapshotBalance) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_ledger_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotBalance.ProtoReflect.Descriptor instead.
+func (*SnapshotBalance) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_ledger_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SnapshotBalance) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *SnapshotBalance) GetHi() uint64 {
+	if x != nil {
+		return x.Hi
+	}
+	return 0
+}
+
+func (x *SnapshotBalance) GetLo() uint64 {
+	if x != nil {
+		return x.Lo
+	}
+	return 0
+}
+
+func (x *SnapshotBalance) GetPeriod() int64 {
+	if x != nil {
+		return x.Period
+	}
+	return 0
+}
+
+func (x *SnapshotBalance) GetPeriodEnd() int64 {
+	if x != nil {
+		return x.PeriodEnd
+	}
+	return 0
+}
+
+func (x *SnapshotBalance) GetSpent() uint64 {
+	if x != nil {
+		return x.Spent
+	}
+	return 0
+}
+
+func (x *SnapshotBalance) GetReserved() uint64 {
+	if x != nil {
+		return x.Reserved
+	}
+	return 0
+}
+
+func (x *SnapshotBalance) GetMost() uint64 {
+	if x != nil {
+		return x.Most
+	}
+	return 0
+}
+
+func (x *SnapshotBalance) GetAttributes() []string {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+// SnapshotRecord is what became of an id.
+type SnapshotRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	IdHi  uint64                 `protobuf:"fixed64,1,opt,name=id_hi,json=idHi,proto3" json:"id_hi,omitempty"`
+	IdLo  uint64                 `protobuf:"fixed64,2,opt,name=id_lo,json=idLo,proto3" json:"id_lo,omitempty"`
+	// The last that was done about it.
+	Kind LedgerKind `protobuf:"varint,3,opt,name=kind,proto3,enum=sallyport.quota.v1.LedgerKind" json:"kind,omitempty"`
+	// Nanoseconds since 1970; 0: never.
+	Expires int64 `protobuf:"varint,4,opt,name=expires,proto3" json:"expires,omitempty"`
+	Forget  int64 `protobuf:"varint,5,opt,name=forget,proto3" json:"forget,omitempty"`
+	// Charged by COMMIT, given back by REFUND.
+	Amount        uint64          `protobuf:"varint,6,opt,name=amount,proto3" json:"amount,omitempty"`
+	Overdraft     uint64          `protobuf:"varint,7,opt,name=overdraft,proto3" json:"overdraft,omitempty"`
+	Holds         []*SnapshotHold `protobuf:"bytes,8,rep,name=holds,proto3" json:"holds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotRecord) Reset() {
+	*x = SnapshotRecord{}
+	mi := &file_sallyport_quota_v1_ledger_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotRecord) ProtoMessage() {}
+
+func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_ledger_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
+func (*SnapshotRecord) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_ledger_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SnapshotRecord) GetIdHi() uint64 {
+	if x != nil {
+		return x.IdHi
+	}
+	return 0
+}
+
+func (x *SnapshotRecord) GetIdLo() uint64 {
+	if x != nil {
+		return x.IdLo
+	}
+	return 0
+}
+
+func (x *SnapshotRecord) GetKind() LedgerKind {
+	if x != nil {
+		return x.Kind
+	}
+	return LedgerKind_LEDGER_KIND_UNSPECIFIED
+}
+
+func (x *SnapshotRecord) GetExpires() int64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+func (x *SnapshotRecord) GetForget() int64 {
+	if x != nil {
+		return x.Forget
+	}
+	return 0
+}
+
+func (x *SnapshotRecord) GetAmount() uint64 {
+	if x != nil {
+		return x.Amount
+	}
+	return 0
+}
+
+func (x *SnapshotRecord) GetOverdraft() uint64 {
+	if x != nil {
+		return x.Overdraft
+	}
+	return 0
+}
+
+func (x *SnapshotRecord) GetHolds() []*SnapshotHold {
+	if x != nil {
+		return x.Holds
+	}
+	return nil
+}
+
+// SnapshotHold is what a reservation has set aside of one limit.
+type SnapshotHold struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Limit     uint64                 `protobuf:"fixed64,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	Hi        uint64                 `protobuf:"fixed64,2,opt,name=hi,proto3" json:"hi,omitempty"`
+	Lo        uint64                 `protobuf:"fixed64,3,opt,name=lo,proto3" json:"lo,omitempty"`
+	Period    int64                  `protobuf:"varint,4,opt,name=period,proto3" json:"period,omitempty"`
+	PeriodEnd int64                  `protobuf:"varint,5,opt,name=period_end,json=periodEnd,proto3" json:"period_end,omitempty"`
+	Amount    uint64                 `protobuf:"varint,6,opt,name=amount,proto3" json:"amount,omitempty"`
+	// By EXPIRE.
+	Charged       uint64 `protobuf:"varint,7,opt,name=charged,proto3" json:"charged,omitempty"`
+	FreeExpiry    bool   `protobuf:"varint,8,opt,name=free_expiry,json=freeExpiry,proto3" json:"free_expiry,omitempty"`
+	Most          uint64 `protobuf:"varint,9,opt,name=most,proto3" json:"most,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotHold) Reset() {
+	*x = SnapshotHold{}
+	mi := &file_sallyport_quota_v1_ledger_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotHold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotHold) ProtoMessage() {}
+
+func (x *SnapshotHold) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_ledger_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotHold.ProtoReflect.Descriptor instead.
+func (*SnapshotHold) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_ledger_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SnapshotHold) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *SnapshotHold) GetHi() uint64 {
+	if x != nil {
+		return x.Hi
+	}
+	return 0
+}
+
+func (x *SnapshotHold) GetLo() uint64 {
+	if x != nil {
+		return x.Lo
+	}
+	return 0
+}
+
+func (x *SnapshotHold) GetPeriod() int64 {
+	if x != nil {
+		return x.Period
+	}
+	return 0
+}
+
+func (x *SnapshotHold) GetPeriodEnd() int64 {
+	if x != nil {
+		return x.PeriodEnd
+	}
+	return 0
+}
+
+func (x *SnapshotHold) GetAmount() uint64 {
+	if x != nil {
+		return x.Amount
+	}
+	return 0
+}
+
+func (x *SnapshotHold) GetCharged() uint64 {
+	if x != nil {
+		return x.Charged
+	}
+	return 0
+}
+
+func (x *SnapshotHold) GetFreeExpiry() bool {
+	if x != nil {
+		return x.FreeExpiry
+	}
+	return false
+}
+
+func (x *SnapshotHold) GetMost() uint64 {
+	if x != nil {
+		return x.Most
+	}
+	return 0
+}
+
+// LedgerRequest is what a quota node asks the one that writes the ledger. To ask
+// twice does no harm: whatever is booked has an id.
+type LedgerRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Request:
+	//
+	//	*LedgerRequest_Check
+	//	*LedgerRequest_Reserve
+	//	*LedgerRequest_Commit
+	//	*LedgerRequest_Refund
+	Request isLedgerRequest_Request `protobuf_oneof:"request"`
+	// Names of the limits that count what is checked or reserved. A node whose rules
+	// say otherwise does not decide.
+	Limits        []uint64 `protobuf:"fixed64,5,rep,packed,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LedgerRequest) Reset() {
+	*x = LedgerRequest{}
+	mi := &file_sallyport_quota_v1_ledger_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LedgerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LedgerRequest) ProtoMessage() {}
+
+func (x *LedgerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_ledger_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LedgerRequest.ProtoReflect.Descriptor instead.
+func (*LedgerRequest) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_ledger_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *LedgerRequest) GetRequest() isLedgerRequest_Request {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *LedgerRequest) GetCheck() *LedgerCheck {
+	if x != nil {
+		if x, ok := x.Request.(*LedgerRequest_Check); ok {
+			return x.Check
+		}
+	}
+	return nil
+}
+
+func (x *LedgerRequest) GetReserve() *ReserveRequest {
+	if x != nil {
+		if x, ok := x.Request.(*LedgerRequest_Reserve); ok {
+			return x.Reserve
+		}
+	}
+	return nil
+}
+
+func (x *LedgerRequest) GetCommit() *CommitRequest {
+	if x != nil {
+		if x, ok := x.Request.(*LedgerRequest_Commit); ok {
+			return x.Commit
+		}
+	}
+	return nil
+}
+
+func (x *LedgerRequest) GetRefund() *RefundRequest {
+	if x != nil {
+		if x, ok := x.Request.(*LedgerRequest_Refund); ok {
+			return x.Refund
+		}
+	}
+	return nil
+}
+
+func (x *LedgerRequest) GetLimits() []uint64 {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+type isLedgerRequest_Request interface {
+	isLedgerRequest_Request()
+}
+
+type LedgerRequest_Check struct {
+	Check *LedgerCheck `protobuf:"bytes,1,opt,name=check,proto3,oneof"`
+}
+
+type LedgerRequest_Reserve struct {
+	Reserve *ReserveRequest `protobuf:"bytes,2,opt,name=reserve,proto3,oneof"`
+}
+
+type LedgerRequest_Commit struct {
+	Commit *CommitRequest `protobuf:"bytes,3,opt,name=commit,proto3,oneof"`
+}
+
+type LedgerRequest_Refund struct {
+	Refund *RefundRequest `protobuf:"bytes,4,opt,name=refund,proto3,oneof"`
+}
+
+func (*LedgerRequest_Check) isLedgerRequest_Request() {}
+
+func (*LedgerRequest_Reserve) isLedgerRequest_Request() {}
+
+func (*LedgerRequest_Commit) isLedgerRequest_Request() {}
+
+func (*LedgerRequest_Refund) isLedgerRequest_Request() {}
+
+// LedgerCheck is the part of a check that is about durable quotas.
+type LedgerCheck struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Check *CheckRequest          `protobuf:"bytes,1,opt,name=check,proto3" json:"check,omitempty"`
+	// Of what it spends.
+	IdHi uint64 `protobuf:"fixed64,2,opt,name=id_hi,json=idHi,proto3" json:"id_hi,omitempty"`
+	IdLo uint64 `protobuf:"fixed64,3,opt,name=id_lo,json=idLo,proto3" json:"id_lo,omitempty"`
+	// Takes nothing.
+	Peek          bool `protobuf:"varint,4,opt,name=peek,proto3" json:"peek,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LedgerCheck) Reset() {
+	*x = LedgerCheck{}
+	mi := &file_sallyport_quota_v1_ledger_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LedgerCheck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LedgerCheck) ProtoMessage() {}
+
+func (x *LedgerCheck) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_ledger_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LedgerCheck.ProtoReflect.Descriptor instead.
+func (*LedgerCheck) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_ledger_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *LedgerCheck) GetCheck() *CheckRequest {
+	if x != nil {
+		return x.Check
+	}
+	return nil
+}
+
+func (x *LedgerCheck) GetIdHi() uint64 {
+	if x != nil {
+		return x.IdHi
+	}
+	return 0
+}
+
+func (x *LedgerCheck) GetIdLo() uint64 {
+	if x != nil {
+		return x.IdLo
+	}
+	return 0
+}
+
+func (x *LedgerCheck) GetPeek() bool {
+	if x != nil {
+		return x.Peek
+	}
+	return false
+}
+
+// LedgerReply answers the request of the same name. Nothing says that the node
+// could not decide.
+type LedgerReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Reply:
+	//
+	//	*LedgerReply_Check
+	//	*LedgerReply_Reserve
+	//	*LedgerReply_Commit
+	//	*LedgerReply_Refund
+	//	*LedgerReply_Unknown
+	//	*LedgerReply_Full
+	Reply         isLedgerReply_Reply `protobuf_oneof:"reply"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LedgerReply) Reset() {
+	*x = LedgerReply{}
+	mi := &file_sallyport_quota_v1_ledger_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LedgerReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LedgerReply) ProtoMessage() {}
+
+func (x *LedgerReply) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_ledger_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LedgerReply.ProtoReflect.Descriptor instead.
+func (*LedgerReply) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_ledger_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *LedgerReply) GetReply() isLedgerReply_Reply {
+	if x != nil {
+		return x.Reply
+	}
+	return nil
+}
+
+func (x *LedgerReply) GetCheck() *CheckResponse {
+	if x != nil {
+		if x, ok := x.Reply.(*LedgerReply_Check); ok {
+			return x.Check
+		}
+	}
+	return nil
+}
+
+func (x *LedgerReply) GetReserve() *ReserveResponse {
+	if x != nil {
+		if x, ok := x.Reply.(*LedgerReply_Reserve); ok {
+			return x.Reserve
+		}
+	}
+	return nil
+}
+
+func (x *LedgerReply) GetCommit() *CommitResponse {
+	if x != nil {
+		if x, ok := x.Reply.(*LedgerReply_Commit); ok {
+			return x.Commit
+		}
+	}
+	return nil
+}
+
+func (x *LedgerReply) GetRefund() *RefundResponse {
+	if x != nil {
+		if x, ok := x.Reply.(*LedgerReply_Refund); ok {
+			return x.Refund
+		}
+	}
+	return nil
+}
+
+func (x *LedgerReply) GetUnknown() bool {
+	if x != nil {
+		if x, ok := x.Reply.(*LedgerReply_Unknown); ok {
+			return x.Unknown
+		}
+	}
+	return false
+}
+
+func (x *LedgerReply) GetFull() bool {
+	if x != nil {
+		if x, ok := x.Reply.(*LedgerReply_Full); ok {
+			return x.Full
+		}
+	}
+	return false
+}
+
+type isLedgerReply_Reply interface {
+	isLedgerReply_Reply()
+}
+
+type LedgerReply_Check struct {
+	Check *CheckResponse `protobuf:"bytes,1,opt,name=check,proto3,oneof"`
+}
+
+type LedgerReply_Reserve struct {
+	Reserve *ReserveResponse `protobuf:"bytes,2,opt,name=reserve,proto3,oneof"`
+}
+
+type LedgerReply_Commit struct {
+	Commit *CommitResponse `protobuf:"bytes,3,opt,name=commit,proto3,oneof"`
+}
+
+type LedgerReply_Refund struct {
+	Refund *RefundResponse `protobuf:"bytes,4,opt,name=refund,proto3,oneof"`
+}
+
+type LedgerReply_Unknown struct {
+	// The reservation is unknown.
+	Unknown bool `protobuf:"varint,5,opt,name=unknown,proto3,oneof"`
+}
+
+type LedgerReply_Full struct {
+	// There is no room for another key or reservation.
+	Full bool `protobuf:"varint,6,opt,name=full,proto3,oneof"`
+}
+
+func (*LedgerReply_Check) isLedgerReply_Reply() {}
+
+func (*LedgerReply_Reserve) isLedgerReply_Reply() {}
+
+func (*LedgerReply_Commit) isLedgerReply_Reply() {}
+
+func (*LedgerReply_Refund) isLedgerReply_Reply() {}
+
+func (*LedgerReply_Unknown) isLedgerReply_Reply() {}
+
+func (*LedgerReply_Full) isLedgerReply_Reply() {}
+
 var File_sallyport_quota_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_sallyport_quota_v1_ledger_proto_rawDesc = "" +
 	"\n" +
-	"\x1fsallyport/quota/v1/ledger.proto\x12\x12sallyport.quota.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x01\n" +
+	"\x1fsallyport/quota/v1/ledger.proto\x12\x12sallyport.quota.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1esallyport/quota/v1/quota.proto\"\x87\x01\n" +
 	"\vLedgerBatch\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12F\n" +
-	"\aentries\x18\x03 \x03(\v2\x1f.sallyport.quota.v1.LedgerEntryB\v\xbaH\b\x92\x01\x05\b\x01\x10\x80 R\aentries\"\xf2\x02\n" +
+	"\aentries\x18\x03 \x03(\v2\x1f.sallyport.quota.v1.LedgerEntryB\v\xbaH\b\x92\x01\x05\b\x01\x10\x80 R\aentries\"\x9c\x04\n" +
 	"\vLedgerEntry\x12<\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1e.sallyport.quota.v1.LedgerKindB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04kind\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x06R\x05limit\x12\x0e\n" +
@@ -309,7 +1186,84 @@ const file_sallyport_quota_v1_ledger_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x12/\n" +
 	"\n" +
 	"attributes\x18\v \x03(\tB\x0f\xbaH\f\x92\x01\t\x10@\"\x05r\x03\x18\x80\x04R\n" +
-	"attributes*\xa1\x01\n" +
+	"attributes\x12\x1a\n" +
+	"\breleased\x18\f \x01(\x04R\breleased\x12\x1a\n" +
+	"\bcredited\x18\r \x01(\x04R\bcredited\x12\x1c\n" +
+	"\toverdraft\x18\x0e \x01(\x04R\toverdraft\x12\x1d\n" +
+	"\n" +
+	"period_end\x18\x0f \x01(\x03R\tperiodEnd\x12\x12\n" +
+	"\x04most\x18\x10 \x01(\x04R\x04most\x12\x1f\n" +
+	"\vfree_expiry\x18\x11 \x01(\bR\n" +
+	"freeExpiry\"\xbe\x01\n" +
+	"\fSnapshotHead\x12\x18\n" +
+	"\aapplied\x18\x01 \x01(\x04R\aapplied\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x02 \x01(\x04R\n" +
+	"generation\x12\x1f\n" +
+	"\x05pages\x18\x03 \x01(\rB\t\xbaH\x06*\x04\x18\xa0\x8d\x06R\x05pages\x12%\n" +
+	"\x0ebefore_applied\x18\x04 \x01(\x04R\rbeforeApplied\x12,\n" +
+	"\fbefore_pages\x18\x05 \x01(\rB\t\xbaH\x06*\x04\x18\xa0\x8d\x06R\vbeforePages\"\xdd\x01\n" +
+	"\fSnapshotPage\x12\x18\n" +
+	"\aapplied\x18\x01 \x01(\x04R\aapplied\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x02 \x01(\x04R\n" +
+	"generation\x12J\n" +
+	"\bbalances\x18\x03 \x03(\v2#.sallyport.quota.v1.SnapshotBalanceB\t\xbaH\x06\x92\x01\x03\x10\x90NR\bbalances\x12G\n" +
+	"\arecords\x18\x04 \x03(\v2\".sallyport.quota.v1.SnapshotRecordB\t\xbaH\x06\x92\x01\x03\x10\x90NR\arecords\"\xf5\x01\n" +
+	"\x0fSnapshotBalance\x12\x14\n" +
+	"\x05limit\x18\x01 \x01(\x06R\x05limit\x12\x0e\n" +
+	"\x02hi\x18\x02 \x01(\x06R\x02hi\x12\x0e\n" +
+	"\x02lo\x18\x03 \x01(\x06R\x02lo\x12\x16\n" +
+	"\x06period\x18\x04 \x01(\x03R\x06period\x12\x1d\n" +
+	"\n" +
+	"period_end\x18\x05 \x01(\x03R\tperiodEnd\x12\x14\n" +
+	"\x05spent\x18\x06 \x01(\x04R\x05spent\x12\x1a\n" +
+	"\breserved\x18\a \x01(\x04R\breserved\x12\x12\n" +
+	"\x04most\x18\b \x01(\x04R\x04most\x12/\n" +
+	"\n" +
+	"attributes\x18\t \x03(\tB\x0f\xbaH\f\x92\x01\t\x10@\"\x05r\x03\x18\x80\x04R\n" +
+	"attributes\"\xa2\x02\n" +
+	"\x0eSnapshotRecord\x12\x13\n" +
+	"\x05id_hi\x18\x01 \x01(\x06R\x04idHi\x12\x13\n" +
+	"\x05id_lo\x18\x02 \x01(\x06R\x04idLo\x12<\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x1e.sallyport.quota.v1.LedgerKindB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04kind\x12\x18\n" +
+	"\aexpires\x18\x04 \x01(\x03R\aexpires\x12\x16\n" +
+	"\x06forget\x18\x05 \x01(\x03R\x06forget\x12\x16\n" +
+	"\x06amount\x18\x06 \x01(\x04R\x06amount\x12\x1c\n" +
+	"\toverdraft\x18\a \x01(\x04R\toverdraft\x12@\n" +
+	"\x05holds\x18\b \x03(\v2 .sallyport.quota.v1.SnapshotHoldB\b\xbaH\x05\x92\x01\x02\x10@R\x05holds\"\xe2\x01\n" +
+	"\fSnapshotHold\x12\x14\n" +
+	"\x05limit\x18\x01 \x01(\x06R\x05limit\x12\x0e\n" +
+	"\x02hi\x18\x02 \x01(\x06R\x02hi\x12\x0e\n" +
+	"\x02lo\x18\x03 \x01(\x06R\x02lo\x12\x16\n" +
+	"\x06period\x18\x04 \x01(\x03R\x06period\x12\x1d\n" +
+	"\n" +
+	"period_end\x18\x05 \x01(\x03R\tperiodEnd\x12\x16\n" +
+	"\x06amount\x18\x06 \x01(\x04R\x06amount\x12\x18\n" +
+	"\acharged\x18\a \x01(\x04R\acharged\x12\x1f\n" +
+	"\vfree_expiry\x18\b \x01(\bR\n" +
+	"freeExpiry\x12\x12\n" +
+	"\x04most\x18\t \x01(\x04R\x04most\"\xaf\x02\n" +
+	"\rLedgerRequest\x127\n" +
+	"\x05check\x18\x01 \x01(\v2\x1f.sallyport.quota.v1.LedgerCheckH\x00R\x05check\x12>\n" +
+	"\areserve\x18\x02 \x01(\v2\".sallyport.quota.v1.ReserveRequestH\x00R\areserve\x12;\n" +
+	"\x06commit\x18\x03 \x01(\v2!.sallyport.quota.v1.CommitRequestH\x00R\x06commit\x12;\n" +
+	"\x06refund\x18\x04 \x01(\v2!.sallyport.quota.v1.RefundRequestH\x00R\x06refund\x12 \n" +
+	"\x06limits\x18\x05 \x03(\x06B\b\xbaH\x05\x92\x01\x02\x10\x10R\x06limitsB\t\n" +
+	"\arequest\"\x83\x01\n" +
+	"\vLedgerCheck\x126\n" +
+	"\x05check\x18\x01 \x01(\v2 .sallyport.quota.v1.CheckRequestR\x05check\x12\x13\n" +
+	"\x05id_hi\x18\x02 \x01(\x06R\x04idHi\x12\x13\n" +
+	"\x05id_lo\x18\x03 \x01(\x06R\x04idLo\x12\x12\n" +
+	"\x04peek\x18\x04 \x01(\bR\x04peek\"\xc0\x02\n" +
+	"\vLedgerReply\x129\n" +
+	"\x05check\x18\x01 \x01(\v2!.sallyport.quota.v1.CheckResponseH\x00R\x05check\x12?\n" +
+	"\areserve\x18\x02 \x01(\v2#.sallyport.quota.v1.ReserveResponseH\x00R\areserve\x12<\n" +
+	"\x06commit\x18\x03 \x01(\v2\".sallyport.quota.v1.CommitResponseH\x00R\x06commit\x12<\n" +
+	"\x06refund\x18\x04 \x01(\v2\".sallyport.quota.v1.RefundResponseH\x00R\x06refund\x12\x1a\n" +
+	"\aunknown\x18\x05 \x01(\bH\x00R\aunknown\x12\x14\n" +
+	"\x04full\x18\x06 \x01(\bH\x00R\x04fullB\a\n" +
+	"\x05reply*\xa1\x01\n" +
 	"\n" +
 	"LedgerKind\x12\x1b\n" +
 	"\x17LEDGER_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
@@ -333,23 +1287,52 @@ func file_sallyport_quota_v1_ledger_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_quota_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sallyport_quota_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_sallyport_quota_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_sallyport_quota_v1_ledger_proto_goTypes = []any{
 	(LedgerKind)(0),               // 0: sallyport.quota.v1.LedgerKind
 	(*LedgerBatch)(nil),           // 1: sallyport.quota.v1.LedgerBatch
 	(*LedgerEntry)(nil),           // 2: sallyport.quota.v1.LedgerEntry
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(*SnapshotHead)(nil),          // 3: sallyport.quota.v1.SnapshotHead
+	(*SnapshotPage)(nil),          // 4: sallyport.quota.v1.SnapshotPage
+	(*SnapshotBalance)(nil),       // 5: sallyport.quota.v1.SnapshotBalance
+	(*SnapshotRecord)(nil),        // 6: sallyport.quota.v1.SnapshotRecord
+	(*SnapshotHold)(nil),          // 7: sallyport.quota.v1.SnapshotHold
+	(*LedgerRequest)(nil),         // 8: sallyport.quota.v1.LedgerRequest
+	(*LedgerCheck)(nil),           // 9: sallyport.quota.v1.LedgerCheck
+	(*LedgerReply)(nil),           // 10: sallyport.quota.v1.LedgerReply
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(*ReserveRequest)(nil),        // 12: sallyport.quota.v1.ReserveRequest
+	(*CommitRequest)(nil),         // 13: sallyport.quota.v1.CommitRequest
+	(*RefundRequest)(nil),         // 14: sallyport.quota.v1.RefundRequest
+	(*CheckRequest)(nil),          // 15: sallyport.quota.v1.CheckRequest
+	(*CheckResponse)(nil),         // 16: sallyport.quota.v1.CheckResponse
+	(*ReserveResponse)(nil),       // 17: sallyport.quota.v1.ReserveResponse
+	(*CommitResponse)(nil),        // 18: sallyport.quota.v1.CommitResponse
+	(*RefundResponse)(nil),        // 19: sallyport.quota.v1.RefundResponse
 }
 var file_sallyport_quota_v1_ledger_proto_depIdxs = []int32{
-	2, // 0: sallyport.quota.v1.LedgerBatch.entries:type_name -> sallyport.quota.v1.LedgerEntry
-	0, // 1: sallyport.quota.v1.LedgerEntry.kind:type_name -> sallyport.quota.v1.LedgerKind
-	3, // 2: sallyport.quota.v1.LedgerEntry.time:type_name -> google.protobuf.Timestamp
-	3, // 3: sallyport.quota.v1.LedgerEntry.expires:type_name -> google.protobuf.Timestamp
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	2,  // 0: sallyport.quota.v1.LedgerBatch.entries:type_name -> sallyport.quota.v1.LedgerEntry
+	0,  // 1: sallyport.quota.v1.LedgerEntry.kind:type_name -> sallyport.quota.v1.LedgerKind
+	11, // 2: sallyport.quota.v1.LedgerEntry.time:type_name -> google.protobuf.Timestamp
+	11, // 3: sallyport.quota.v1.LedgerEntry.expires:type_name -> google.protobuf.Timestamp
+	5,  // 4: sallyport.quota.v1.SnapshotPage.balances:type_name -> sallyport.quota.v1.SnapshotBalance
+	6,  // 5: sallyport.quota.v1.SnapshotPage.records:type_name -> sallyport.quota.v1.SnapshotRecord
+	0,  // 6: sallyport.quota.v1.SnapshotRecord.kind:type_name -> sallyport.quota.v1.LedgerKind
+	7,  // 7: sallyport.quota.v1.SnapshotRecord.holds:type_name -> sallyport.quota.v1.SnapshotHold
+	9,  // 8: sallyport.quota.v1.LedgerRequest.check:type_name -> sallyport.quota.v1.LedgerCheck
+	12, // 9: sallyport.quota.v1.LedgerRequest.reserve:type_name -> sallyport.quota.v1.ReserveRequest
+	13, // 10: sallyport.quota.v1.LedgerRequest.commit:type_name -> sallyport.quota.v1.CommitRequest
+	14, // 11: sallyport.quota.v1.LedgerRequest.refund:type_name -> sallyport.quota.v1.RefundRequest
+	15, // 12: sallyport.quota.v1.LedgerCheck.check:type_name -> sallyport.quota.v1.CheckRequest
+	16, // 13: sallyport.quota.v1.LedgerReply.check:type_name -> sallyport.quota.v1.CheckResponse
+	17, // 14: sallyport.quota.v1.LedgerReply.reserve:type_name -> sallyport.quota.v1.ReserveResponse
+	18, // 15: sallyport.quota.v1.LedgerReply.commit:type_name -> sallyport.quota.v1.CommitResponse
+	19, // 16: sallyport.quota.v1.LedgerReply.refund:type_name -> sallyport.quota.v1.RefundResponse
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_quota_v1_ledger_proto_init() }
@@ -357,13 +1340,28 @@ func file_sallyport_quota_v1_ledger_proto_init() {
 	if File_sallyport_quota_v1_ledger_proto != nil {
 		return
 	}
+	file_sallyport_quota_v1_quota_proto_init()
+	file_sallyport_quota_v1_ledger_proto_msgTypes[7].OneofWrappers = []any{
+		(*LedgerRequest_Check)(nil),
+		(*LedgerRequest_Reserve)(nil),
+		(*LedgerRequest_Commit)(nil),
+		(*LedgerRequest_Refund)(nil),
+	}
+	file_sallyport_quota_v1_ledger_proto_msgTypes[9].OneofWrappers = []any{
+		(*LedgerReply_Check)(nil),
+		(*LedgerReply_Reserve)(nil),
+		(*LedgerReply_Commit)(nil),
+		(*LedgerReply_Refund)(nil),
+		(*LedgerReply_Unknown)(nil),
+		(*LedgerReply_Full)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_quota_v1_ledger_proto_rawDesc), len(file_sallyport_quota_v1_ledger_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   2,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

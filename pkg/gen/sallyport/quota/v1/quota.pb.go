@@ -980,7 +980,7 @@ func (x *ReserveRequest) GetIdempotencyKey() string {
 type ReserveResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Check *CheckResponse         `protobuf:"bytes,1,opt,name=check,proto3" json:"check,omitempty"`
-	// Empty when refused.
+	// Empty when refused, and when no quota matched.
 	ReservationId string                 `protobuf:"bytes,2,opt,name=reservation_id,json=reservationId,proto3" json:"reservation_id,omitempty"`
 	Expires       *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires,proto3" json:"expires,omitempty"`
 	unknownFields protoimpl.UnknownFields

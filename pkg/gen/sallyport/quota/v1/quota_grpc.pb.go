@@ -70,21 +70,25 @@ type QuotaServiceClient interface {
 	// Reserve sets an estimate aside in every durable quota that matches and counts
 	// the unit, or in none. A reservation that nobody settles is charged or given
 	// back when its ttl ends, as the rule says. Repeating it with the same
-	// idempotency key, subject, unit and estimate returns the first answer, for at
-	// least a day.
+	// idempotency key, subject, unit and estimate returns the same reservation, for
+	// at least a day after it was settled; a refusal is not remembered. Without a quota that
+	// matches it is allowed, and there is no reservation.
 	//
-	//	UNAVAILABLE  REASON_LEDGER  the ledger did not acknowledge; nothing was set
-	//	             aside, or it will be given back
+	//	UNAVAILABLE  REASON_LEDGER  the ledger did not acknowledge; repeat it with the
+	//	             same key, or what was set aside, if anything, expires
 	Reserve(ctx context.Context, in *ReserveRequest, opts ...grpc.CallOption) (*ReserveResponse, error)
 	// Commit settles a reservation with what was really spent. Repeating it with
-	// the same reservation returns the first outcome. The answer is given once the
-	// ledger holds it.
+	// the same reservation returns the first outcome, and after a Refund nothing is
+	// charged. After the ttl it takes the place of what was charged then. The answer
+	// is given once the ledger holds it.
 	//
 	//	UNAVAILABLE  REASON_LEDGER  the ledger did not acknowledge; repeat it
 	//	NOT_FOUND  REASON_RESERVATION_UNKNOWN  never made, or forgotten
 	Commit(ctx context.Context, in *CommitRequest, opts ...grpc.CallOption) (*CommitResponse, error)
-	// Refund gives a reservation back whole. Repeating it changes nothing.
+	// Refund gives a reservation back whole, also one whose ttl has ended. Repeating
+	// it returns the first outcome, and after a Commit it changes nothing.
 	//
+	//	UNAVAILABLE  REASON_LEDGER  the ledger did not acknowledge; repeat it
 	//	NOT_FOUND  REASON_RESERVATION_UNKNOWN  never made, or forgotten
 	Refund(ctx context.Context, in *RefundRequest, opts ...grpc.CallOption) (*RefundResponse, error)
 	// Acquire takes one permit of every concurrency limit that matches, or none.
@@ -242,21 +246,25 @@ type QuotaServiceServer interface {
 	// Reserve sets an estimate aside in every durable quota that matches and counts
 	// the unit, or in none. A reservation that nobody settles is charged or given
 	// back when its ttl ends, as the rule says. Repeating it with the same
-	// idempotency key, subject, unit and estimate returns the first answer, for at
-	// least a day.
+	// idempotency key, subject, unit and estimate returns the same reservation, for
+	// at least a day after it was settled; a refusal is not remembered. Without a quota that
+	// matches it is allowed, and there is no reservation.
 	//
-	//	UNAVAILABLE  REASON_LEDGER  the ledger did not acknowledge; nothing was set
-	//	             aside, or it will be given back
+	//	UNAVAILABLE  REASON_LEDGER  the ledger did not acknowledge; repeat it with the
+	//	             same key, or what was set aside, if anything, expires
 	Reserve(context.Context, *ReserveRequest) (*ReserveResponse, error)
 	// Commit settles a reservation with what was really spent. Repeating it with
-	// the same reservation returns the first outcome. The answer is given once the
-	// ledger holds it.
+	// the same reservation returns the first outcome, and after a Refund nothing is
+	// charged. After the ttl it takes the place of what was charged then. The answer
+	// is given once the ledger holds it.
 	//
 	//	UNAVAILABLE  REASON_LEDGER  the ledger did not acknowledge; repeat it
 	//	NOT_FOUND  REASON_RESERVATION_UNKNOWN  never made, or forgotten
 	Commit(context.Context, *CommitRequest) (*CommitResponse, error)
-	// Refund gives a reservation back whole. Repeating it changes nothing.
+	// Refund gives a reservation back whole, also one whose ttl has ended. Repeating
+	// it returns the first outcome, and after a Commit it changes nothing.
 	//
+	//	UNAVAILABLE  REASON_LEDGER  the ledger did not acknowledge; repeat it
 	//	NOT_FOUND  REASON_RESERVATION_UNKNOWN  never made, or forgotten
 	Refund(context.Context, *RefundRequest) (*RefundResponse, error)
 	// Acquire takes one permit of every concurrency limit that matches, or none.

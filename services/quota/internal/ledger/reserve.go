@@ -1,0 +1,165 @@
+package ledger
+
+import (
+	"context"
+	"time"
+
+	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+)
+
+// A reservation's life. Each arrow is an entry of the ledger for every limit that
+// it holds, and each happens once at most:
+//
+//	         RESERVE             COMMIT
+//	(nothing) ─────▶ reserved ───────────▶ committed
+//	                  │    │    REFUND
+//	           EXPIRE │    └────────────▶ refunded
+//	                  ▼
+//	               expired ──COMMIT──▶ committed   (instead of what was charged)
+//	                  └──────REFUND──▶ refunded
+//
+// What is settled or expired is forgotten 25 hours later.
+
+// Reserve sets the costs of all asks aside or of none, until ttl is over. A
+// repetition with the same id returns the same reservation. The error is ErrFull or
+// ErrUnavailable.
+func (b *Book) Reserve(ctx context.Context, id ID, ttl time.Duration, asks []Ask) (ok bool, expires time.Time, err error) {
+	err = b.do(ctx, func(t *tx, o *op) time.Time {
+		if r := t.record(id); r != nil {
+			t.look(asks)
+			for i := range asks {
+				asks[i].Exceeded = false // this one has passed
+			}
+			ok, expires = true, time.Unix(0, r.expires)
+			return time.Time{}
+		}
+		if ok = t.look(asks); !ok {
+			return o.arrived.Add(-staleness)
+		}
+		if !t.room(asks) {
+			o.err = ErrFull
+			return o.arrived.Add(-staleness)
+		}
+		expires = t.now.Add(ttl)
+		t.take(quotav1.LedgerKind_LEDGER_KIND_RESERVE, id, expires, asks)
+		return time.Time{}
+	})
+	if err != nil {
+		return false, time.Time{}, err
+	}
+	return ok, expires, nil
+}
+
+// Commit charges what was really spent in place of what is reserved, or of what was
+// charged when the reservation expired. A repetition returns the first outcome,
+// also that of a refund: nothing. The error is ErrUnknown or ErrUnavailable.
+func (b *Book) Commit(ctx context.Context, id ID, actual uint64) (charged, overdraft uint64, err error) {
+	err = b.do(ctx, func(t *tx, o *op) time.Time {
+		r := t.record(id)
+		charged, overdraft = 0, 0
+		if r == nil {
+			o.err = ErrUnknown
+			return o.arrived
+		}
+		switch r.kind {
+		case quotav1.LedgerKind_LEDGER_KIND_COMMIT:
+			charged, overdraft = r.amount, r.overdraft
+			return time.Time{}
+		case quotav1.LedgerKind_LEDGER_KIND_REFUND:
+			return time.Time{}
+		case quotav1.LedgerKind_LEDGER_KIND_SPEND: // no reservation
+			o.err = ErrUnknown
+			return time.Time{}
+		}
+		charged = actual
+		for _, h := range r.holds {
+			e := t.entry(quotav1.LedgerKind_LEDGER_KIND_COMMIT, id, h)
+			e.Amount = actual
+			t.giveUp(e, r, h)
+			e.Overdraft = t.beyond(e, h)
+			overdraft = max(overdraft, e.Overdraft)
+			t.book(e)
+		}
+		return time.Time{}
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	return charged, overdraft, nil
+}
+
+// Refund gives back what is reserved, or what was charged when the reservation
+// expired. A repetition returns the first outcome, also that of a commit: nothing.
+// The error is ErrUnknown or ErrUnavailable.
+func (b *Book) Refund(ctx context.Context, id ID) (refunded uint64, err error) {
+	err = b.do(ctx, func(t *tx, o *op) time.Time {
+		r := t.record(id)
+		refunded = 0
+		if r == nil {
+			o.err = ErrUnknown
+			return o.arrived
+		}
+		switch r.kind {
+		case quotav1.LedgerKind_LEDGER_KIND_COMMIT:
+			return time.Time{}
+		case quotav1.LedgerKind_LEDGER_KIND_REFUND:
+			refunded = r.amount
+			return time.Time{}
+		case quotav1.LedgerKind_LEDGER_KIND_SPEND:
+			o.err = ErrUnknown
+			return time.Time{}
+		}
+		for _, h := range r.holds {
+			e := t.entry(quotav1.LedgerKind_LEDGER_KIND_REFUND, id, h)
+			t.giveUp(e, r, h)
+			refunded = max(refunded, plus(e.GetReleased(), e.GetCredited()))
+			t.book(e)
+		}
+		return time.Time{}
+	})
+	if err != nil {
+		return 0, err
+	}
+	return refunded, nil
+}
+
+// giveUp notes what a hold of a reservation has no longer: what is set aside, or
+// what was charged when it expired.
+func (t *tx) giveUp(e *quotav1.LedgerEntry, r *record, h hold) {
+	if r.kind == quotav1.LedgerKind_LEDGER_KIND_EXPIRE {
+		e.Credited = h.charged
+	} else {
+		e.Released = h.amount
+	}
+}
+
+// beyond is how much of a commit the limit does not cover.
+func (t *tx) beyond(e *quotav1.LedgerEntry, h hold) uint64 {
+	b := t.balance(h.account)
+	if b == nil {
+		return 0
+	}
+	used := plus(minus(b.spent, e.GetCredited()), minus(b.reserved, e.GetReleased()))
+	return minus(e.GetAmount(), minus(h.most, used))
+}
+
+// expire ends reservations whose time is over.
+func (b *Book) expire(ctx context.Context, ids []ID) error {
+	return b.do(ctx, func(t *tx, _ *op) time.Time {
+		for _, id := range ids {
+			r := t.record(id)
+			if r == nil || r.kind != quotav1.LedgerKind_LEDGER_KIND_RESERVE || r.expires > t.now.UnixNano() {
+				continue
+			}
+			for _, h := range r.holds {
+				e := t.entry(quotav1.LedgerKind_LEDGER_KIND_EXPIRE, id, h)
+				e.Released = h.amount
+				if !h.free {
+					e.Amount = h.amount
+				}
+				t.book(e)
+			}
+		}
+		return time.Time{}
+	})
+}
