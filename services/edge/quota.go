@@ -132,6 +132,8 @@ func quotaMessage(resp *quotav1.CheckResponse) string {
 		what = "This task has used up its steps"
 	case quotav1.RefusalKind_REFUSAL_KIND_LOOP:
 		what = "The same call was repeated too often in this task"
+	case quotav1.RefusalKind_REFUSAL_KIND_QUOTA:
+		what = "The quota of this period is used up"
 	default:
 		what = "The rate limit is used up"
 	}
@@ -140,7 +142,9 @@ func quotaMessage(resp *quotav1.CheckResponse) string {
 			continue
 		}
 		what += " (" + printable(l.GetName(), 80) + ": " + strconv.FormatUint(l.GetLimit(), 10)
-		if window := l.GetWindow().AsDuration(); window > 0 {
+		if l.GetUnit() != "" {
+			what += " " + printable(l.GetUnit(), 32)
+		} else if window := l.GetWindow().AsDuration(); window > 0 {
 			what += " per " + windowText(window)
 		}
 		return what + ")"

@@ -96,6 +96,9 @@ func printRules(w io.Writer, resp *quotav1.ExplainRulesResponse) error {
 // limitText is a limit as rules write it, such as "10/1m0s".
 func limitText(r *quotav1.RuleExplanation) string {
 	if r.GetWindow() == nil {
+		if r.GetKind() == quotav1.RefusalKind_REFUSAL_KIND_QUOTA {
+			return fmt.Sprintf("%d in a period", r.GetLimit())
+		}
 		return fmt.Sprintf("%d at a time", r.GetLimit())
 	}
 	return fmt.Sprintf("%d in %s", r.GetLimit(), spanText(r.GetWindow().AsDuration()))
