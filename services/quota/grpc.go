@@ -84,7 +84,7 @@ func (s *Service) decided(ctx context.Context, ok bool, asks []limiter.Ask, prob
 // before the one without room stay charged.
 func (s *Service) CheckBatch(ctx context.Context, req *quotav1.CheckBatchRequest) (*quotav1.CheckBatchResponse, error) {
 	checks := req.GetChecks()
-	asks := make([]limiter.Ask, 0, usual*len(checks))
+	asks := make([]limiter.Ask, 0, min(usual, s.plan.most)*len(checks))
 	ends := make([]int, len(checks))
 	for i, c := range checks {
 		cost, _ := costOf(c.Cost)

@@ -29,6 +29,7 @@ type plan struct {
 	permits    []bound   // by number
 	index      index
 	ids        []string // of rules, by number
+	most       int      // limits that one check may meet
 	warnings   []string // IDs of rules that admit more than they seem to
 
 	rateSpecs   []limiter.Spec
@@ -119,8 +120,8 @@ func compile(cfg Config) (*plan, error) {
 	}
 	b.path = "rules"
 	b.index = newIndex(b)
-	if most := b.index.most(); most > limiter.MaxAsks {
-		b.fail("", "up to %d limits match one check, which may have %d", most, limiter.MaxAsks)
+	if b.most = b.index.most(); b.most > limiter.MaxAsks {
+		b.fail("", "up to %d limits match one check, which may have %d", b.most, limiter.MaxAsks)
 	}
 	for i := range b.rules {
 		b.ids = append(b.ids, b.rules[i].id)

@@ -13,7 +13,7 @@ import (
 // ofCluster measures how long what takes in a cluster of two, and of three for
 // what a killed node leaves.
 func ofCluster(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
-	nodes, _, stop, err := estate{kind: kindNode, nodes: 2, rules: oneRule}.open(ctx, o)
+	nodes, _, stop, err := estate{kind: kindNode, nodes: 2, rules: oneRule + patient}.open(ctx, o)
 	if err != nil {
 		return err
 	}

@@ -45,6 +45,10 @@ rules:
 `
 )
 
+// patient makes nodes bear it when other things keep the machine busy: here
+// nobody dies.
+const patient = "\ncluster: {enabled: true, lease: 10s, patience: 5s}"
+
 // checkOf is the check of one address; a whole one tells all that an edge does.
 func checkOf(i int, whole bool) *quotav1.CheckRequest {
 	a := map[string]string{"ip": fmt.Sprintf("10.%d.%d.1", i/256, i%256)}

@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs.StringVar(&o.part, "part", "", "measure only parts with this `text` in their name: decisions over gRPC, cluster, engine, memory")
 	fs.StringVar(&o.only, "only", "", "measure only rows over gRPC with this `text` in their name")
 	fs.StringVar(&o.keys, "keys", "1,5", "millions of keys to weigh, with commas between; 10 need 2 GB")
-	fs.StringVar(&o.profile, "profile", "", "write a CPU profile of the first server of each row to this `folder`")
+	fs.StringVar(&o.profile, "profile", "", "write CPU profiles of the servers of each row to this `folder`")
 	fs.StringVar(&o.node.kind, "serve", "", "be a server of this kind; used by the program itself")
 	fs.StringVar(&o.node.nats, "nats", "", "URL of the NATS server; used by the program itself")
 	fs.StringVar(&o.node.tls, "tls", "", "folder of certificates; used by the program itself")

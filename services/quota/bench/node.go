@@ -166,6 +166,9 @@ func serveGRPC(ctx context.Context, g *errgroup.Group, o nodeOptions, register f
 		return "", err
 	}
 	srv := grpc.NewServer()
+	if o.kind == kindNode {
+		srv = grpc.NewServer(grpc.NumStreamWorkers(64)) // as pkg/rpc does; the echo has what grpc-go gives
+	}
 	if o.tls != "" {
 		if srv, err = guarded(ctx, o.tls); err != nil {
 			return "", err

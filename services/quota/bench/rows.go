@@ -14,6 +14,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 )
 
@@ -41,7 +43,7 @@ const first, second = "first", "second"
 var estates = []estate{
 	{name: "echo", kind: kindEcho, nodes: 1},
 	{name: "one", kind: kindNode, nodes: 1, rules: oneRule},
-	{name: "two", kind: kindNode, nodes: 2, rules: oneRule},
+	{name: "two", kind: kindNode, nodes: 2, rules: oneRule + patient},
 	{name: "one, five rules", kind: kindNode, nodes: 1, rules: fiveRules, whole: true},
 	{name: "echo, guarded", kind: kindEcho, nodes: 1, guarded: true},
 	{name: "one, guarded", kind: kindNode, nodes: 1, guarded: true, rules: oneRule},
@@ -71,6 +73,7 @@ var rows = []row{
 type sample struct {
 	rate   float64
 	cpu    float64 // µs of all servers, NATS too
+	load   float64 // µs of this process
 	allocs float64 // of all servers
 }
 
@@ -196,7 +199,13 @@ func (r row) measure(ctx context.Context, o options, e estate, nodes, all []*pro
 	}
 	profiled := make(chan error, 1)
 	if o.profile != "" {
-		go func() { profiled <- profile(ctx, o, r.name, nodes[0]) }()
+		go func() {
+			var g errgroup.Group
+			for i, p := range all {
+				g.Go(func() error { return profile(ctx, o, fmt.Sprint(r.name, " ", i+1), p) })
+			}
+			profiled <- g.Wait()
+		}()
 	} else {
 		profiled <- nil
 	}
@@ -204,10 +213,12 @@ func (r row) measure(ctx context.Context, o options, e estate, nodes, all []*pro
 	if err != nil {
 		return s, err
 	}
+	own := ownCPU()
 	n, elapsed, err := drive(ctx, r.ask, r.streams, conns, reqs, o.span)
 	if err != nil {
 		return s, err
 	}
+	own = ownCPU() - own
 	after, err := costOf(ctx, all)
 	if err != nil {
 		return s, err
@@ -215,6 +226,7 @@ func (r row) measure(ctx context.Context, o options, e estate, nodes, all []*pro
 	return sample{
 		rate:   n / elapsed.Seconds(),
 		cpu:    float64(after.cpu-before.cpu) / float64(time.Microsecond) / n,
+		load:   float64(own) / float64(time.Microsecond) / n,
 		allocs: float64(after.allocs-before.allocs) / n,
 	}, <-profiled
 }
@@ -228,22 +240,24 @@ func profile(ctx context.Context, o options, name string, p *process) error {
 	return os.WriteFile(filepath.Join(o.profile, strings.NewReplacer(" ", "-", ",", "").Replace(name)+".pprof"), got, 0o600)
 }
 
-// table prints medians, and the ratio of each rate to that of the bare echo.
+// table prints medians, and how many decisions cost as much as one bare echo: in
+// time, and in CPU of both ends, which others on the machine do not change.
 func table(w io.Writer, o options, results map[string][]sample) error {
 	fmt.Fprintf(w, "\n%d callers over %d connections, %d addresses, limits that refuse nobody; %d cores, %s; medians of %d\n\n",
 		callers, conns, keyCount, runtime.NumCPU(), runtime.Version(), o.rounds)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "what\tdecisions/s\tto echo\tserver CPU µs\tserver allocs\t")
-	var base float64
+	fmt.Fprintln(t, "what\tdecisions/s\tto echo\tCPU µs\tof servers\techo's CPU to it\tserver allocs\t")
+	var baseRate, baseCPU float64
 	for _, r := range rows {
 		samples := results[r.name]
 		if len(samples) == 0 {
 			continue
 		}
 		rate := median(samples, func(s sample) float64 { return s.rate })
-		base = cmp.Or(base, rate)
-		fmt.Fprintf(t, "%s\t%.0f\t%.2f\t%.2f\t%.1f\t\n", r.name, rate, rate/base,
-			median(samples, func(s sample) float64 { return s.cpu }), median(samples, func(s sample) float64 { return s.allocs }))
+		cpu := median(samples, func(s sample) float64 { return s.cpu + s.load })
+		baseRate, baseCPU = cmp.Or(baseRate, rate), cmp.Or(baseCPU, cpu)
+		fmt.Fprintf(t, "%s\t%.0f\t%.2f\t%.1f\t%.1f\t%.2f\t%.1f\t\n", r.name, rate, rate/baseRate, cpu,
+			median(samples, func(s sample) float64 { return s.cpu }), baseCPU/cpu, median(samples, func(s sample) float64 { return s.allocs }))
 	}
 	return t.Flush()
 }
