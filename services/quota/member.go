@@ -31,11 +31,14 @@ func NewMember(cfg Config, meter metric.Meter, log *slog.Logger, peers Peers) (*
 		log = slog.New(slog.DiscardHandler)
 	}
 	s.origin = cluster.Origin
-	s.cluster = cluster.New(cluster.Options{
+	s.cluster, err = cluster.New(cluster.Options{
 		Config: cfg.Cluster, Name: peers.Name, Store: peers.Store, Wire: peers.Wire,
 		Limiter: s.limiter, Permits: s.permits, RateIDs: s.plan.rateIDs, PermitIDs: s.plan.permitIDs,
-		Now: s.now, Check: s.checkForwarded, Log: log,
+		Now: s.now, Check: s.checkForwarded, Log: log, Meter: meter,
 	})
+	if err != nil {
+		return nil, err
+	}
 	s.hash.cluster = s.cluster
 	return s, nil
 }

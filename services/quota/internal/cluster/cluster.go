@@ -43,6 +43,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
@@ -85,6 +87,8 @@ type Options struct {
 	Check func(context.Context, *quotav1.CheckRequest) *quotav1.CheckResponse
 	// Log must not be nil.
 	Log *slog.Logger
+	// Meter measures; nil measures nothing.
+	Meter metric.Meter
 }
 
 // Origin is the least that a node's clock shows: counters of other nodes may be
@@ -124,17 +128,19 @@ type Node struct {
 
 	denials  denials
 	reserved reserved
+	tally    tally
 }
 
 // New returns a node that takes part while it runs. The configuration must be
 // valid.
-func New(o Options) *Node {
-	return &Node{
+func New(o Options) (*Node, error) {
+	n := &Node{
 		o: o, rates: newNames(o.RateIDs), permits: newNames(o.PermitIDs),
 		view: newView(0, 0, nil, nil), heirs: make(map[string]*copier), poke: make(chan struct{}, 1),
 		peers: make(map[string]peer), links: make(map[string]*link), copySeen: make(map[string]uint64),
 		reserved: reserved{at: make(map[item]time.Duration)},
 	}
+	return n, n.observe(o.Meter)
 }
 
 // Run takes part until ctx is done, then hands over what the node owns, and

@@ -161,7 +161,7 @@ func (c *copier) takeBegun() []int {
 // flush sends what has changed. It reports whether to go on.
 func (c *copier) flush(ctx context.Context) bool {
 	c.mu.Lock()
-	items, permits, filling := c.items, c.permits, c.filling
+	items, permits, filling, first := c.items, c.permits, c.filling, c.first
 	if len(items)+len(permits) > 0 {
 		c.items, c.permits = make(map[item]struct{}), make(map[string]struct{})
 	}
@@ -194,6 +194,9 @@ func (c *copier) flush(ctx context.Context) bool {
 	c.since.Store(int64(c.first))
 	c.mu.Unlock()
 	c.news.tell()
+	if first > 0 {
+		c.n.tally.copyLag.Record(ctx, (c.n.o.Now() - first).Seconds())
+	}
 	return true
 }
 

@@ -40,6 +40,7 @@ func (n *Node) told(ctx context.Context, v verdict, t ticket) (bool, error) {
 		ctx, cancel := context.WithTimeout(ctx, n.o.Config.Patience)
 		defer cancel()
 		if !t.wait(ctx) {
+			n.tally.undecided.Add(1)
 			return false, ErrUnreachable
 		}
 	}
@@ -51,6 +52,7 @@ func (n *Node) told(ctx context.Context, v verdict, t ticket) (bool, error) {
 	case full:
 		return false, limiter.ErrFull
 	}
+	n.tally.undecided.Add(1)
 	return false, ErrUnreachable
 }
 
@@ -90,6 +92,7 @@ func (n *Node) spread(ctx context.Context, asks []limiter.Ask, op *operation) (b
 		}
 		timer.Stop()
 		if ctx.Err() != nil {
+			n.tally.undecided.Add(1)
 			return false, ErrUnreachable
 		}
 	}
@@ -183,6 +186,7 @@ func (a *attempt) foresee() verdict {
 	}
 	if len(a.own) == 0 {
 		if known {
+			a.n.tally.remembered.Add(1)
 			return refused
 		}
 		return done
@@ -198,6 +202,7 @@ func (a *attempt) foresee() verdict {
 	}
 	v, _ := a.here(&peek)
 	if known {
+		a.n.tally.remembered.Add(1)
 		return refused
 	}
 	return v
@@ -237,6 +242,9 @@ func (a *attempt) ask(ctx context.Context) verdict {
 	verb := a.op.verb
 	if verb == quotav1.AskVerb_ASK_VERB_TAKE && len(a.others)+min(len(a.own), 1) > 1 {
 		verb = quotav1.AskVerb_ASK_VERB_RESERVE
+	}
+	if len(a.others) > 0 {
+		a.n.tally.forwarded.Add(1)
 	}
 	for i := range a.others {
 		p := &a.others[i]

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
@@ -275,6 +276,7 @@ type member struct {
 	name    string
 	limiter *limiter.Limiter
 	permits *limiter.Permits
+	reader  *sdkmetric.ManualReader
 	stop    func()        // leaves
 	stopped chan struct{} // closed when it has left
 }
@@ -287,6 +289,7 @@ func (w *world) start(name string, cfg cluster.Config, rates []limiter.Spec, per
 	w.mu.Unlock()
 	m := &member{
 		name: name, limiter: limiter.New(rates, 1<<20), permits: limiter.NewPermits(permits, 1<<16), stopped: make(chan struct{}),
+		reader: sdkmetric.NewManualReader(),
 	}
 	ids := func(n int, of uint64) (ids []uint64) {
 		for i := range n {
@@ -294,7 +297,8 @@ func (w *world) start(name string, cfg cluster.Config, rates []limiter.Spec, per
 		}
 		return ids
 	}
-	m.Node = cluster.New(cluster.Options{
+	var err error
+	m.Node, err = cluster.New(cluster.Options{
 		Config: cfg, Name: name, Store: port{w, name}, Wire: port{w, name}, Limiter: m.limiter, Permits: m.permits,
 		RateIDs: ids(len(rates), 100), PermitIDs: ids(len(permits), 200),
 		Now: func() time.Duration {
@@ -302,7 +306,11 @@ func (w *world) start(name string, cfg cluster.Config, rates []limiter.Spec, per
 		},
 		Check: func(context.Context, *quotav1.CheckRequest) *quotav1.CheckResponse { return nil },
 		Log:   slog.New(slog.NewTextHandler(w.t.Output(), nil)),
+		Meter: sdkmetric.NewMeterProvider(sdkmetric.WithReader(m.reader)).Meter("test"),
 	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	m.stop = cancel
 	w.members = append(w.members, m)
