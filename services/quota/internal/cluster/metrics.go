@@ -55,6 +55,7 @@ func (n *Node) observe(m metric.Meter) error {
 		return int64(n.view.epoch)
 	})
 	gauge("sallyport.quota.cluster.slots", "{slot}", "Slots that the node serves, of 1024 in all.", n.served)
+	gauge("sallyport.quota.cluster.uncopied", "{change}", "Changes, and whole slots, that the heirs do not have yet: what a crash can lose.", n.uncopied)
 	_, err := m.Float64ObservableGauge("sallyport.quota.cluster.lease", metric.WithUnit("s"),
 		metric.WithDescription("How long ago the lease was renewed; at its whole length the node stops."),
 		metric.WithFloat64Callback(func(_ context.Context, o metric.Float64Observer) error {
@@ -79,4 +80,21 @@ func (n *Node) served() (slots int64) {
 		}
 	}
 	return slots
+}
+
+// uncopied counts what heirs have not acknowledged.
+func (n *Node) uncopied() (changes int64) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	for _, c := range n.heirs {
+		changes += c.owed.Load()
+		c.mu.Lock()
+		waiting := int64(len(c.items) + len(c.permits))
+		c.mu.Unlock()
+		if c.since.Load() > 0 { // at least what is on its way
+			waiting = max(waiting, 1)
+		}
+		changes += waiting
+	}
+	return changes
 }

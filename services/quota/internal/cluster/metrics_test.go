@@ -63,6 +63,9 @@ func TestAClusterTellsHowItIs(t *testing.T) {
 			if age := got["sallyport.quota.cluster.lease"]; age <= 0 || age > 0.5 {
 				t.Errorf("%s renewed its lease %v s ago", m.name, age)
 			}
+			if got["sallyport.quota.cluster.uncopied"] != 0 {
+				t.Errorf("%s: heirs lack what was admitted a second ago: %v", m.name, got)
+			}
 			if got["sallyport.quota.cluster.takeovers"] < got["sallyport.quota.cluster.slots"] || got["sallyport.quota.cluster.copy_lag"] == 0 {
 				t.Errorf("%s: got %v", m.name, got)
 			}
