@@ -1,0 +1,261 @@
+//go:build cluster
+
+package quota_test
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+)
+
+func unavailable(err error) bool {
+	return status.Code(err) == codes.Unavailable || status.Code(err) == codes.DeadlineExceeded
+}
+
+// tenRules admit ten of each address within the test. Nodes with them bear a busy
+// machine.
+const tenRules = `
+cluster: {enabled: true, lease: 10s, patience: 5s}
+rules: [{id: per-ip, key: [ip], limit: 10/minute}]
+`
+
+// mortalRules are for tests in which a node is lost, with copies that an answer
+// waits for. No count ends within the test. A busy machine may hold up a renewal
+// for a second, but hardly for five.
+const mortalRules = `
+cluster: {enabled: true, lease: 5s, patience: 1s, sync: true}
+rules: [{id: per-ip, key: [ip], limit: 10/hour}]
+`
+
+func address(i int) *quotav1.CheckRequest {
+	return check("ip", fmt.Sprintf("10.%d.%d.1", i/256, i%256))
+}
+
+func TestProcessesCountAsOne(t *testing.T) {
+	url := natsServer(t).URL()
+	for _, count := range []int{2, 3} {
+		t.Run(fmt.Sprintf("%d nodes", count), func(t *testing.T) {
+			all := nodes(t, tenRules, count, url)
+			for i := range 1000 {
+				var allowed, undecided atomic.Int32
+				var g sync.WaitGroup
+				for c := range 100 { // all at once
+					g.Go(func() {
+						ok, decided := spend(t, all[c%count], address(1000*count+i))
+						if ok {
+							allowed.Add(1)
+						}
+						if !decided {
+							undecided.Add(1)
+						}
+					})
+				}
+				g.Wait()
+				if n := allowed.Load(); n > 10 || n < 10 && undecided.Load() == 0 {
+					t.Errorf("key %d: admitted %d of 10, %d had no decision", i, n, undecided.Load())
+				}
+			}
+		})
+	}
+}
+
+// TestNoSecondAdmitsMoreThanItsLimit has two nodes asked for one key as often as
+// they can answer.
+func TestNoSecondAdmitsMoreThanItsLimit(t *testing.T) {
+	const limit = 100
+	all := nodes(t, `
+cluster: {enabled: true, lease: 10s, patience: 5s}
+rules: [{id: per-ip, key: [ip], limit: 100/second}]
+`, 2, natsServer(t).URL())
+	// An admission was somewhere within its call, so only those whose calls lie
+	// within a second as a whole are surely of that second.
+	type call struct{ sent, received time.Duration }
+	var mu sync.Mutex
+	var admitted []call
+	var asked atomic.Int64
+	began := time.Now()
+	var g sync.WaitGroup
+	for c := range 32 {
+		g.Go(func() {
+			for time.Since(began) < 5*time.Second {
+				sent := time.Since(began)
+				ok, _ := spend(t, all[c%2], address(1))
+				asked.Add(1)
+				if received := time.Since(began); ok {
+					mu.Lock()
+					admitted = append(admitted, call{sent, received})
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	g.Wait()
+	slices.SortFunc(admitted, func(a, b call) int { return int(a.sent - b.sent) })
+	worst := 0
+	for i, first := range admitted {
+		n := 0
+		for _, c := range admitted[i:] {
+			if c.sent > first.sent+time.Second {
+				break
+			}
+			if c.received < first.sent+time.Second {
+				n++
+			}
+		}
+		worst = max(worst, n)
+	}
+	if worst > limit {
+		t.Errorf("a second has admitted %d of %d", worst, limit)
+	}
+	if len(admitted) < limit {
+		t.Errorf("admitted %d of the first %d", len(admitted), limit)
+	}
+	t.Logf("%d checks in %v, %d admitted, at most %d in one second", asked.Load(), time.Since(began).Round(time.Millisecond), len(admitted), worst)
+}
+
+// tally counts what each of some keys was admitted.
+type tally struct {
+	from   int // number of the first key
+	counts []atomic.Int32
+	next   atomic.Int64
+}
+
+// load spends over nodes, key after key, until stop is closed.
+func (l *tally) load(t *testing.T, stop <-chan struct{}, callers int, all ...*node) (wait func()) {
+	t.Helper()
+	var g sync.WaitGroup
+	t.Cleanup(g.Wait)
+	for c := range callers {
+		g.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				case <-t.Context().Done():
+					return
+				default:
+				}
+				l.spend(t, all[c%len(all)], int(l.next.Add(1))%len(l.counts))
+			}
+		})
+	}
+	return g.Wait
+}
+
+func (l *tally) spend(t *testing.T, n *node, key int) {
+	if ok, _ := spend(t, n, address(l.from+key)); ok {
+		l.counts[key].Add(1)
+	}
+}
+
+// settled waits until some nodes decide about all keys.
+func (l *tally) settled(t *testing.T, all ...*node) {
+	t.Helper()
+	for key := range l.counts {
+		await(t, "somebody to decide about a key", func() bool {
+			_, err := all[key%len(all)].Peek(t.Context(), &quotav1.PeekRequest{Subject: address(l.from + key).GetSubject()})
+			return err == nil
+		})
+	}
+}
+
+// use spends until each key is refused, and reports the most that one was
+// admitted in all, and how many were admitted less than their limit.
+func (l *tally) use(t *testing.T, limit int32, all ...*node) (most int32, less int) {
+	t.Helper()
+	for key := range l.counts {
+		await(t, "a refusal", func() bool {
+			ok, decided := spend(t, all[key%len(all)], address(l.from+key))
+			if ok {
+				l.counts[key].Add(1)
+			}
+			return decided && !ok
+		})
+		n := l.counts[key].Load()
+		most = max(most, n)
+		if n < limit {
+			less++
+		}
+	}
+	return most, less
+}
+
+func TestAKillUnderLoadAdmitsNothingTwice(t *testing.T) {
+	all := nodes(t, mortalRules, 3, natsServer(t).URL())
+	l := tally{counts: make([]atomic.Int32, 150)}
+	stop := make(chan struct{})
+	wait := l.load(t, stop, 24, all...)
+	await(t, "load", func() bool { return l.next.Load() > 450 })
+	before := views(t, all[0])
+	all[2].kill(t)
+	l.settled(t, all[:2]...)
+	close(stop)
+	wait()
+	most, less := l.use(t, 10, all[:2]...)
+	if most > 10 {
+		exceeded(t, views(t, all[0]), before+1, "admitted %d of 10", most)
+	}
+	t.Logf("%d of %d keys were admitted less than 10: of calls whose answer was lost", less, len(l.counts))
+}
+
+// Without waiting for copies a kill loses what was not copied, and nothing else.
+func TestAKillLosesNothingThatWasCopied(t *testing.T) {
+	all := nodes(t, "cluster: {enabled: true, lease: 5s, patience: 1s}\nrules: [{id: per-ip, key: [ip], limit: 10/hour}]", 3, natsServer(t).URL())
+	l := tally{counts: make([]atomic.Int32, 300)}
+	for range 5 {
+		for key := range l.counts {
+			l.spend(t, all[key%3], key)
+		}
+	}
+	awaitCopies(t, all...)
+	other := tally{from: len(l.counts), counts: make([]atomic.Int32, 300)} // of which some copies will be on their way
+	stop := make(chan struct{})
+	wait := other.load(t, stop, 12, all...)
+	await(t, "load", func() bool { return other.next.Load() > 1000 })
+	before := views(t, all[0])
+	all[2].kill(t)
+	l.settled(t, all[:2]...)
+	close(stop)
+	wait()
+	if most, _ := l.use(t, 10, all[:2]...); most > 10 {
+		exceeded(t, views(t, all[0]), before+1, "admitted %d of 10, of which 5 were copied", most)
+	}
+}
+
+func TestANodeThatWasPausedAdmitsNothingMore(t *testing.T) {
+	all := nodes(t, mortalRules, 3, natsServer(t).URL())
+	l := tally{counts: make([]atomic.Int32, 300)}
+	for range 5 {
+		for key := range l.counts {
+			l.spend(t, all[key%3], key)
+		}
+	}
+	before := views(t, all[0])
+	all[2].signal(t, syscall.SIGSTOP)
+	l.settled(t, all[:2]...)
+	most, _ := l.use(t, 10, all[:2]...)
+	all[2].signal(t, syscall.SIGCONT)
+	zombie := 0
+	for key := range l.counts { // it was the owner of a third of them
+		if ok, _ := spend(t, all[2], address(key)); ok {
+			zombie++
+		}
+	}
+	if most > 10 || zombie > 0 { // it may have joined again by now
+		exceeded(t, views(t, all[0]), before+2, "admitted %d of 10, and the node that was paused %d more", most, zombie)
+	}
+	await(t, "it to take part again", all[2].ready)
+	l.settled(t, all...)
+	if ok, _ := spend(t, all[2], address(len(l.counts)+1)); !ok {
+		t.Error("it refuses a new key")
+	}
+}
