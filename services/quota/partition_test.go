@@ -138,3 +138,19 @@ func TestAPartitionAdmitsNothingTwice(t *testing.T) {
 		exceeded(t, views(t, all[0]), before+2, "admitted %d of 10", most)
 	}
 }
+
+// Without waiting for copies it is the lease that ends what a node that is cut off
+// admits to its own callers.
+func TestANodeThatIsCutOffAdmitsNothingMore(t *testing.T) {
+	server := natsServer(t).URL()
+	w := newWall(t, server)
+	all, l := halfSpent(t, 300, server, server, w.url)
+	before := views(t, all[0])
+	w.raise()
+	defer w.fall()
+	l.settled(t, all[:2]...)
+	most, _ := l.use(t, 10, all[:2]...)
+	if cut := l.spendAtOnce(t, all[2], func() {}); most > 10 || cut > 0 {
+		exceeded(t, views(t, all[0]), before+1, "admitted %d of 10, and the node that is cut off %d more", most, cut)
+	}
+}
