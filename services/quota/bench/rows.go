@@ -25,7 +25,7 @@ type row struct {
 	estate  string // name of the servers
 	ask     way
 	streams bool
-	whose   string // keys of which owner, with two nodes: first, second or all
+	whose   string // with two nodes: keys of the first or the second, a hot one of the second, or all
 }
 
 // estate is a set of servers.
@@ -38,7 +38,7 @@ type estate struct {
 	whole   bool // checks tell all that an edge does
 }
 
-const first, second = "first", "second"
+const first, second, hot = "first", "second", "hot"
 
 var estates = []estate{
 	{name: "echo", kind: kindEcho, nodes: 1},
@@ -58,6 +58,7 @@ var rows = []row{
 	{name: "Check, two nodes", estate: "two", ask: unary},
 	{name: "Check, two nodes, keys of the node asked", estate: "two", ask: unary, whose: first},
 	{name: "Check, two nodes, keys of the other node", estate: "two", ask: unary, whose: second},
+	{name: "Check, two nodes, one hot key of the other node", estate: "two", ask: unary, whose: hot},
 	{name: "CheckStream, two nodes", estate: "two", ask: stream, streams: true},
 	{name: "CheckBatch(100), two nodes", estate: "two", ask: batch},
 	{name: "Check, one node, five rules", estate: "one, five rules", ask: unary},
@@ -168,9 +169,12 @@ func (r row) measure(ctx context.Context, o options, e estate, nodes, all []*pro
 	case first:
 		err = nodes[0].ask(ctx, "/owned", &indexes)
 		asked = nodes[:1]
-	case second:
+	case second, hot:
 		err = nodes[1].ask(ctx, "/owned", &indexes)
 		asked = nodes[:1]
+	}
+	if r.whose == hot && len(indexes) > 0 {
+		indexes = indexes[:1]
 	}
 	if err != nil {
 		return s, err

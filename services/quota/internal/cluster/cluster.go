@@ -128,6 +128,7 @@ type Node struct {
 
 	denials  denials
 	reserved reserved
+	bank     bank
 	tally    tally
 }
 
@@ -156,6 +157,7 @@ func (n *Node) Run(ctx context.Context) {
 	g.Go(func() { n.steward(work) })
 	g.Go(func() { n.takeOver(work) })
 	g.Go(func() { n.copy(work) })
+	g.Go(func() { n.settleGrants(work) })
 	for ctx.Err() == nil {
 		n.sit(ctx)
 	}

@@ -15,6 +15,7 @@ import (
 type tally struct {
 	forwarded  atomic.Int64 // checks of which another node was asked
 	remembered atomic.Int64 // checks refused without a message
+	granted    atomic.Int64 // checks for which grants took the place of messages
 	undecided  atomic.Int64 // checks that ended with ErrUnreachable
 	gained     atomic.Int64 // slots that it began to serve
 	copyLag    metric.Float64Histogram
@@ -39,6 +40,7 @@ func (n *Node) observe(m metric.Meter) error {
 	}
 	count("sallyport.quota.cluster.forwarded", "{check}", "Checks of which other nodes were asked.", &n.tally.forwarded)
 	count("sallyport.quota.cluster.remembered", "{check}", "Checks refused by what another node has said before.", &n.tally.remembered)
+	count("sallyport.quota.cluster.granted", "{check}", "Checks admitted out of what other nodes have granted in advance, without a message.", &n.tally.granted)
 	count("sallyport.quota.cluster.undecided", "{check}", "Checks that no node could decide in time.", &n.tally.undecided)
 	count("sallyport.quota.cluster.takeovers", "{slot}", "Slots that the node has begun to own.", &n.tally.gained)
 	gauge := func(name, unit, what string, read func() int64) {

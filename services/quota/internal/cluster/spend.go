@@ -105,12 +105,14 @@ type attempt struct {
 	asks   []limiter.Ask
 	own    []int // indexes of asks that are ours
 	others []part
+	drawn  []int // of those that grants have covered
 }
 
 // part is what one other node decides.
 type part struct {
 	to   string
 	asks []int
+	sent time.Duration
 	*call
 }
 
@@ -148,6 +150,40 @@ func (op *operation) looks() bool {
 }
 
 func (a *attempt) decide(ctx context.Context) (verdict, ticket) {
+	a.draw()
+	v, t := a.settle(ctx)
+	if v != done {
+		for _, i := range a.drawn {
+			a.n.bank.putBack(&a.asks[i])
+		}
+	}
+	return v, t
+}
+
+// draw takes what grants cover; the owners need not be asked about it.
+func (a *attempt) draw() {
+	if a.op.verb != quotav1.AskVerb_ASK_VERB_TAKE {
+		return
+	}
+	now := a.n.o.Now()
+	for j := range a.others {
+		p := &a.others[j]
+		p.asks = slices.DeleteFunc(p.asks, func(i int) bool {
+			if !a.n.bank.draw(now, &a.asks[i]) {
+				return false
+			}
+			a.drawn = append(a.drawn, i)
+			return true
+		})
+	}
+	a.others = slices.DeleteFunc(a.others, func(p part) bool { return len(p.asks) == 0 })
+	if len(a.drawn) > 0 && len(a.others) == 0 {
+		a.n.tally.granted.Add(1)
+	}
+}
+
+// settle decides what no grant covers.
+func (a *attempt) settle(ctx context.Context) (verdict, ticket) {
 	if len(a.others) > 0 && !a.op.looks() {
 		if v := a.foresee(); v != done {
 			return v, ticket{}
@@ -249,6 +285,12 @@ func (a *attempt) ask(ctx context.Context) verdict {
 	for i := range a.others {
 		p := &a.others[i]
 		p.call = &call{group: a.group(p.asks, verb), done: make(chan struct{})}
+		p.sent = a.n.o.Now()
+		if verb == quotav1.AskVerb_ASK_VERB_TAKE || verb == quotav1.AskVerb_ASK_VERB_RESERVE {
+			for j, i := range p.asks {
+				p.group.Asks[j].Want = a.n.bank.wants(p.sent, item{a.asks[i].Limit, a.asks[i].Key})
+			}
+		}
 		a.n.link(p.to).send(p.call)
 	}
 	worst, denied := done, false
@@ -320,6 +362,11 @@ func (a *attempt) read(p *part) bool {
 		ask.State = limiter.State{
 			Remaining: s.GetRemaining(), Reset: time.Duration(s.GetResetNanos()),
 			Exceeded: s.GetExceeded(), Wait: time.Duration(s.GetWaitNanos()),
+		}
+		if s.GetGranted() > 0 {
+			if r := a.n.bank.deposit(p.sent, ask, s); r != nil {
+				a.n.giveUp(r)
+			}
 		}
 		if s.GetExceeded() && !s.GetUnsettled() && !a.shadow(i) && !a.op.looks() {
 			a.n.denials.add(now, ask)

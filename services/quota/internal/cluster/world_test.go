@@ -27,6 +27,7 @@ type world struct {
 	mu       sync.Mutex
 	rng      *rand.Rand
 	most     time.Duration // that a message takes
+	drift    float64       // by what part of its rate a clock is fast or slow at most
 	revision uint64
 	entries  map[string]bus.Entry // by bucket and key
 	watchers map[*watcher]bool
@@ -63,7 +64,7 @@ type watcher struct {
 
 func newWorld(t testing.TB, seed uint64) *world {
 	w := &world{
-		t: t, rng: rand.New(rand.NewPCG(seed, 7)), most: time.Millisecond,
+		t: t, rng: rand.New(rand.NewPCG(seed, 7)), most: time.Millisecond, drift: 0.1,
 		entries: make(map[string]bus.Entry), watchers: make(map[*watcher]bool), handlers: make(map[string]*handler),
 		pipes: make(map[string]chan *message), cut: make(map[string]bool), late: make(map[string]time.Duration), healed: make(chan struct{}),
 	}
@@ -284,8 +285,8 @@ type member struct {
 // start adds a node with a clock of its own.
 func (w *world) start(name string, cfg cluster.Config, rates []limiter.Spec, permits []limiter.PermitSpec) *member {
 	w.mu.Lock()
-	// Up to a tenth fast or slow, and any time of the day.
-	rate, origin, began := 0.9+0.2*w.rng.Float64(), time.Duration(w.rng.Int64N(int64(1000*time.Hour))), time.Now()
+	// Perhaps a tenth fast or slow, and any time of the day.
+	rate, origin, began := 1-w.drift+2*w.drift*w.rng.Float64(), time.Duration(w.rng.Int64N(int64(1000*time.Hour))), time.Now()
 	w.mu.Unlock()
 	m := &member{
 		name: name, limiter: limiter.New(rates, 1<<20), permits: limiter.NewPermits(permits, 1<<16), stopped: make(chan struct{}),
