@@ -18,7 +18,8 @@ import (
 //
 // A grant ends before the part of the window ends that it was charged to (see
 // [limiter.State], Slack), so its use counts as if the owner had decided it: no
-// window admits more. Whoever crashes with a grant leaves a charge that nobody
+// window admits more. All grants together are no more than a sixteenth of what is
+// left, by which answers may tell too little meanwhile. Whoever crashes with a grant leaves a charge that nobody
 // enjoyed. Limits that count to the moment, up to 128 and gcra, have no grants.
 const (
 	// grantFor is how long a grant lasts at most.
@@ -198,7 +199,7 @@ func (n *Node) grant(want uint32, a *limiter.Ask, to *quotav1.AskState) ticket {
 	n.mu.RLock()
 	members := uint32(len(n.view.members))
 	n.mu.RUnlock()
-	slice := min(want, mostGrant, a.State.Remaining/(2*max(members, 1)))
+	slice := min(want, mostGrant, a.State.Remaining/(16*max(members, 1)))
 	if a.Mark == 0 || slice < leastGrant || a.State.Slack < grantFor/10 {
 		return ticket{}
 	}
