@@ -69,9 +69,14 @@ func takeover(ctx context.Context, o options, stdout io.Writer) (err error) {
 		return err
 	}
 	killed := time.Now()
-	for _, i := range indexes {
+	asked := 0
+	for i := range indexes {
+		if i%(len(indexes)/100+1) > 0 {
+			continue // all slots of a node are taken over at once: some keys will do
+		}
+		asked++
 		for {
-			req := checkOf(i, false)
+			req := checkOf(indexes[i], false)
 			if _, err := c.Check(ctx, req); err == nil {
 				break
 			}
@@ -80,7 +85,7 @@ func takeover(ctx context.Context, o options, stdout io.Writer) (err error) {
 			}
 		}
 	}
-	fmt.Fprintf(stdout, "  after kill -9, until all %d keys of the node are decided about again: %v\n", len(indexes), time.Since(killed).Round(time.Millisecond))
+	fmt.Fprintf(stdout, "  after kill -9, until %d keys of the node are decided about again: %v\n", asked, time.Since(killed).Round(time.Millisecond))
 	for _, c := range conns {
 		err = errors.Join(err, c.Close())
 	}
