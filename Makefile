@@ -20,7 +20,7 @@ E2E       := services/sallyport/e2e
 CONFORMANCE := services/sallyport/conformance
 FUZZTIME  := 10s
 
-.PHONY: help run build test test-postgres test-cluster e2e conformance bench fuzz lint breaking vuln gen check hooks clean
+.PHONY: help run build test test-postgres test-cluster e2e conformance bench bench-quota fuzz lint breaking vuln gen check hooks clean
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  %-14s %s\n", $$1, $$2}'
 
@@ -56,6 +56,9 @@ $(CONFORMANCE)/node_modules/.package-lock.json: $(CONFORMANCE)/package-lock.json
 bench: ## Measure throughput, latency, CPU and allocations beside a bare handler and the Go SDK's server
 	go run ./services/sallyport/bench
 	go test -run '^$$' -bench 'AmongMany|FilterMany' ./services/auth
+
+bench-quota: ## Measure what a quota decision costs beside a bare gRPC echo, over one node and two, and in memory
+	go run ./services/quota/bench
 
 fuzz: ## Run every fuzz target for FUZZTIME (default 10s)
 	grep -rlE '^func Fuzz' --include='*_test.go' pkg services | xargs -n1 dirname | sort -u | while read -r dir; do

@@ -130,6 +130,8 @@ func (b *builder) alone(r Rule) {
 		{"algorithm", r.Algorithm != ""},
 		{"burst", r.Burst != 0},
 		{"kind", r.Kind != ""},
+		{"windows", r.Windows != ""},
+		{"penalty", r.Penalty != ""},
 	} {
 		if other.set {
 			b.fail(other.name, "is of no use in a rule with a quota; write another rule for it")

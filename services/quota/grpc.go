@@ -96,9 +96,9 @@ func (s *Service) decided(ctx context.Context, p *plan, ok bool, asks []limiter.
 // before the one without room stay charged.
 func (s *Service) CheckBatch(ctx context.Context, req *quotav1.CheckBatchRequest) (*quotav1.CheckBatchResponse, error) {
 	checks := req.GetChecks()
-	asks := make([]limiter.Ask, 0, usual*len(checks))
-	ends := make([]int, len(checks))
 	p := s.plan.Load()
+	asks := make([]limiter.Ask, 0, min(usual, p.most)*len(checks))
+	ends := make([]int, len(checks))
 	for i, c := range checks {
 		cost, _ := costOf(c.Cost)
 		sub := s.subjectOf(p, c.GetSubject())

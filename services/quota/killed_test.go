@@ -37,17 +37,6 @@ var bookings = flag.Int("bookings", 100_000, "how many ids the test of killed pr
 // in a folder, and to do nothing else.
 const killedDir = "SALLYPORT_TEST_KILLED_DIR"
 
-func TestMain(m *testing.M) {
-	if dir := os.Getenv(killedDir); dir != "" {
-		if err := serveQuotas(dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	os.Exit(m.Run())
-}
-
 // killedRules have periods that are nowhere near their end.
 func killedRules() string {
 	starts := (time.Now().UTC().Day()+14)%28 + 1

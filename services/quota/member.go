@@ -32,11 +32,14 @@ func NewMember(cfg Config, meter metric.Meter, log *slog.Logger, peers Peers) (*
 	}
 	s.origin = cluster.Origin
 	s.tellWall()
-	s.cluster = cluster.New(cluster.Options{
+	s.cluster, err = cluster.New(cluster.Options{
 		Config: cfg.Cluster, Name: peers.Name, Store: peers.Store, Wire: peers.Wire,
 		Limiter: s.limiter, Permits: s.permits,
-		Now: s.now, Check: s.checkForwarded, Seat: s.seat, Log: log,
+		Now: s.now, Check: s.checkForwarded, Seat: s.seat, Log: log, Meter: meter,
 	})
+	if err != nil {
+		return nil, err
+	}
 	s.hash.cluster = s.cluster
 	return s, nil
 }

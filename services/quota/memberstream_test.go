@@ -14,7 +14,7 @@ import (
 // stream to each node.
 func TestStreamsOfSeveralNodesAreOneCount(t *testing.T) {
 	server := natsServer(t)
-	members := []*member{join(t, server.URL(), clusterRules), join(t, server.URL(), clusterRules)}
+	members := []*member{join(t, server.URL(), patientRules), join(t, server.URL(), patientRules)}
 	var wg sync.WaitGroup
 	var allowed atomic.Int64
 	for _, m := range members {

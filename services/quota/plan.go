@@ -33,6 +33,7 @@ type plan struct {
 	index      index
 	ids        []string       // of rules, by number
 	orders     map[string]int // of bounds by name, as the configuration has them
+	most       int            // limits that one check may meet
 	warnings   []warning
 	configured []Rule // by number
 	version    string // the same for the same rules
@@ -157,8 +158,8 @@ func compile(cfg Config) (*plan, error) {
 	}
 	b.path = "rules"
 	b.index = newIndex(b)
-	if most := b.index.most(); most > limiter.MaxAsks {
-		b.fail("", "up to %d limits match one check, which may have %d", most, limiter.MaxAsks)
+	if b.most = b.index.most(); b.most > limiter.MaxAsks {
+		b.fail("", "up to %d limits match one check, which may have %d", b.most, limiter.MaxAsks)
 	}
 	if most := b.index.mostQuotas(); most > maxQuotas {
 		b.fail("", "up to %d quotas match one check, which may have %d", most, maxQuotas)

@@ -133,6 +133,13 @@ func (n *Node) answerGroup(g *quotav1.AskGroup) (*quotav1.AskAnswer, ticket) {
 		return m, t
 	}
 	m.States = n.states(asks, &op)
+	if v == done {
+		for i, a := range g.GetAsks() {
+			if a.GetWant() > 0 {
+				t.waits = append(t.waits, n.grant(a.GetWant(), &asks[i], m.GetStates()[i]).waits...)
+			}
+		}
+	}
 	return m, t
 }
 

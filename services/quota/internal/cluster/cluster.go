@@ -43,6 +43,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
@@ -86,6 +88,8 @@ type Options struct {
 	Seat func(id string) (leave func(), err error)
 	// Log must not be nil.
 	Log *slog.Logger
+	// Meter measures; nil measures nothing.
+	Meter metric.Meter
 }
 
 // Origin is the least that a node's clock shows: counters of other nodes may be
@@ -127,11 +131,13 @@ type Node struct {
 	strangers strangers
 	fallback  fallback
 	reserved  reserved
+	bank      bank
+	tally     tally
 }
 
 // New returns a node that takes part while it runs. The configuration must be
 // valid.
-func New(o Options) *Node {
+func New(o Options) (*Node, error) {
 	n := &Node{
 		o:    o,
 		view: newView(0, 0, nil, nil), heirs: make(map[string]*copier), poke: make(chan struct{}, 1),
@@ -140,7 +146,7 @@ func New(o Options) *Node {
 	}
 	n.rates.Store(newNames(o.Limiter.Names()))
 	n.permits.Store(newNames(o.Permits.Names()))
-	return n
+	return n, n.observe(o.Meter)
 }
 
 // Run takes part until ctx is done, then hands over what the node owns, and
@@ -157,6 +163,7 @@ func (n *Node) Run(ctx context.Context) {
 	g.Go(func() { n.takeOver(work) })
 	g.Go(func() { n.copy(work) })
 	g.Go(func() { n.pay(work) })
+	g.Go(func() { n.settleGrants(work) })
 	for ctx.Err() == nil {
 		n.sit(ctx)
 	}

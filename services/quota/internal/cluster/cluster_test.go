@@ -169,6 +169,8 @@ func TestWithoutTheStoreTheNodesStopAndGoOn(t *testing.T) {
 			if _, err := m.Take(t.Context(), ask(key)); !errors.Is(err, cluster.ErrUnreachable) {
 				t.Errorf("without the store: got %v, want %v", err, cluster.ErrUnreachable)
 			}
+		}
+		for _, m := range members { // not before: an ask that arrives is a charge
 			w.setCut(m.name, false)
 		}
 		time.Sleep(5 * time.Second)

@@ -30,6 +30,9 @@ type copier struct {
 	// all.
 	since atomic.Int64
 
+	// owed is how many slots the heir has not got as a whole.
+	owed atomic.Int64
+
 	mu      sync.Mutex
 	started bool
 	items   map[item]struct{}
@@ -85,6 +88,7 @@ func (c *copier) markPermit(id string) uint64 {
 func (c *copier) begin(slot int) {
 	c.mu.Lock()
 	c.begun = append(c.begun, slot)
+	c.owed.Add(1)
 	c.mu.Unlock()
 	c.wakeUp()
 }
@@ -144,9 +148,11 @@ func (c *copier) run(ctx context.Context) {
 		if !c.flush(ctx) {
 			return
 		}
-		if begun := c.takeBegun(); len(begun) > 0 && !c.sendAll(ctx, begun) {
+		begun := c.takeBegun()
+		if len(begun) > 0 && !c.sendAll(ctx, begun) {
 			return
 		}
+		c.owed.Add(-int64(len(begun)))
 	}
 }
 
@@ -161,7 +167,7 @@ func (c *copier) takeBegun() []int {
 // flush sends what has changed. It reports whether to go on.
 func (c *copier) flush(ctx context.Context) bool {
 	c.mu.Lock()
-	items, permits, filling := c.items, c.permits, c.filling
+	items, permits, filling, first := c.items, c.permits, c.filling, c.first
 	if len(items)+len(permits) > 0 {
 		c.items, c.permits = make(map[item]struct{}), make(map[string]struct{})
 	}
@@ -194,6 +200,9 @@ func (c *copier) flush(ctx context.Context) bool {
 	c.since.Store(int64(c.first))
 	c.mu.Unlock()
 	c.news.tell()
+	if first > 0 {
+		c.n.tally.copyLag.Record(ctx, (c.n.o.Now() - first).Seconds())
+	}
 	return true
 }
 

@@ -34,6 +34,7 @@ func (n *Node) Renamed() {
 	n.rates.Store(rates)
 	n.permits.Store(permits)
 	n.denials.forget() // a limit may admit more now
+	n.bank.forget()    // or less
 	n.readStrangers()
 }
 

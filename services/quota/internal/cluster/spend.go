@@ -48,6 +48,7 @@ func (n *Node) told(ctx context.Context, v verdict, t ticket) (bool, error) {
 		ctx, cancel := context.WithTimeout(ctx, n.o.Config.Patience)
 		defer cancel()
 		if !t.wait(ctx) {
+			n.tally.undecided.Add(1)
 			return false, ErrUnreachable
 		}
 	}
@@ -59,6 +60,7 @@ func (n *Node) told(ctx context.Context, v verdict, t ticket) (bool, error) {
 	case full:
 		return false, limiter.ErrFull
 	}
+	n.tally.undecided.Add(1)
 	return false, ErrUnreachable
 }
 
@@ -101,6 +103,7 @@ func (n *Node) spread(ctx context.Context, asks []limiter.Ask, op *operation) (b
 		}
 		timer.Stop()
 		if ctx.Err() != nil {
+			n.tally.undecided.Add(1)
 			return false, ErrUnreachable
 		}
 	}
@@ -113,12 +116,14 @@ type attempt struct {
 	asks   []limiter.Ask
 	own    []int // indexes of asks that are ours
 	others []part
+	drawn  []int // of those that grants have covered
 }
 
 // part is what one other node decides.
 type part struct {
 	to   string
 	asks []int
+	sent time.Duration
 	*call
 }
 
@@ -160,6 +165,40 @@ func (op *operation) looks() bool {
 }
 
 func (a *attempt) decide(ctx context.Context) (verdict, ticket) {
+	a.draw()
+	v, t := a.settle(ctx)
+	if v != done {
+		for _, i := range a.drawn {
+			a.n.bank.putBack(&a.asks[i])
+		}
+	}
+	return v, t
+}
+
+// draw takes what grants cover; the owners need not be asked about it.
+func (a *attempt) draw() {
+	if a.op.verb != quotav1.AskVerb_ASK_VERB_TAKE {
+		return
+	}
+	now := a.n.o.Now()
+	for j := range a.others {
+		p := &a.others[j]
+		p.asks = slices.DeleteFunc(p.asks, func(i int) bool {
+			if !a.n.bank.draw(now, &a.asks[i]) {
+				return false
+			}
+			a.drawn = append(a.drawn, i)
+			return true
+		})
+	}
+	a.others = slices.DeleteFunc(a.others, func(p part) bool { return len(p.asks) == 0 })
+	if len(a.drawn) > 0 && len(a.others) == 0 {
+		a.n.tally.granted.Add(1)
+	}
+}
+
+// settle decides what no grant covers.
+func (a *attempt) settle(ctx context.Context) (verdict, ticket) {
 	if len(a.others) > 0 && !a.op.looks() {
 		if v := a.foresee(); v != done {
 			return v, ticket{}
@@ -198,6 +237,7 @@ func (a *attempt) foresee() verdict {
 	}
 	if len(a.own) == 0 {
 		if known {
+			a.n.tally.remembered.Add(1)
 			return refused
 		}
 		return done
@@ -219,6 +259,7 @@ func (a *attempt) foresee() verdict {
 		v = done // it is seen later what is done without
 	}
 	if known {
+		a.n.tally.remembered.Add(1)
 		return refused
 	}
 	return v
@@ -262,9 +303,20 @@ func (a *attempt) ask(ctx context.Context) verdict {
 	if verb == quotav1.AskVerb_ASK_VERB_TAKE && len(a.others)+min(len(a.own), 1) > 1 {
 		verb = quotav1.AskVerb_ASK_VERB_RESERVE
 	}
+	if len(a.others) > 0 {
+		a.n.tally.forwarded.Add(1)
+	}
 	for i := range a.others {
 		p := &a.others[i]
 		p.call = &call{group: a.group(p.asks, verb), done: make(chan struct{})}
+		p.sent = a.n.o.Now()
+		if verb == quotav1.AskVerb_ASK_VERB_TAKE || verb == quotav1.AskVerb_ASK_VERB_RESERVE {
+			for j, i := range p.asks {
+				if ask := &a.asks[i]; !a.n.o.Limiter.Penalty(ask.Limit) { // whose refusals the owner has to count
+					p.group.Asks[j].Want = a.n.bank.wants(p.sent, item{ask.Limit, ask.Key})
+				}
+			}
+		}
 		a.n.link(p.to).send(p.call)
 	}
 	worst, denied := done, false
@@ -340,6 +392,11 @@ func (a *attempt) read(p *part) bool {
 		ask.State = limiter.State{
 			Remaining: s.GetRemaining(), Reset: time.Duration(s.GetResetNanos()),
 			Exceeded: s.GetExceeded(), Wait: time.Duration(s.GetWaitNanos()),
+		}
+		if s.GetGranted() > 0 {
+			if r := a.n.bank.deposit(p.sent, ask, s); r != nil {
+				a.n.giveUp(r)
+			}
 		}
 		if s.GetExceeded() && !s.GetUnsettled() && !a.shadow(i) && !a.op.looks() && (ofPermits(a.op.verb) || !a.n.o.Limiter.Penalty(ask.Limit)) {
 			a.n.denials.add(now, ask)

@@ -66,6 +66,7 @@ func (n *Node) serve(ctx context.Context, v *view, id string) error {
 		n.slots[s] = slot{serving: true, reign: v.epoch, seen: v.epoch, kind: quotav1.HoldingKind_HOLDING_KIND_OWNED}
 	}
 	n.appointHeirs()
+	n.tally.gained.Add(int64(len(gained)))
 	n.ready.Store(v.epoch)
 	n.renewSoon()
 	n.changes.tell()

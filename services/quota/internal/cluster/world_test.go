@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
@@ -26,6 +27,7 @@ type world struct {
 	mu       sync.Mutex
 	rng      *rand.Rand
 	most     time.Duration // that a message takes
+	drift    float64       // by what part of its rate a clock is fast or slow at most
 	revision uint64
 	entries  map[string]bus.Entry // by bucket and key
 	watchers map[*watcher]bool
@@ -62,7 +64,7 @@ type watcher struct {
 
 func newWorld(t testing.TB, seed uint64) *world {
 	w := &world{
-		t: t, rng: rand.New(rand.NewPCG(seed, 7)), most: time.Millisecond,
+		t: t, rng: rand.New(rand.NewPCG(seed, 7)), most: time.Millisecond, drift: 0.1,
 		entries: make(map[string]bus.Entry), watchers: make(map[*watcher]bool), handlers: make(map[string]*handler),
 		pipes: make(map[string]chan *message), cut: make(map[string]bool), late: make(map[string]time.Duration), healed: make(chan struct{}),
 	}
@@ -275,6 +277,7 @@ type member struct {
 	name    string
 	limiter *limiter.Limiter
 	permits *limiter.Permits
+	reader  *sdkmetric.ManualReader
 	stop    func()        // leaves
 	stopped chan struct{} // closed when it has left
 }
@@ -282,8 +285,8 @@ type member struct {
 // start adds a node with a clock of its own.
 func (w *world) start(name string, cfg cluster.Config, rates []limiter.Spec, permits []limiter.PermitSpec) *member {
 	w.mu.Lock()
-	// Up to a tenth fast or slow, and any time of the day.
-	rate, origin, began := 0.9+0.2*w.rng.Float64(), time.Duration(w.rng.Int64N(int64(1000*time.Hour))), time.Now()
+	// Perhaps a tenth fast or slow, and any time of the day.
+	rate, origin, began := 1-w.drift+2*w.drift*w.rng.Float64(), time.Duration(w.rng.Int64N(int64(1000*time.Hour))), time.Now()
 	w.mu.Unlock()
 	rates, permits = slices.Clone(rates), slices.Clone(permits)
 	for i := range rates {
@@ -294,15 +297,21 @@ func (w *world) start(name string, cfg cluster.Config, rates []limiter.Spec, per
 	}
 	m := &member{
 		name: name, limiter: limiter.New(rates, 1<<20), permits: limiter.NewPermits(permits, 1<<16), stopped: make(chan struct{}),
+		reader: sdkmetric.NewManualReader(),
 	}
-	m.Node = cluster.New(cluster.Options{
+	var err error
+	m.Node, err = cluster.New(cluster.Options{
 		Config: cfg, Name: name, Store: port{w, name}, Wire: port{w, name}, Limiter: m.limiter, Permits: m.permits,
 		Now: func() time.Duration {
 			return cluster.Origin + origin + time.Duration(rate*float64(time.Since(began)))
 		},
 		Check: func(context.Context, *quotav1.CheckRequest) *quotav1.CheckResponse { return nil },
 		Log:   slog.New(slog.NewTextHandler(w.t.Output(), nil)),
+		Meter: sdkmetric.NewMeterProvider(sdkmetric.WithReader(m.reader)).Meter("test"),
 	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	m.stop = cancel
 	w.members = append(w.members, m)

@@ -52,6 +52,11 @@ func (a clock) take(now int64, cost uint32, e *entry, _ *memory) int64 {
 	return e.at
 }
 
+// slack lasts until the window ends.
+func (a clock) slack(now int64, e *entry) time.Duration {
+	return time.Duration(max(a.idleAt(e)-now, 0))
+}
+
 func (a clock) idleAt(e *entry) int64 {
 	if e.n == 0 {
 		return 0

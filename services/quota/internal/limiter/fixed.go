@@ -38,6 +38,11 @@ func (a fixed) take(now int64, cost uint32, e *entry, _ *memory) int64 {
 	return e.at
 }
 
+// slack lasts until the window ends.
+func (a fixed) slack(now int64, e *entry) time.Duration {
+	return time.Duration(max(a.idleAt(e)-now, 0))
+}
+
 func (a fixed) idleAt(e *entry) int64 {
 	if e.n == 0 {
 		return 0

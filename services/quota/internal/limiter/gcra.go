@@ -60,6 +60,8 @@ func (a gcra) take(now int64, cost uint32, e *entry, _ *memory) int64 {
 	return e.at + credited(e)
 }
 
+func (gcra) slack(int64, *entry) time.Duration { return 0 }
+
 func (a gcra) idleAt(e *entry) int64 { return ceil(instant{e.at, uint64(e.n)}) }
 
 // undo gives back no more than has not refilled by itself: what was taken first

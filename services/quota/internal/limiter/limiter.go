@@ -73,6 +73,9 @@ type State struct {
 	// Wait is how long until it would admit the cost if nobody else spends meanwhile, Never if
 	// the cost is greater than the limit, and zero unless Exceeded.
 	Wait time.Duration
+	// Slack is for how long a spend made now would change nothing by being made
+	// later: it counts as if it were. Zero where it counts to the moment.
+	Slack time.Duration
 }
 
 // Limiter counts. Its methods are safe for concurrent use.
@@ -209,6 +212,7 @@ func (l *Limiter) foretell(asks []Ask) {
 		alg := s.limits[a.Limit].algorithm
 		e := s.orBlank(a.entry)
 		a.State.Reset = alg.reset(s.now, e, &s.memory)
+		a.State.Slack = alg.slack(s.now, e)
 		if a.State.Exceeded {
 			a.State.Wait = alg.wait(s.now, a.Cost, e, &s.memory)
 		}

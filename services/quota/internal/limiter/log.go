@@ -55,6 +55,8 @@ func (a log) take(now int64, cost uint32, e *entry, m *memory) int64 {
 	return e.at
 }
 
+func (log) slack(int64, *entry) time.Duration { return 0 }
+
 func (a log) idleAt(e *entry) int64 {
 	if e.n == 0 {
 		return 0

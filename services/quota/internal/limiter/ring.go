@@ -51,6 +51,11 @@ func (a ring) take(now int64, cost uint32, e *entry, m *memory) int64 {
 	return e.at
 }
 
+// slack lasts until the newest sub-window ends, which counts as a whole.
+func (a ring) slack(now int64, e *entry) time.Duration {
+	return time.Duration(max((e.at+1)*a.width-now, 0))
+}
+
 func (a ring) idleAt(e *entry) int64 {
 	if e.n == 0 {
 		return 0

@@ -129,6 +129,8 @@ type algorithm interface {
 	reset(now int64, e *entry, m *memory) time.Duration
 	// wait is how long until a cost greater than what is left may be spent.
 	wait(now int64, cost uint32, e *entry, m *memory) time.Duration
+	// slack is for how long what was taken now counts as if it were taken later.
+	slack(now int64, e *entry) time.Duration
 	// idleAt is when e will be no different from a new entry.
 	idleAt(e *entry) int64
 	// undo gives back a cost that was taken, as far as it still counts.

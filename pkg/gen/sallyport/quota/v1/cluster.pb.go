@@ -883,8 +883,11 @@ type ClusterAsk struct {
 	Lo    uint64 `protobuf:"fixed64,3,opt,name=lo,proto3" json:"lo,omitempty"`
 	Cost  uint32 `protobuf:"varint,4,opt,name=cost,proto3" json:"cost,omitempty"`
 	// What the owner said when it took, for UNDO.
-	Mark          int64  `protobuf:"varint,5,opt,name=mark,proto3" json:"mark,omitempty"`
-	Reign         uint64 `protobuf:"varint,6,opt,name=reign,proto3" json:"reign,omitempty"`
+	Mark  int64  `protobuf:"varint,5,opt,name=mark,proto3" json:"mark,omitempty"`
+	Reign uint64 `protobuf:"varint,6,opt,name=reign,proto3" json:"reign,omitempty"`
+	// How much more the asker would take in advance, for checks of the same key that
+	// it expects at once; zero for none.
+	Want          uint32 `protobuf:"varint,7,opt,name=want,proto3" json:"want,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -957,6 +960,13 @@ func (x *ClusterAsk) GetMark() int64 {
 func (x *ClusterAsk) GetReign() uint64 {
 	if x != nil {
 		return x.Reign
+	}
+	return 0
+}
+
+func (x *ClusterAsk) GetWant() uint32 {
+	if x != nil {
+		return x.Want
 	}
 	return 0
 }
@@ -1071,7 +1081,14 @@ type AskState struct {
 	Reign      uint64                 `protobuf:"varint,6,opt,name=reign,proto3" json:"reign,omitempty"`
 	// Another check has taken from it a moment ago and may give back: a refusal is
 	// not to be remembered.
-	Unsettled     bool `protobuf:"varint,7,opt,name=unsettled,proto3" json:"unsettled,omitempty"`
+	Unsettled bool `protobuf:"varint,7,opt,name=unsettled,proto3" json:"unsettled,omitempty"`
+	// What the owner took besides, for the asker to admit by itself. What it does not
+	// use it gives back by an UNDO with the mark and the reign of the grant.
+	Granted uint32 `protobuf:"varint,8,opt,name=granted,proto3" json:"granted,omitempty"`
+	// For how long it may, from when it sent the ask.
+	GrantedNanos  int64  `protobuf:"varint,9,opt,name=granted_nanos,json=grantedNanos,proto3" json:"granted_nanos,omitempty"`
+	GrantMark     int64  `protobuf:"varint,10,opt,name=grant_mark,json=grantMark,proto3" json:"grant_mark,omitempty"`
+	GrantReign    uint64 `protobuf:"varint,11,opt,name=grant_reign,json=grantReign,proto3" json:"grant_reign,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1153,6 +1170,34 @@ func (x *AskState) GetUnsettled() bool {
 		return x.Unsettled
 	}
 	return false
+}
+
+func (x *AskState) GetGranted() uint32 {
+	if x != nil {
+		return x.Granted
+	}
+	return 0
+}
+
+func (x *AskState) GetGrantedNanos() int64 {
+	if x != nil {
+		return x.GrantedNanos
+	}
+	return 0
+}
+
+func (x *AskState) GetGrantMark() int64 {
+	if x != nil {
+		return x.GrantMark
+	}
+	return 0
+}
+
+func (x *AskState) GetGrantReign() uint64 {
+	if x != nil {
+		return x.GrantReign
+	}
+	return 0
 }
 
 // CounterState is a counter, with times as ages.
@@ -1926,7 +1971,7 @@ const file_sallyport_quota_v1_cluster_proto_rawDesc = "" +
 	"\x04verb\x18\x01 \x01(\x0e2\x1b.sallyport.quota.v1.AskVerbB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04verb\x12<\n" +
 	"\x04asks\x18\x02 \x03(\v2\x1e.sallyport.quota.v1.ClusterAskB\b\xbaH\x05\x92\x01\x02\x10@R\x04asks\x12$\n" +
 	"\tpermit_id\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\bpermitId\x12\x1b\n" +
-	"\tttl_nanos\x18\x04 \x01(\x03R\bttlNanos\"\x80\x01\n" +
+	"\tttl_nanos\x18\x04 \x01(\x03R\bttlNanos\"\x94\x01\n" +
 	"\n" +
 	"ClusterAsk\x12\x14\n" +
 	"\x05limit\x18\x01 \x01(\x06R\x05limit\x12\x0e\n" +
@@ -1934,12 +1979,13 @@ const file_sallyport_quota_v1_cluster_proto_rawDesc = "" +
 	"\x02lo\x18\x03 \x01(\x06R\x02lo\x12\x12\n" +
 	"\x04cost\x18\x04 \x01(\rR\x04cost\x12\x12\n" +
 	"\x04mark\x18\x05 \x01(\x03R\x04mark\x12\x14\n" +
-	"\x05reign\x18\x06 \x01(\x04R\x05reign\"N\n" +
+	"\x05reign\x18\x06 \x01(\x04R\x05reign\x12\x12\n" +
+	"\x04want\x18\a \x01(\rR\x04want\"N\n" +
 	"\bAskReply\x12B\n" +
 	"\aanswers\x18\x01 \x03(\v2\x1d.sallyport.quota.v1.AskAnswerB\t\xbaH\x06\x92\x01\x03\x10\x80\x04R\aanswers\"\x8f\x01\n" +
 	"\tAskAnswer\x12B\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x1e.sallyport.quota.v1.AskOutcomeB\b\xbaH\x05\x82\x01\x02\x10\x01R\aoutcome\x12>\n" +
-	"\x06states\x18\x02 \x03(\v2\x1c.sallyport.quota.v1.AskStateB\b\xbaH\x05\x92\x01\x02\x10@R\x06states\"\xcc\x01\n" +
+	"\x06states\x18\x02 \x03(\v2\x1c.sallyport.quota.v1.AskStateB\b\xbaH\x05\x92\x01\x02\x10@R\x06states\"\xcb\x02\n" +
 	"\bAskState\x12\x1c\n" +
 	"\tremaining\x18\x01 \x01(\rR\tremaining\x12\x1f\n" +
 	"\vreset_nanos\x18\x02 \x01(\x03R\n" +
@@ -1949,7 +1995,14 @@ const file_sallyport_quota_v1_cluster_proto_rawDesc = "" +
 	"wait_nanos\x18\x04 \x01(\x03R\twaitNanos\x12\x12\n" +
 	"\x04mark\x18\x05 \x01(\x03R\x04mark\x12\x14\n" +
 	"\x05reign\x18\x06 \x01(\x04R\x05reign\x12\x1c\n" +
-	"\tunsettled\x18\a \x01(\bR\tunsettled\"\x96\x01\n" +
+	"\tunsettled\x18\a \x01(\bR\tunsettled\x12\x18\n" +
+	"\agranted\x18\b \x01(\rR\agranted\x12#\n" +
+	"\rgranted_nanos\x18\t \x01(\x03R\fgrantedNanos\x12\x1d\n" +
+	"\n" +
+	"grant_mark\x18\n" +
+	" \x01(\x03R\tgrantMark\x12\x1f\n" +
+	"\vgrant_reign\x18\v \x01(\x04R\n" +
+	"grantReign\"\x96\x01\n" +
 	"\fCounterState\x12\x14\n" +
 	"\x05limit\x18\x01 \x01(\x06R\x05limit\x12\x0e\n" +
 	"\x02hi\x18\x02 \x01(\x06R\x02hi\x12\x0e\n" +
