@@ -25,6 +25,8 @@ func (b *Bus) Ledger() *Ledger { return &Ledger{bus: b} }
 // stream returns the stream as it is now. It is made once only: if it vanishes
 // later, that is a loss to be noticed.
 func (l *Ledger) stream(ctx context.Context) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, ledgerAnswer)
+	defer cancel()
 	if l.made.Load() {
 		s, err := l.bus.js.Stream(ctx, LedgerStream)
 		if err != nil {
@@ -69,6 +71,10 @@ func (l *Ledger) Append(ctx context.Context, last uint64, id string, data []byte
 	return ack.Sequence, nil
 }
 
+// ledgerAnswer is how long one answer may take; a server that has just changed its
+// leader may give none.
+const ledgerAnswer = 2 * time.Second
+
 // few is how many messages are read one by one; more are streamed.
 const few = 16
 
@@ -89,9 +95,9 @@ func (l *Ledger) Read(ctx context.Context, from uint64, on func(sequence uint64,
 	}
 	if last-from < few {
 		for ; from <= last; from++ {
-			m, err := s.GetMsg(ctx, from)
+			m, err := l.message(ctx, s, from)
 			if err != nil {
-				return 0, 0, fmt.Errorf("read the ledger at %d: %w", from, err)
+				return 0, 0, err
 			}
 			if err := on(m.Sequence, m.Data); err != nil {
 				return 0, 0, err
@@ -100,6 +106,16 @@ func (l *Ledger) Read(ctx context.Context, from uint64, on func(sequence uint64,
 		return first, last, nil
 	}
 	return first, last, l.follow(ctx, s, from, last, on)
+}
+
+func (l *Ledger) message(ctx context.Context, s jetstream.Stream, sequence uint64) (*jetstream.RawStreamMsg, error) {
+	ctx, cancel := context.WithTimeout(ctx, ledgerAnswer)
+	defer cancel()
+	m, err := s.GetMsg(ctx, sequence)
+	if err != nil {
+		return nil, fmt.Errorf("read the ledger at %d: %w", sequence, err)
+	}
+	return m, nil
 }
 
 // follow reads what is a lot.

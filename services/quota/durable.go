@@ -226,14 +226,19 @@ func (s *Service) judge(ctx context.Context, p *plan, req *quotav1.CheckRequest,
 // for a probe, and when they seem to refuse. A repetition of what was charged may
 // pass all the same, so it is left for later.
 func (s *Service) foresee(ctx context.Context, p *plan, asks []ledger.Ask, numbers []uint32, q *quotav1.LedgerCheck, probe bool) (*quotav1.CheckResponse, error) {
-	good, known, fresh := false, false, false
+	var good, known bool
+	var age time.Duration
 	if s.book != nil {
-		good, known, fresh = s.book.Hint(asks)
+		good, known, age = s.book.Hint(asks)
+	}
+	recent := ledger.Staleness
+	if _, elsewhere := s.ledgerKeeper(); elsewhere && !good {
+		recent = refusedFor // or a caller over his limit would cost a message each time
 	}
 	switch {
 	case !probe && (!known && s.book != nil || good || q.GetCheck().GetIdempotencyKey() != ""):
 		return nil, nil
-	case fresh:
+	case known && age <= recent:
 		return s.quotaResponse(p, good, asks, numbers), nil
 	}
 	quotas, err := s.checkLedger(ctx, p, asks, q)
@@ -242,6 +247,10 @@ func (s *Service) foresee(ctx context.Context, p *plan, asks []ledger.Ask, numbe
 	}
 	return quotas, err
 }
+
+// refusedFor is how old what a member knows may be for a refusal, as it is for
+// rates. Members that do not write the ledger read on every second.
+const refusedFor = 1500 * time.Millisecond
 
 // allShadow reports whether no quota may refuse, whatever happens.
 func allShadow(asks []ledger.Ask) bool {

@@ -147,3 +147,40 @@ func listUsage(t testing.TB, svc *quota.Service) (rows []string, err error) {
 	}
 	return rows, err
 }
+
+// BenchmarkDurableMember measures checks that a quota counts by a member that
+// does not write the ledger, and by one that does, on one NATS server of this
+// process.
+func BenchmarkDurableMember(b *testing.B) {
+	on := onBus(natsServer(b).URL())
+	members := []*member{startOn(b, on, durableMemberRules()), startOn(b, on, durableMemberRules())}
+	await(b, "all to serve", func() bool {
+		return members[0].svc.Ready(b.Context()) == nil && members[1].svc.Ready(b.Context()) == nil
+	})
+	for i, m := range members {
+		for _, callers := range []int{1, 64} {
+			b.Run(fmt.Sprintf("member %d, writes %t, %d callers", i, m.svc.WritesLedger(), callers), func(b *testing.B) {
+				before := cpu(b)
+				defer func() { b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op") }()
+				b.SetParallelism(max(callers/2, 1))
+				var n atomic.Int64
+				call := func() {
+					if res, err := m.svc.Check(b.Context(), check("user", fmt.Sprint(n.Add(1)%1000))); err != nil || !res.GetAllowed() {
+						b.Error(res, err)
+					}
+				}
+				if callers == 1 {
+					for b.Loop() {
+						call()
+					}
+					return
+				}
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						call()
+					}
+				})
+			})
+		}
+	}
+}

@@ -37,3 +37,9 @@ func (s *Service) WaitForLedger(patience time.Duration) { s.patient = patience }
 
 // SetClock makes the time of day. Call it before anything else.
 func (s *Service) SetClock(now func() time.Time) { s.clock = now }
+
+// WritesLedger reports whether this node writes the ledger for all.
+func (s *Service) WritesLedger() bool {
+	_, elsewhere := s.ledgerKeeper()
+	return !elsewhere
+}

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -37,12 +38,12 @@ func (a *Ask) Left() uint64 { return minus(minus(a.Most, a.Spent), a.Reserved) }
 
 // Peek tells what Spend would, without the charge.
 func (b *Book) Peek(ctx context.Context, asks []Ask) (ok bool, err error) {
-	if ok, _, fresh := b.Hint(asks); fresh {
+	if ok, known, age := b.Hint(asks); known && age <= Staleness {
 		return ok, nil
 	}
 	err = b.do(ctx, func(t *tx, o *op) time.Time {
 		ok = t.look(asks)
-		return o.arrived.Add(-staleness)
+		return o.arrived.Add(-Staleness)
 	})
 	if err != nil {
 		return false, err
@@ -51,23 +52,25 @@ func (b *Book) Peek(ctx context.Context, asks []Ask) (ok bool, err error) {
 }
 
 // Hint is Peek by what is known here: to be asked before doing what would have to
-// be undone. It tells whether anything is known, and whether that is recent enough
-// for a refusal.
-func (b *Book) Hint(asks []Ask) (ok, known, fresh bool) {
+// be undone. It tells whether anything is known, and how old that may be.
+func (b *Book) Hint(asks []Ask) (ok, known bool, age time.Duration) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if b.state == nil {
-		return false, false, false
+		return false, false, 0
 	}
 	t := tx{state: b.state}
-	return t.look(asks), true, !b.behind && time.Since(b.fresh) <= staleness
+	if ok = t.look(asks); b.behind {
+		return ok, true, math.MaxInt64
+	}
+	return ok, true, time.Since(b.fresh)
 }
 
 // Spend charges all asks or none, and returns when the ledger holds it. A
 // repetition with the same id within life is not charged again. The error is
 // ErrFull or ErrUnavailable.
 func (b *Book) Spend(ctx context.Context, id ID, life time.Duration, asks []Ask) (ok bool, err error) {
-	if ok, _, fresh := b.Hint(asks); fresh && !ok && !b.knows(id) {
+	if ok, known, age := b.Hint(asks); known && age <= Staleness && !ok && !b.knows(id) {
 		return false, nil // an over-limit flood writes nothing and waits for nobody
 	}
 	err = b.do(ctx, func(t *tx, o *op) time.Time {
@@ -80,11 +83,11 @@ func (b *Book) Spend(ctx context.Context, id ID, life time.Duration, asks []Ask)
 			return time.Time{}
 		}
 		if ok = t.look(asks); !ok {
-			return o.arrived.Add(-staleness)
+			return o.arrived.Add(-Staleness)
 		}
 		if !t.room(asks) {
 			o.err = ErrFull
-			return o.arrived.Add(-staleness)
+			return o.arrived.Add(-Staleness)
 		}
 		t.take(quotav1.LedgerKind_LEDGER_KIND_SPEND, id, t.now.Add(life), asks)
 		return time.Time{}

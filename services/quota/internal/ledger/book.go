@@ -110,6 +110,9 @@ func New(o Options) *Book {
 	return &Book{o: o, epoch: binary.LittleEndian.Uint64(b[:])}
 }
 
+// Staleness is how old the state may be that a refusal is made of.
+const Staleness = 100 * time.Millisecond
+
 const (
 	// queueSize is how much may wait for the writer.
 	queueSize = 16 * batchSize
@@ -118,8 +121,6 @@ const (
 	// batchBytes is about how large a message gets before its last booking, so that
 	// it stays below what the contract and NATS take.
 	batchBytes = 256 << 10
-	// staleness is how old the state may be that a refusal is made of.
-	staleness = 100 * time.Millisecond
 	// loadPatience is how long reading all of the state may take.
 	loadPatience = time.Minute
 	// retryAway is how long nobody waits after the stream was silent.

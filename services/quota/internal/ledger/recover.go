@@ -66,21 +66,28 @@ func whole(applied, first, last uint64) error {
 // readAtOnce is how many snapshots are read side by side.
 const readAtOnce = 16
 
-// load reads the snapshots and the stream after them. Only the writer calls it.
-func (b *Book) load(ctx context.Context) error {
-	began := time.Now()
-	var snapshots [parts]*snapshot
+func readSnapshots(ctx context.Context, store Store) (all [parts]*snapshot, err error) {
+	if all[0], err = readSnapshot(ctx, store, 0); err != nil { // which opens the bucket for the others
+		return all, fmt.Errorf("read the snapshots of quotas: %w", err)
+	}
 	g, reading := errgroup.WithContext(ctx)
 	g.SetLimit(readAtOnce)
-	for i := range snapshots {
+	for i := range all[1:] {
 		g.Go(func() (err error) {
-			if snapshots[i], err = readSnapshot(reading, b.o.Store, i); err != nil {
-				return fmt.Errorf("read the snapshot %d of quotas: %w", i, err)
+			if all[i+1], err = readSnapshot(reading, store, i+1); err != nil {
+				return fmt.Errorf("read the snapshot %d of quotas: %w", i+1, err)
 			}
 			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
+	return all, g.Wait()
+}
+
+// load reads the snapshots and the stream after them. Only the writer calls it.
+func (b *Book) load(ctx context.Context) error {
+	began := time.Now()
+	snapshots, err := readSnapshots(ctx, b.o.Store)
+	if err != nil {
 		return err
 	}
 	s := newState()

@@ -34,11 +34,11 @@ func (b *Book) Reserve(ctx context.Context, id ID, ttl time.Duration, asks []Ask
 			return time.Time{}
 		}
 		if ok = t.look(asks); !ok {
-			return o.arrived.Add(-staleness)
+			return o.arrived.Add(-Staleness)
 		}
 		if !t.room(asks) {
 			o.err = ErrFull
-			return o.arrived.Add(-staleness)
+			return o.arrived.Add(-Staleness)
 		}
 		expires = t.now.Add(ttl)
 		t.take(quotav1.LedgerKind_LEDGER_KIND_RESERVE, id, expires, asks)

@@ -24,6 +24,8 @@ const (
 	pageBytes = 256 << 10
 	// pageItems is the most that it holds, of each kind.
 	pageItems = 5000
+	// getPatience is how long reading one key may take.
+	getPatience = 2 * time.Second
 	// refreshAfter is when a part is written again that has not changed: its
 	// snapshot must not be older than the stream.
 	refreshAfter = time.Hour
@@ -99,10 +101,18 @@ func (b *Book) replace(ctx context.Context, part int, applied uint64, pages []*q
 	return err
 }
 
+// get reads a key. A server that has just changed its leader may not answer at
+// all, and then another try will be answered sooner.
+func get(ctx context.Context, store Store, key string) (bus.Entry, error) {
+	ctx, cancel := context.WithTimeout(ctx, getPatience)
+	defer cancel()
+	return store.Get(ctx, bus.QuotaSnapshots, key)
+}
+
 // readHead returns an empty head and no revision if there is no snapshot.
 func readHead(ctx context.Context, store Store, part int) (*quotav1.SnapshotHead, uint64, error) {
 	m := new(quotav1.SnapshotHead)
-	e, err := store.Get(ctx, bus.QuotaSnapshots, headKey(part))
+	e, err := get(ctx, store, headKey(part))
 	if errors.Is(err, bus.ErrNotFound) {
 		return m, 0, nil
 	}
@@ -154,7 +164,7 @@ func readSnapshot(ctx context.Context, store Store, part int) (*snapshot, error)
 func readPages(ctx context.Context, store Store, part int, head *quotav1.SnapshotHead) (*snapshot, error) {
 	s := &snapshot{applied: head.GetApplied()}
 	for i := range int(head.GetPages()) {
-		e, err := store.Get(ctx, bus.QuotaSnapshots, pageKey(part, head.GetGeneration(), i))
+		e, err := get(ctx, store, pageKey(part, head.GetGeneration(), i))
 		if errors.Is(err, bus.ErrNotFound) {
 			return nil, nil
 		}
