@@ -29,6 +29,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/sallyport-mcp/sallyport/pkg/demodb"
+	"github.com/sallyport-mcp/sallyport/services/tools/sqlquery/internal/access"
 	"github.com/sallyport-mcp/sallyport/services/tools/sqlquery/internal/table"
 )
 
@@ -44,8 +45,6 @@ const options = "mode=ro&_defensive=1&_dqs=0&_query_only=1&_busy_timeout=2000" +
 // Config says what may be read, and how much.
 type Config struct {
 	Path        string
-	Tables      []string // what may be read
-	Hidden      []string // table.column: reads as NULL
 	Functions   []string // what may be called
 	Connections int      // as many queries run at once
 	MaxValue    int      // bytes of a single value, also in between
@@ -55,9 +54,9 @@ type Config struct {
 
 // DB runs queries on one file. Its methods are safe for concurrent use.
 type DB struct {
-	cfg      Config
-	policy   *policy
-	sessions chan *session
+	cfg       Config
+	functions map[string]bool
+	sessions  chan *session
 }
 
 // session is a connection with its guard. It is used by one query at a time.
@@ -68,9 +67,9 @@ type session struct {
 
 // Open returns a DB for the file, which need not exist until it is queried.
 func Open(cfg Config) *DB {
-	d := &DB{cfg: cfg, policy: newPolicy(cfg), sessions: make(chan *session, cfg.Connections)}
+	d := &DB{cfg: cfg, functions: set(cfg.Functions), sessions: make(chan *session, cfg.Connections)}
 	for range cfg.Connections {
-		g := &guard{policy: d.policy}
+		g := new(guard)
 		db := sql.OpenDB(guarded{demodb.Connector(cfg.Path, options), g})
 		db.SetMaxOpenConns(1)
 		d.sessions <- &session{db: db, guard: g}
@@ -80,20 +79,22 @@ func Open(cfg Config) *DB {
 
 // Ping reports whether the file can be read.
 func (d *DB) Ping(ctx context.Context) error {
-	_, err := d.Query(ctx, "SELECT 1", nil)
+	_, err := d.Query(ctx, access.Scope{}, "SELECT 1", nil)
 	return err
 }
 
-// Query runs one query. Its errors are faults, or that of a context which ended
-// by cancellation.
-func (d *DB) Query(ctx context.Context, query string, args []any) (*table.Table, error) {
-	if err := d.checkText(query, len(args)); err != nil {
+// Query runs one query that may read what is in the scope, where hidden columns
+// read as NULL. Its errors are faults, or that of a context which ended by
+// cancellation.
+func (d *DB) Query(ctx context.Context, scope access.Scope, query string, args []any) (*table.Table, error) {
+	policy := newPolicy(scope, d.functions)
+	if err := policy.checkText(query, len(args)); err != nil {
 		return nil, err
 	}
 	select {
 	case s := <-d.sessions:
 		defer func() { d.sessions <- s }()
-		s.guard.refused = ""
+		s.guard.policy, s.guard.refused = policy, ""
 		ctx, stop := watchSpill(ctx, d.cfg.MaxSpill)
 		defer stop()
 		t, err := d.query(ctx, s, query, args)

@@ -1,0 +1,64 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"google.golang.org/grpc/codes"
+
+	"github.com/sallyport-mcp/sallyport/pkg/fault"
+	sqlqueryv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tools/sqlquery/v1"
+	"github.com/sallyport-mcp/sallyport/services/tools/sqlquery/internal/pgguard"
+)
+
+// lookUp returns the columns of tables, in their order, as they are within the
+// transaction. A table that does not exist has none.
+func lookUp(ctx context.Context, conn *pgconn.PgConn, tables []pgguard.Name) (pgguard.Columns, error) {
+	out := make(pgguard.Columns)
+	for _, t := range tables {
+		const query = `SELECT a.attname, has_column_privilege(c.oid, a.attnum, 'SELECT')
+			FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+			JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
+			WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND a.attnum > 0 AND NOT a.attisdropped
+			ORDER BY a.attnum`
+		r := conn.ExecParams(ctx, query, [][]byte{[]byte(t.Schema), []byte(t.Table)}, nil, nil, nil).Read()
+		if r.Err != nil {
+			return nil, fmt.Errorf("look up columns: %w", r.Err)
+		}
+		for _, row := range r.Rows {
+			out[t] = append(out[t], pgguard.Column{Name: string(row[0]), Readable: string(row[1]) == "t"})
+		}
+	}
+	return out, nil
+}
+
+// estimate refuses a query whose cost, as the server's planner estimates it, is
+// over the limit. What the planner thinks is a guess and no bound: that is the
+// time limit.
+func (d *DB) estimate(ctx context.Context, conn *pgconn.PgConn, query string, values [][]byte, types []uint32) error {
+	if d.cfg.MaxCost == 0 {
+		return nil
+	}
+	r := conn.ExecParams(ctx, "EXPLAIN (FORMAT JSON)\n"+query, values, types, nil, nil).Read()
+	if r.Err != nil {
+		return r.Err
+	}
+	var plan []struct {
+		Plan struct {
+			Cost *float64 `json:"Total Cost"`
+		}
+	}
+	if len(r.Rows) != 1 {
+		return fmt.Errorf("explain: %d rows", len(r.Rows))
+	}
+	if err := json.Unmarshal(r.Rows[0][0], &plan); err != nil || len(plan) != 1 || plan[0].Plan.Cost == nil { // fails closed
+		return fmt.Errorf("explain: no cost: %w", err)
+	}
+	if cost := *plan[0].Plan.Cost; !(cost <= float64(d.cfg.MaxCost)) {
+		return fault.New(codes.ResourceExhausted, sqlqueryv1.Reason_REASON_TOO_LARGE,
+			"the query would be too dear, with an estimated cost of %.0f where %d is allowed: join on keys, filter more, or add a LIMIT", cost, d.cfg.MaxCost)
+	}
+	return nil
+}
