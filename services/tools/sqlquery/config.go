@@ -20,9 +20,9 @@ type Config struct {
 	// schema public, and the role must have the right to read them. In SQLite a
 	// view needs its tables listed too.
 	Tables []string `yaml:"tables"`
-	// Hidden are columns, as table.column, that nobody gets to see. In SQLite they
-	// read as NULL, and with any of them queries cannot use USING and NATURAL JOIN;
-	// in PostgreSQL they do not exist for a query.
+	// Hidden are columns, as table.column, that nobody gets to see: for a query
+	// they do not exist. In SQLite, queries of a caller for whom there are any
+	// cannot use USING and NATURAL JOIN, nor return * of their tables.
 	Hidden []string `yaml:"hidden"`
 	// Roles say what callers may read of the tables above, by their roles. Where
 	// there are any, a caller with none of them may read nothing, and one with

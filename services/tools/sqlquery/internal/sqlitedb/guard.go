@@ -78,7 +78,7 @@ func (g *guard) authorize(action sqlite.AuthorizerActionCode, arg1, arg2, databa
 			return g.deny("reading table " + arg1)
 		}
 		if g.policy.hidden[name+"."+strings.ToLower(arg2)] {
-			return sqlite.AuthorizerIgnore // reads as NULL, so that SELECT * works
+			return sqlite.AuthorizerIgnore // reads as NULL within a query, where * names it; it is not returned, see shadow.go
 		}
 		return sqlite.AuthorizerOK
 	}

@@ -10,6 +10,9 @@
 //   - The compiled program is read before it runs, and may open the b-trees of
 //     the listed tables only. This closes a gap of the authorizer, which is not
 //     asked for the columns of JOIN … USING and NATURAL JOIN. See program.go.
+//   - Before all that, the query is compiled on an empty database that has only
+//     what its caller may see, so that messages tell of nothing else. See
+//     shadow.go.
 //   - Limits bound the size of values, of statements, of programs and of
 //     temporary files; the context bounds time.
 //
@@ -61,8 +64,9 @@ type DB struct {
 
 // session is a connection with its guard. It is used by one query at a time.
 type session struct {
-	db    *sql.DB // of one connection
-	guard *guard
+	db     *sql.DB // of one connection
+	guard  *guard
+	shadow *shadow // of the last query; nil before the first
 }
 
 // Open returns a DB for the file, which need not exist until it is queried.
@@ -83,9 +87,8 @@ func (d *DB) Ping(ctx context.Context) error {
 	return err
 }
 
-// Query runs one query that may read what is in the scope, where hidden columns
-// read as NULL. Its errors are faults, or that of a context which ended by
-// cancellation.
+// Query runs one query that may read what is in the scope. Its errors are
+// faults, or that of a context which ended by cancellation.
 func (d *DB) Query(ctx context.Context, scope access.Scope, query string, args []any) (*table.Table, error) {
 	policy := newPolicy(scope, d.functions)
 	if err := policy.checkText(query, len(args)); err != nil {
@@ -97,7 +100,7 @@ func (d *DB) Query(ctx context.Context, scope access.Scope, query string, args [
 		s.guard.policy, s.guard.refused = policy, ""
 		ctx, stop := watchSpill(ctx, d.cfg.MaxSpill)
 		defer stop()
-		t, err := d.query(ctx, s, query, args)
+		t, err := d.query(ctx, s, scope, query, args)
 		if err != nil || s.guard.refused != "" {
 			return nil, s.guard.explain(ctx, err)
 		}
@@ -114,6 +117,9 @@ func (d *DB) Close(ctx context.Context) error {
 		select {
 		case s := <-d.sessions:
 			errs = append(errs, s.db.Close())
+			if s.shadow != nil {
+				errs = append(errs, s.shadow.db.Close())
+			}
 		case <-ctx.Done():
 			return errors.Join(append(errs, ctx.Err())...)
 		}
@@ -121,7 +127,7 @@ func (d *DB) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (d *DB) query(ctx context.Context, s *session, query string, args []any) (_ *table.Table, err error) {
+func (d *DB) query(ctx context.Context, s *session, scope access.Scope, query string, args []any) (_ *table.Table, err error) {
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
 		return nil, err
@@ -142,7 +148,19 @@ func (d *DB) query(ctx context.Context, s *session, query string, args []any) (_
 			_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 		}
 	}()
-	if err := s.checkProgram(ctx, conn, query, args); err != nil {
+	h, err := d.follow(ctx, s, conn, scope)
+	if err != nil {
+		return nil, err
+	}
+	seen, err := h.try(ctx, query, args)
+	if err != nil {
+		return nil, err
+	}
+	width, err := s.checkProgram(ctx, conn, query, args)
+	switch e, ok := errors.AsType[*sqlite.Error](err); {
+	case ok && s.guard.refused == "" && e.Code()&0xff == sqlite3.SQLITE_ERROR, err == nil && width != seen:
+		return nil, h.unlike()
+	case err != nil:
 		return nil, err
 	}
 	return d.run(ctx, conn, query, args)
