@@ -21,8 +21,16 @@ type checker struct {
 	guard *Guard
 	scope access.Scope
 	full  bool // tables have their full names already
+	depth int  // how many nodes are above
 	found found
 }
+
+// Limits of a tree. What writes it down is C that recurses with no regard to its
+// stack, and would end the process.
+const (
+	maxDepth  = 600
+	maxTables = 64
+)
 
 // names are the common table expressions that can be seen from a place.
 type names map[string]bool
@@ -47,6 +55,10 @@ func (c *checker) statement(tree *pg.ParseResult) error {
 // walk checks m and all that is below it. It fails closed: a kind of node that
 // is not on the list is refused wherever it is.
 func (c *checker) walk(m protoreflect.Message, with names) error {
+	if c.depth++; c.depth > maxDepth {
+		return wrong("the query is too complex: nest it less deeply")
+	}
+	defer func() { c.depth-- }()
 	if !nodes[string(m.Descriptor().Name())] {
 		return refused("%s is refused", kind(m))
 	}
@@ -165,7 +177,9 @@ func (c *checker) table(n *pg.Node, v *pg.RangeVar, with names) error {
 		}
 		return refused("there is no table %q; %s", name, c.tables())
 	}
-	c.found.tables = append(c.found.tables, place{n, t})
+	if c.found.tables = append(c.found.tables, place{n, t}); len(c.found.tables) > maxTables {
+		return wrong("the query is too complex: it names more than %d tables", maxTables)
+	}
 	return nil
 }
 

@@ -8,11 +8,20 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 	"github.com/pganalyze/pg_query_go/v6/parser"
 
 	"github.com/sallyport-mcp/sallyport/services/tools/sqlquery/internal/access"
+)
+
+const (
+	// maxRunes is what the tool's contract allows too. The parser recurses, on a
+	// stack of 8 MiB, as deep as the text can make it; three times as much is
+	// known to be safe.
+	maxRunes   = 10_000
+	maxMessage = 300 // runes
 )
 
 // Supported says whether there is a parser.
@@ -30,6 +39,9 @@ type Query struct {
 // Its errors are faults that say what was wrong; they do not tell a table that
 // is not in the scope from one that does not exist.
 func (g *Guard) Parse(query string, scope access.Scope) (*Query, error) {
+	if utf8.RuneCountInString(query) > maxRunes {
+		return nil, wrong("the query has more than %d characters", maxRunes)
+	}
 	tree, err := parse(query)
 	if err != nil {
 		return nil, err
@@ -62,7 +74,7 @@ func (q *Query) SQL(columns Columns) (string, error) {
 	}
 	text, err := pg.Deparse(q.tree)
 	if err != nil {
-		return "", wrong("the query cannot be read: %s", plain(err)).Because(err)
+		return "", wrong("the query cannot be read: %s", plain(err))
 	}
 	tree, err := parse(text)
 	if err != nil {
@@ -81,16 +93,20 @@ func parse(query string) (*pg.ParseResult, error) {
 	}
 	tree, err := pg.Parse(query)
 	if err != nil {
-		return nil, wrong("%s", plain(err)).Because(err)
+		return nil, wrong("%s", plain(err))
 	}
 	return tree, nil
 }
 
-// plain returns what the parser says.
+// plain returns what the parser says, which may quote much of the query.
 func plain(err error) string {
-	var e *parser.Error
-	if errors.As(err, &e) {
-		return e.Message
+	e, ok := errors.AsType[*parser.Error](err)
+	if !ok {
+		return "the query is too complex" // for the tree to be decoded
 	}
-	return "it is not valid SQL"
+	text := []rune(strings.ToValidUTF8(e.Message, "\uFFFD"))
+	if len(text) > maxMessage {
+		text = append(text[:maxMessage], '…')
+	}
+	return string(text)
 }

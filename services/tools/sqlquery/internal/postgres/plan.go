@@ -57,8 +57,9 @@ func (d *DB) estimate(ctx context.Context, conn *pgconn.PgConn, query string, va
 		return fmt.Errorf("explain: no cost: %w", err)
 	}
 	if cost := *plan[0].Plan.Cost; !(cost <= float64(d.cfg.MaxCost)) {
+		// How much it is would tell of rows that the caller may not see.
 		return fault.New(codes.ResourceExhausted, sqlqueryv1.Reason_REASON_TOO_LARGE,
-			"the query would be too dear, with an estimated cost of %.0f where %d is allowed: join on keys, filter more, or add a LIMIT", cost, d.cfg.MaxCost)
+			"the query would be too dear by the estimate of the database: join on keys, filter more, or read less")
 	}
 	return nil
 }
