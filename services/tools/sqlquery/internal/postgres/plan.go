@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
+	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"google.golang.org/grpc/codes"
 
@@ -17,19 +20,28 @@ import (
 // transaction. A table that does not exist has none.
 func lookUp(ctx context.Context, conn *pgconn.PgConn, tables []pgguard.Name) (pgguard.Columns, error) {
 	out := make(pgguard.Columns)
-	for _, t := range tables {
-		const query = `SELECT a.attname, has_column_privilege(c.oid, a.attnum, 'SELECT')
-			FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-			JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
-			WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND a.attnum > 0 AND NOT a.attisdropped
-			ORDER BY a.attnum`
-		r := conn.ExecParams(ctx, query, [][]byte{[]byte(t.Schema), []byte(t.Table)}, nil, nil, nil).Read()
-		if r.Err != nil {
-			return nil, fmt.Errorf("look up columns: %w", r.Err)
+	if len(tables) == 0 {
+		return out, nil
+	}
+	values, holders := make([][]byte, len(tables)), make([]string, len(tables))
+	for i, t := range tables {
+		values[i] = []byte(pgx.Identifier{t.Schema, t.Table}.Sanitize())
+		holders[i] = fmt.Sprintf("($%d::text, %d)", i+1, i)
+	}
+	query := "SELECT t.i, a.attname, has_column_privilege(a.attrelid, a.attnum, 'SELECT')" +
+		" FROM (VALUES " + strings.Join(holders, ", ") + ") t (name, i)" +
+		" JOIN pg_catalog.pg_attribute a ON a.attrelid = to_regclass(t.name) AND a.attnum > 0 AND NOT a.attisdropped" +
+		" ORDER BY t.i, a.attnum"
+	r := conn.ExecParams(ctx, query, values, nil, nil, nil).Read()
+	if r.Err != nil {
+		return nil, fmt.Errorf("look up columns: %w", r.Err)
+	}
+	for _, row := range r.Rows {
+		i, err := strconv.Atoi(string(row[0]))
+		if err != nil || i >= len(tables) {
+			return nil, fmt.Errorf("look up columns: table %q of %d", row[0], len(tables))
 		}
-		for _, row := range r.Rows {
-			out[t] = append(out[t], pgguard.Column{Name: string(row[0]), Readable: string(row[1]) == "t"})
-		}
+		out[tables[i]] = append(out[tables[i]], pgguard.Column{Name: string(row[1]), Readable: string(row[2]) == "t"})
 	}
 	return out, nil
 }
