@@ -160,6 +160,26 @@ func TestHiddenColumns(t *testing.T) {
 	}
 }
 
+// A column that is the key of the table has other names, which SQLite gives it.
+func TestHiddenKey(t *testing.T) {
+	t.Parallel()
+	cfg := sqlquery.DefaultConfig()
+	cfg.Hidden = []string{"customers.id"}
+	client := serve(t, cfg, newDatabase(t).dir)
+	for query, w := range map[string]want{
+		"SELECT rowid, _rowid_, OID FROM customers LIMIT 1":          {rows: [][]any{{nil, nil, nil}}},
+		"SELECT count(*) FROM customers WHERE rowid = 1":             {rows: [][]any{{0.0}}},
+		"SELECT count(*) FROM customers ORDER BY max(rowid)":         {rows: [][]any{{50.0}}},
+		"SELECT id FROM customers":                                   {code: codes.InvalidArgument, reason: sqlqueryv1.Reason_REASON_QUERY, text: "no such column: id"},
+		"SELECT name FROM customers INDEXED BY by_id LIMIT 1":        {code: codes.InvalidArgument, reason: sqlqueryv1.Reason_REASON_QUERY, text: "no such index"},
+		"SELECT max(rowid), min(rowid) FROM customers":               {rows: [][]any{{nil, nil}}},
+		"SELECT count(*) FROM customers WHERE rowid BETWEEN 1 AND 9": {rows: [][]any{{0.0}}},
+	} {
+		got, err := client.RunSqlQuery(t.Context(), &sqlqueryv1.RunSqlQueryRequest{Query: query})
+		w.check(t, got, err)
+	}
+}
+
 func TestBoundTextIsOnlyText(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t)

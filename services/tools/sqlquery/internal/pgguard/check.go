@@ -209,6 +209,11 @@ func (c *checker) column(r *pg.ColumnRef) error {
 	if systemColumns[l[len(l)-1]] {
 		return refused("column %s, which every table has, is refused", l[len(l)-1])
 	}
+	// Of a row, t.f is the function f where there is no such column. Those of
+	// pg_catalog that take any row compute, or tell of it as pg_column_size does.
+	if last := l[len(l)-1]; len(r.GetFields()) > 1 && strings.HasPrefix(last, "pg_") {
+		return refused("column %s is refused, for its name begins with pg_", strings.Join(l, "."))
+	}
 	if len(r.GetFields()) == 3 {
 		if _, ok := find(c.scope, l[0], l[1]); !ok {
 			return refused("there is no table %q; %s", l[0]+"."+l[1], c.tables())

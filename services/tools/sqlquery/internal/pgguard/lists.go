@@ -17,7 +17,7 @@ func Functions() []string {
 		regr_avgy regr_count regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy stddev stddev_pop
 		stddev_samp string_agg sum any_value var_pop var_samp variance
 		cume_dist dense_rank first_value lag last_value lead nth_value ntile percent_rank rank row_number
-		ascii bit_length btrim char_length character_length chr concat concat_ws decode encode format initcap left
+		ascii bit_length btrim char_length character_length chr concat concat_ws decode encode initcap left
 		length like_escape lower ltrim md5 normalize is_normalized octet_length overlay position quote_literal
 		quote_nullable regexp_count regexp_instr regexp_like regexp_match regexp_matches regexp_replace
 		regexp_split_to_array regexp_split_to_table regexp_substr replace reverse right rtrim sha224 sha256 sha384
