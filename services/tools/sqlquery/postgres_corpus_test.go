@@ -4,6 +4,7 @@ package sqlquery_test
 
 import (
 	"testing"
+	"time"
 
 	sqlqueryv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tools/sqlquery/v1"
 )
@@ -22,7 +23,9 @@ func TestPostgresAttacks(t *testing.T) {
 
 func TestPostgresLookalikes(t *testing.T) {
 	t.Parallel()
-	lookalikes(t, serve(t, postgresConfig(newServer(t).reader), t.TempDir()), "$1")
+	cfg := postgresConfig(newServer(t).reader)
+	cfg.Timeout = time.Minute
+	lookalikes(t, serve(t, cfg, t.TempDir()), "$1")
 }
 
 // What analysts write must run: each construct that the guard lists, and the text
@@ -31,7 +34,8 @@ func TestPostgresAnalytics(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	cfg := postgresConfig(s.reader)
-	hiding := postgresConfig(s.reader)
+	cfg.Timeout = time.Minute
+	hiding := cfg
 	hiding.Hidden = []string{"customers.email"}
 	plain, hidden := serve(t, cfg, t.TempDir()), serve(t, hiding, t.TempDir())
 	for _, query := range []string{
