@@ -129,7 +129,8 @@ func (c *call) run(ctx context.Context) ending {
 	}
 	origin := c.grant.GetOrigin()
 	chain := toolkit.Chain{Context: origin.GetContextId(), Hops: origin.GetHops() + 1}
-	calling, cancel := context.WithTimeout(toolkit.WithIdempotencyKey(chain.With(ctx), c.backend.Key), timeout)
+	told := toolkit.WithCaller(toolkit.WithIdempotencyKey(chain.With(ctx), c.backend.Key), c.grant.GetPrincipal())
+	calling, cancel := context.WithTimeout(told, timeout)
 	defer cancel()
 	ended := c.invoke(ctx, calling, lease, msg)
 	claim.settle(ctx, ended)

@@ -3,7 +3,6 @@ package sqlquery
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -17,13 +16,22 @@ type Config struct {
 	DSN string `yaml:"dsn"`
 	// DSNFile is a file with a DSN, which may hold a password.
 	DSNFile string `yaml:"dsn_file"`
-	// Tables that may be read, in SQLite. A view needs its tables listed too. On
-	// PostgreSQL the grants of the role say that.
+	// Tables that may be read; in PostgreSQL as schema.table, or table in the
+	// schema public, and the role must have the right to read them. In SQLite a
+	// view needs its tables listed too.
 	Tables []string `yaml:"tables"`
-	// Hidden are columns, as table.column, that read as NULL, in SQLite. With
-	// any of them, queries cannot use USING and NATURAL JOIN.
+	// Hidden are columns, as table.column, that nobody gets to see: for a query
+	// they do not exist. In SQLite, queries of a caller for whom there are any
+	// cannot use USING and NATURAL JOIN, nor return * of their tables.
 	Hidden []string `yaml:"hidden"`
-	// Functions that may be called, in SQLite.
+	// Roles say what callers may read of the tables above, by their roles. Where
+	// there are any, a caller with none of them may read nothing, and one with
+	// several may read what any of them may.
+	Roles map[string]Grant `yaml:"roles"`
+	// Tenants say which rows there are for a caller, in PostgreSQL.
+	Tenants *Tenants `yaml:"tenants"`
+	// Functions that may be called. Without any, they are those that compute a
+	// value from their arguments.
 	Functions []string `yaml:"functions"`
 	// MaxRows is how many rows an answer has at most.
 	MaxRows int `yaml:"max_rows"`
@@ -35,21 +43,53 @@ type Config struct {
 	// MaxSpill is how many bytes the temporary files of all running queries have
 	// at most, in SQLite and on Linux. On PostgreSQL the role has such a limit.
 	MaxSpill int `yaml:"max_spill"`
+	// MaxCost is what a query may cost by the estimate of PostgreSQL's planner, in
+	// its units, of which reading a page of 8 KiB is one. 0 is no limit.
+	MaxCost int `yaml:"max_cost"`
 	// Timeout ends a query.
 	Timeout time.Duration `yaml:"timeout"`
 	// Connections is how many queries run at once; others wait.
 	Connections int `yaml:"connections"`
 }
 
+// Grant is what those who have a role may read.
+type Grant struct {
+	// Tables are some of those of [Config].
+	Tables []string `yaml:"tables"`
+	// Hidden are columns, as table.column, besides those of [Config].
+	Hidden []string `yaml:"hidden"`
+}
+
+// Tenants says of each table whose its rows are. A table that is forgotten is a
+// mistake, not one that all may read.
+type Tenants struct {
+	// Columns, as table.column, hold the tenant that a row is for.
+	Columns []string `yaml:"columns"`
+	// Shared are tables whose rows are for all tenants.
+	Shared []string `yaml:"shared"`
+}
+
+// column returns the column of a table that holds the tenant. It fails closed:
+// a table that is neither named nor shared was refused by Validate.
+func (t *Tenants) column(table string) (string, bool) {
+	if t == nil {
+		return "", false
+	}
+	if l := columnsOf(table, t.Columns); len(l) > 0 {
+		return l[0], true
+	}
+	return "", false
+}
+
 // DefaultConfig returns what works for the demo database.
 func DefaultConfig() Config {
 	return Config{
 		Tables:      []string{"customers", "orders", "products"},
-		Functions:   defaultFunctions(),
 		MaxRows:     1000,
 		MaxBytes:    512 << 10,
 		MaxValue:    64 << 10,
 		MaxSpill:    256 << 20,
+		MaxCost:     5_000_000,
 		Timeout:     5 * time.Second,
 		Connections: 4,
 	}
@@ -74,14 +114,39 @@ func (c Config) Validate() error {
 	if len(c.Tables) == 0 {
 		errs = append(errs, errors.New("tables: nothing may be read"))
 	}
-	for _, h := range c.Hidden {
-		table, column, ok := strings.Cut(h, ".")
-		listed := slices.ContainsFunc(c.Tables, func(t string) bool { return strings.EqualFold(t, table) })
-		if !ok || column == "" || !listed {
-			errs = append(errs, fmt.Errorf("hidden: %q is not a column, as table.column, of a listed table", h))
+	if c.MaxCost < 0 {
+		errs = append(errs, fmt.Errorf("max_cost: %d is below 0", c.MaxCost))
+	}
+	errs = append(errs, c.columns("hidden", c.Hidden, c.Tables)...)
+	for name, g := range c.Roles {
+		where := "roles: " + name + ": "
+		for _, t := range g.Tables {
+			if !contains(c.Tables, t) {
+				errs = append(errs, fmt.Errorf("%stables: %q is not one of the tables above", where, t))
+			}
+		}
+		errs = append(errs, c.columns(where+"hidden", g.Hidden, g.Tables)...)
+	}
+	if c.Tenants != nil {
+		errs = append(errs, c.columns("tenants: columns", c.Tenants.Columns, c.Tables)...)
+		for _, t := range c.Tables {
+			if _, own := c.Tenants.column(t); own == contains(c.Tenants.Shared, t) {
+				errs = append(errs, fmt.Errorf("tenants: table %q must be in columns or in shared, and not in both", t))
+			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// columns returns what is wrong with a list of columns of some tables.
+func (c Config) columns(where string, list, tables []string) []error {
+	var errs []error
+	for _, l := range list {
+		if table, _, ok := splitColumn(l); !ok || !contains(tables, table) {
+			errs = append(errs, fmt.Errorf("%s: %q is not a column, as table.column, of a listed table", where, l))
+		}
+	}
+	return errs
 }
 
 // defaultFunctions are those of SQLite that compute a value from their

@@ -22,6 +22,21 @@ func TestConfig(t *testing.T) {
 		{"nothing to read is a mistake", func(c *sqlquery.Config) { c.Tables = nil }, []string{"tables"}},
 		{"a password in the DSN is a mistake", func(c *sqlquery.Config) { c.DSN = "postgres://a:b@c/d" }, []string{"dsn_file"}},
 		{
+			"what roles may read is of what may be read",
+			func(c *sqlquery.Config) {
+				c.Roles = map[string]sqlquery.Grant{"a": {Tables: []string{"salaries"}, Hidden: []string{"orders.id", "salaries"}}}
+			},
+			[]string{`roles: a: tables: "salaries"`, `roles: a: hidden: "orders.id"`, `roles: a: hidden: "salaries"`},
+		},
+		{
+			"of each table it is said whose its rows are",
+			func(c *sqlquery.Config) {
+				c.MaxCost = -1
+				c.Tenants = &sqlquery.Tenants{Columns: []string{"customers.country", "orders.id", "x.y"}, Shared: []string{"orders"}}
+			},
+			[]string{"max_cost", `"x.y"`, `table "orders"`, `table "products"`},
+		},
+		{
 			"all mistakes are told at once",
 			func(c *sqlquery.Config) {
 				*c = sqlquery.Config{DSN: "x", MaxRows: 1e6, MaxBytes: -1, Timeout: time.Hour, Connections: 1000}
@@ -47,12 +62,11 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-func TestHiddenColumnsNeedSQLite(t *testing.T) {
+func TestTenantsNeedPostgres(t *testing.T) {
 	t.Parallel()
 	cfg := sqlquery.DefaultConfig()
-	cfg.DSN = "postgres://reader@pg/shop"
-	cfg.Hidden = []string{"customers.email"}
-	if _, err := sqlquery.New(cfg, t.TempDir()); err == nil || !strings.Contains(err.Error(), "hidden") {
-		t.Errorf("New: got error %v, want one about hidden columns, which would not be hidden", err)
+	cfg.Tenants = &sqlquery.Tenants{Columns: []string{"customers.country"}, Shared: []string{"orders", "products"}}
+	if _, err := sqlquery.New(cfg, t.TempDir()); err == nil || !strings.Contains(err.Error(), "tenants") {
+		t.Errorf("New: got error %v, want one about tenants, whose rows would not be apart", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	sqlqueryv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tools/sqlquery/v1"
+	"github.com/sallyport-mcp/sallyport/pkg/toolkit"
 	"github.com/sallyport-mcp/sallyport/services/tools/sqlquery/internal/table"
 )
 
@@ -13,7 +14,7 @@ func (s *Service) RunSqlQuery(ctx context.Context, req *sqlqueryv1.RunSqlQueryRe
 	if err != nil {
 		return nil, err
 	}
-	t, err := s.query(ctx, req.GetQuery(), args)
+	t, err := s.query(ctx, toolkit.CallerOf(ctx), req.GetQuery(), args)
 	if err != nil {
 		return nil, err
 	}

@@ -50,15 +50,15 @@ func TestHostileStatements(t *testing.T) {
 		{"writing behind WITH", "WITH x AS (SELECT 1) DELETE FROM orders", "deleting from table orders"},
 		{"inserting behind WITH", "WITH x AS (SELECT 1) INSERT INTO products SELECT 99, 'x', 'x', 1, 1", "inserting into table products"},
 		{"updating behind WITH", "WITH x AS (SELECT 1) UPDATE orders SET total_cents = 0 RETURNING *", "updating"},
-		{"another table", "SELECT * FROM salaries", "reading table salaries"},
-		{"another table without columns", "SELECT count(*) FROM salaries", "reading table salaries"},
-		{"whether another table has rows", "SELECT EXISTS (SELECT 1 FROM salaries)", "reading table salaries"},
-		{"another table under a listed name", "WITH orders AS (SELECT * FROM salaries) SELECT * FROM orders", "reading table salaries"},
-		{"another table under a listed alias", "SELECT customers.secret FROM salaries AS customers", "reading table salaries"},
-		{"another table in a union", "SELECT name FROM products UNION ALL SELECT secret FROM salaries", "reading table salaries"},
-		{"another table in IN", "SELECT 1 WHERE (1, 's3cret') IN salaries", "reading table salaries"},
-		{"another table by a schema", `SELECT * FROM "main"."salaries"`, "reading table salaries"},
-		{"a view on another table", "SELECT * FROM leak", "reading table"},
+		{"another table", "SELECT * FROM salaries", "no table \"salaries\""},
+		{"another table without columns", "SELECT count(*) FROM salaries", "no table \"salaries\""},
+		{"whether another table has rows", "SELECT EXISTS (SELECT 1 FROM salaries)", "no table \"salaries\""},
+		{"another table under a listed name", "WITH orders AS (SELECT * FROM salaries) SELECT * FROM orders", "no table \"salaries\""},
+		{"another table under a listed alias", "SELECT customers.secret FROM salaries AS customers", "no table \"salaries\""},
+		{"another table in a union", "SELECT name FROM products UNION ALL SELECT secret FROM salaries", "no table \"salaries\""},
+		{"another table in IN", "SELECT 1 WHERE (1, 's3cret') IN salaries", "no table \"salaries\""},
+		{"another table by a schema", `SELECT * FROM "main"."salaries"`, "no table \"main.salaries\""},
+		{"a view on another table", "SELECT * FROM leak", "no table \"leak\""},
 		{"the schema", "SELECT sql FROM sqlite_master", "reading table sqlite_master"},
 		{"the schema by its other name", "SELECT name FROM main.sqlite_schema", "reading table sqlite_master"},
 		{"the schema without columns", "SELECT count(*) FROM sqlite_master", "reading"},
@@ -79,14 +79,14 @@ func TestHostileStatements(t *testing.T) {
 		{"writing files", "SELECT writefile('/tmp/x', 'y')", ""},
 		{"the log", "SELECT sqlite_log(1, 'x')", "sqlite_log"},
 		{"tokenizers", "SELECT fts3_tokenizer('x', x'00')", ""},
-		// Refused by the check of the program: the authorizer is not asked.
-		{"another table by USING", "SELECT 1 FROM (SELECT 's3cret' AS secret) JOIN salaries USING (secret)", "reading table salaries"},
-		{"another table by NATURAL JOIN", "SELECT 1 FROM (SELECT 's3cret' AS secret) NATURAL JOIN salaries", "reading table salaries"},
-		{"another table by USING in a LEFT JOIN", "SELECT count(secret) FROM (SELECT 's3cret' AS secret) LEFT JOIN salaries USING (secret)", "reading table salaries"},
+		// By joins for whose columns the authorizer is not asked.
+		{"another table by USING", "SELECT 1 FROM (SELECT 's3cret' AS secret) JOIN salaries USING (secret)", "no table \"salaries\""},
+		{"another table by NATURAL JOIN", "SELECT 1 FROM (SELECT 's3cret' AS secret) NATURAL JOIN salaries", "no table \"salaries\""},
+		{"another table by USING in a LEFT JOIN", "SELECT count(secret) FROM (SELECT 's3cret' AS secret) LEFT JOIN salaries USING (secret)", "no table \"salaries\""},
 		{"the schema by USING", "SELECT 1 FROM (SELECT 'salaries' AS name) JOIN sqlite_master USING (name)", "reading"},
 		{"a virtual table by USING", "SELECT 1 FROM (SELECT 'hello' AS words) JOIN search USING (words)", ""},
 		{"a table function by USING", "SELECT 1 FROM (SELECT 1 AS value) JOIN json_each('[1]') USING (value)", ""},
-		{"another table by USING in a subquery", "SELECT name FROM customers WHERE EXISTS (SELECT 1 FROM (SELECT 's3cret' AS secret) JOIN salaries USING (secret))", "reading table salaries"},
+		{"another table by USING in a subquery", "SELECT name FROM customers WHERE EXISTS (SELECT 1 FROM (SELECT 's3cret' AS secret) JOIN salaries USING (secret))", "no table \"salaries\""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -115,17 +115,26 @@ func TestHiddenColumns(t *testing.T) {
 	cfg := sqlquery.DefaultConfig()
 	cfg.Hidden = []string{"Customers.EMAIL"}
 	client := serve(t, cfg, d.dir)
+	missing := want{code: codes.InvalidArgument, reason: sqlqueryv1.Reason_REASON_QUERY, text: "customers has id, name, country, plan, created"}
+	refused := want{code: codes.PermissionDenied, reason: sqlqueryv1.Reason_REASON_REFUSED, text: "customers has id, name, country, plan, created"}
 	const address = "ada.lindqvist@example.com"
 	tests := []struct {
 		name, query string
 		want        want
 	}{
-		{"reads as NULL", "SELECT id, email FROM customers WHERE id = 1", want{rows: [][]any{{1.0, nil}}}},
-		{"reads as NULL among all", "SELECT * FROM customers WHERE id = 1", want{}},
-		{"cannot be compared", "SELECT count(*) FROM customers WHERE email = '" + address + "'", want{rows: [][]any{{0.0}}}},
-		{"cannot be grouped", "SELECT count(DISTINCT email), max(email) FROM customers", want{rows: [][]any{{0.0, nil}}}},
-		{"cannot be joined by ON", "SELECT count(*) FROM customers c JOIN (SELECT '" + address + "' AS e) x ON c.email = x.e", want{rows: [][]any{{0.0}}}},
-		{"cannot be compared as a row", "SELECT count(*) FROM orders WHERE '" + address + "' IN (SELECT email FROM customers)", want{rows: [][]any{{0.0}}}},
+		{"is not there", "SELECT id, email FROM customers WHERE id = 1", missing},
+		{"is not there in other case", "SELECT c.EMAIL FROM Customers AS c", missing},
+		{"is not there in a condition", "SELECT count(*) FROM customers WHERE email = '" + address + "'", missing},
+		{"is not there in an aggregate", "SELECT count(DISTINCT email), max(email) FROM customers", missing},
+		{"is not there in ON", "SELECT count(*) FROM customers c JOIN (SELECT '" + address + "' AS e) x ON c.email = x.e", missing},
+		{"is not there in IN", "SELECT count(*) FROM orders WHERE '" + address + "' IN (SELECT email FROM customers)", missing},
+		{"is not there, like one that never was", "SELECT emial FROM customers", want{code: codes.InvalidArgument, reason: sqlqueryv1.Reason_REASON_QUERY, text: "no such column: emial"}},
+		{"is not among all", "SELECT * FROM customers WHERE id = 1", refused},
+		{"is not among all of a subquery", "SELECT x.* FROM (SELECT * FROM customers) x", refused},
+		{"is not among all in a compound", "SELECT 1, 2, 3, 4, 5 UNION ALL SELECT * FROM customers", refused},
+		{"is not among all in a compound that would fit", "SELECT 1, 2, 3, 4, 5, 6 UNION ALL SELECT * FROM customers", want{code: codes.InvalidArgument, reason: sqlqueryv1.Reason_REASON_QUERY}},
+		{"does not disturb", "SELECT id, name FROM customers WHERE id = 1", want{rows: [][]any{{1.0, "Ada Lindqvist"}}}},
+		{"does not disturb where all is not returned", "SELECT count(*) FROM (SELECT * FROM customers)", want{}},
 		{
 			"cannot be joined by USING", "SELECT count(*) FROM customers JOIN (SELECT '" + address + "' AS email) uSiNg (email)",
 			want{code: codes.PermissionDenied, reason: sqlqueryv1.Reason_REASON_REFUSED, text: "ON"},
@@ -148,6 +157,26 @@ func TestHiddenColumns(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A column that is the key of the table has other names, which SQLite gives it.
+func TestHiddenKey(t *testing.T) {
+	t.Parallel()
+	cfg := sqlquery.DefaultConfig()
+	cfg.Hidden = []string{"customers.id"}
+	client := serve(t, cfg, newDatabase(t).dir)
+	for query, w := range map[string]want{
+		"SELECT rowid, _rowid_, OID FROM customers LIMIT 1":          {rows: [][]any{{nil, nil, nil}}},
+		"SELECT count(*) FROM customers WHERE rowid = 1":             {rows: [][]any{{0.0}}},
+		"SELECT count(*) FROM customers ORDER BY max(rowid)":         {rows: [][]any{{50.0}}},
+		"SELECT id FROM customers":                                   {code: codes.InvalidArgument, reason: sqlqueryv1.Reason_REASON_QUERY, text: "no such column: id"},
+		"SELECT name FROM customers INDEXED BY by_id LIMIT 1":        {code: codes.InvalidArgument, reason: sqlqueryv1.Reason_REASON_QUERY, text: "no such index"},
+		"SELECT max(rowid), min(rowid) FROM customers":               {rows: [][]any{{nil, nil}}},
+		"SELECT count(*) FROM customers WHERE rowid BETWEEN 1 AND 9": {rows: [][]any{{0.0}}},
+	} {
+		got, err := client.RunSqlQuery(t.Context(), &sqlqueryv1.RunSqlQueryRequest{Query: query})
+		w.check(t, got, err)
 	}
 }
 

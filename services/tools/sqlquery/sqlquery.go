@@ -2,9 +2,10 @@
 // default on the demo database.
 //
 // Who may query is decided elsewhere. This service makes sure that whatever the
-// text of a query is, it reads only what was listed, changes nothing, and ends
-// in time. The databases' own means do that, and no search for bad words: see
-// the packages sqlitedb and postgres beneath for what is and is not guaranteed.
+// text of a query is, it reads only what was listed for its caller, changes
+// nothing, and ends in time. The databases' own means and PostgreSQL's own parser
+// do that, and no search for bad words: see the packages sqlitedb, pgguard and
+// postgres beneath for what is and is not guaranteed.
 package sqlquery
 
 import (
@@ -20,7 +21,10 @@ import (
 	"github.com/sallyport-mcp/sallyport/pkg/demodb"
 	"github.com/sallyport-mcp/sallyport/pkg/demodb/dsn"
 	"github.com/sallyport-mcp/sallyport/pkg/fault"
+	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	sqlqueryv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tools/sqlquery/v1"
+	"github.com/sallyport-mcp/sallyport/services/tools/sqlquery/internal/access"
+	"github.com/sallyport-mcp/sallyport/services/tools/sqlquery/internal/pgguard"
 	"github.com/sallyport-mcp/sallyport/services/tools/sqlquery/internal/postgres"
 	"github.com/sallyport-mcp/sallyport/services/tools/sqlquery/internal/sqlitedb"
 	"github.com/sallyport-mcp/sallyport/services/tools/sqlquery/internal/statement"
@@ -29,7 +33,7 @@ import (
 
 // engine is a database that guards itself. Its errors are faults.
 type engine interface {
-	Query(ctx context.Context, query string, args []any) (*table.Table, error)
+	Query(ctx context.Context, scope access.Scope, query string, args []any) (*table.Table, error)
 	Ping(ctx context.Context) error
 	Close(ctx context.Context) error
 }
@@ -38,8 +42,8 @@ type engine interface {
 type Service struct {
 	sqlqueryv1.UnimplementedSqlQueryServiceServer
 
-	engine  engine
-	timeout time.Duration
+	engine engine
+	cfg    Config
 }
 
 // New returns a service for the database of cfg. Without one it creates the
@@ -61,17 +65,21 @@ func New(cfg Config, stateDir string) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Service{engine: e, timeout: cfg.Timeout}, nil
+	return &Service{engine: e, cfg: cfg}, nil
 }
 
 // open returns the engine for db. It connects to nothing.
 func (c Config) open(db dsn.Database) (engine, error) {
 	limits := table.Limits{Rows: c.MaxRows, Bytes: c.MaxBytes}
 	if db.Postgres == nil {
+		if c.Tenants != nil {
+			return nil, errors.New("tenants: works on PostgreSQL only: give each tenant a file of its own")
+		}
+		if len(c.Functions) == 0 {
+			c.Functions = defaultFunctions()
+		}
 		return sqlitedb.Open(sqlitedb.Config{
 			Path:        db.SQLite,
-			Tables:      c.Tables,
-			Hidden:      c.Hidden,
 			Functions:   c.Functions,
 			Connections: c.Connections,
 			MaxValue:    c.MaxValue,
@@ -79,14 +87,16 @@ func (c Config) open(db dsn.Database) (engine, error) {
 			Limits:      limits,
 		}), nil
 	}
-	if len(c.Hidden) > 0 {
-		return nil, errors.New("hidden: works on SQLite only: on PostgreSQL, grant the role columns instead of the table")
+	if err := pgguard.Supported(); err != nil {
+		return nil, err
 	}
 	return postgres.Open(postgres.Config{
 		Conn:        db.Postgres,
 		Connections: c.Connections,
 		MaxMessage:  c.MaxBytes + c.MaxValue,
 		Timeout:     c.Timeout,
+		Functions:   c.Functions,
+		MaxCost:     c.MaxCost,
 		Limits:      limits,
 	}), nil
 }
@@ -98,7 +108,7 @@ func (s *Service) Register(r grpc.ServiceRegistrar) { sqlqueryv1.RegisterSqlQuer
 func (s *Service) Run(ctx context.Context) error {
 	<-ctx.Done()
 	// Queries that still run end within their own time limit.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout+time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Timeout+time.Second)
 	defer cancel()
 	if err := s.engine.Close(ctx); err != nil {
 		return fmt.Errorf("close the database: %w", err)
@@ -109,14 +119,18 @@ func (s *Service) Run(ctx context.Context) error {
 // Ping reports whether the database can be queried, for readiness.
 func (s *Service) Ping(ctx context.Context) error { return s.engine.Ping(ctx) }
 
-// query runs one query within the time limit.
-func (s *Service) query(ctx context.Context, query string, args []any) (*table.Table, error) {
+// query runs one query of a caller within the time limit.
+func (s *Service) query(ctx context.Context, caller *authv1.Principal, query string, args []any) (*table.Table, error) {
 	if err := checkFirst(query); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	scope, err := s.cfg.scope(caller)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
-	return s.engine.Query(ctx, query, args)
+	return s.engine.Query(ctx, scope, query, args)
 }
 
 // checkFirst refuses in plain words what is obviously no query. It fails closed,

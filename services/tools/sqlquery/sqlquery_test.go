@@ -200,7 +200,9 @@ func TestWrongQueries(t *testing.T) {
 	}{
 		{"a syntax error is told", "SELECT name FORM customers", nil, wrong(`near "customers": syntax error`)},
 		{"an unknown column is told", "SELECT nme FROM customers", nil, wrong("no such column: nme")},
-		{"an unknown table is told", "SELECT 1 FROM custmers", nil, wrong("no such table: custmers")},
+		{"an unknown table is told", "SELECT 1 FROM custmers", nil, want{
+			code: codes.PermissionDenied, reason: sqlqueryv1.Reason_REASON_REFUSED, text: `no table "custmers"; the tables are customers, orders, products`,
+		}},
 		{"a misspelt column in double quotes is no string", `SELECT "nme" FROM customers`, nil, wrong("no such column")},
 		{"nothing is told", " -- nothing\n", nil, wrong("empty")},
 		{"NUL is told", "SELECT 1\x00; DROP TABLE orders", nil, wrong("NUL")},

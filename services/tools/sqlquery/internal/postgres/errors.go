@@ -35,8 +35,8 @@ func explain(ctx context.Context, err error) error {
 	switch e.Code {
 	case "57014": // query canceled
 		return timeout(err)
-	case "42501", "25006": // insufficient privilege, read-only transaction
-		return refused("%s is refused", e.Message).Because(err)
+	case "42501", "25006": // insufficient privilege, read-only transaction: the guard should have refused before
+		return refused("the database refuses the query").Because(err)
 	case "0A000", "42P11": // what a cursor cannot do
 		return refused("a query that writes, locks rows or selects into a table is refused").Because(err)
 	case "08P01": // of what can be wrong in the protocol, only this is the caller's doing

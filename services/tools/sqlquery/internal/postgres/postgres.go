@@ -1,7 +1,9 @@
 // Package postgres runs untrusted queries on PostgreSQL so that they can read
 // what their role may read, and change nothing.
 //
-// The boundary is the server's own, in three parts:
+// What a query may read is decided from its parse tree, see package pgguard, and
+// only what that has written is run. Should it let something through, the
+// server's own boundary holds, in three parts:
 //
 //   - The role. It may read the listed tables and no more; [ReaderSQL] creates
 //     such a role. Each new connection checks its role and is refused if the
@@ -15,9 +17,8 @@
 //   - The transaction. It is READ ONLY, has a time limit, and is rolled back;
 //     then the session is discarded.
 //
-// Which tables and functions a query uses is not looked at here, so reading the
-// system catalogues, as any role may, is possible. Nor does a limit on the
-// memory of the server exist, apart from its own configuration.
+// A query that the server's planner thinks too dear is not run. A limit on the
+// memory of the server does not exist, apart from its own configuration.
 package postgres
 
 import (
@@ -25,15 +26,15 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgtype"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/sallyport-mcp/sallyport/pkg/demodb/pgpool"
+	"github.com/sallyport-mcp/sallyport/services/tools/sqlquery/internal/access"
+	"github.com/sallyport-mcp/sallyport/services/tools/sqlquery/internal/pgguard"
 	"github.com/sallyport-mcp/sallyport/services/tools/sqlquery/internal/table"
 )
 
@@ -47,13 +48,16 @@ type Config struct {
 	Connections int // as many queries run at once
 	MaxMessage  int // bytes of a single message of the server, such as a row
 	Timeout     time.Duration
+	Functions   []string // that may be called; none are those of pgguard
+	MaxCost     int      // in the planner's units; 0 is no limit
 	Limits      table.Limits
 }
 
 // DB runs queries on one server. Its methods are safe for concurrent use.
 type DB struct {
-	cfg  Config
-	pool *pgpool.Pool
+	cfg   Config
+	guard *pgguard.Guard
+	pool  *pgpool.Pool
 }
 
 // Open returns a DB, which connects when it is first used.
@@ -66,22 +70,29 @@ func Open(cfg Config) *DB {
 	c.RuntimeParams["intervalstyle"] = "iso_8601"
 	c.RuntimeParams["bytea_output"] = "hex"
 	c.RuntimeParams["client_encoding"] = "UTF8"
+	// The guard reads texts and names in one way only.
+	c.RuntimeParams["search_path"] = "pg_catalog"
+	c.RuntimeParams["standard_conforming_strings"] = "on"
 	c.RuntimeParams["application_name"] = "sallyport sqlquery"
-	return &DB{cfg: cfg, pool: pgpool.New(c, cfg.Connections, checkRole)}
+	return &DB{cfg: cfg, guard: pgguard.New(cfg.Functions), pool: pgpool.New(c, cfg.Connections, checkRole)}
 }
 
 // Ping reports whether the server can be queried with a role that is harmless.
 func (d *DB) Ping(ctx context.Context) error {
-	_, err := d.Query(ctx, "SELECT 1", nil)
+	_, err := d.Query(ctx, access.Scope{}, "SELECT 1", nil)
 	return err
 }
 
-// Query runs one query. Its errors are faults, or that of a context which ended
-// by cancellation.
-func (d *DB) Query(ctx context.Context, query string, args []any) (*table.Table, error) {
+// Query runs one query that may read what is in the scope. Its errors are
+// faults, or that of a context which ended by cancellation.
+func (d *DB) Query(ctx context.Context, scope access.Scope, query string, args []any) (*table.Table, error) {
+	q, err := d.guard.Parse(query, scope)
+	if err != nil {
+		return nil, err
+	}
 	t := table.New(d.cfg.Limits)
-	err := d.pool.Do(ctx, func(conn *pgx.Conn) error {
-		return d.query(ctx, conn.PgConn(), query, args, t)
+	err = d.pool.Do(ctx, func(conn *pgx.Conn) error {
+		return d.query(ctx, conn.PgConn(), q, args, t)
 	})
 	if err != nil {
 		return nil, explain(ctx, err)
@@ -93,14 +104,25 @@ func (d *DB) Query(ctx context.Context, query string, args []any) (*table.Table,
 func (d *DB) Close(ctx context.Context) error { return d.pool.Close(ctx) }
 
 // query leaves the end of the transaction to the pool.
-func (d *DB) query(ctx context.Context, conn *pgconn.PgConn, query string, args []any, t *table.Table) error {
+func (d *DB) query(ctx context.Context, conn *pgconn.PgConn, q *pgguard.Query, args []any, t *table.Table) error {
 	ms := d.cfg.Timeout.Milliseconds()
 	begin := fmt.Sprintf("BEGIN READ ONLY; SET LOCAL statement_timeout = %d; SET LOCAL lock_timeout = %d; "+
 		"SET LOCAL idle_in_transaction_session_timeout = %d; SET LOCAL cursor_tuple_fraction = 1", ms, ms, 2*ms)
 	if _, err := conn.Exec(ctx, begin).ReadAll(); err != nil {
 		return err
 	}
+	columns, err := lookUp(ctx, conn, q.Tables())
+	if err != nil {
+		return err
+	}
+	query, err := q.SQL(columns)
+	if err != nil {
+		return err
+	}
 	values, types := bind(args)
+	if err := d.estimate(ctx, conn, query, values, types); err != nil {
+		return err
+	}
 	declare := conn.ExecParams(ctx, "DECLARE sallyport NO SCROLL CURSOR WITHOUT HOLD FOR\n"+query, values, types, nil, nil).Read()
 	if declare.Err != nil {
 		return declare.Err
@@ -137,56 +159,4 @@ func fetch(ctx context.Context, conn *pgconn.PgConn, t *table.Table) (n int, mor
 	t.Name(names)
 	_, closeErr := rows.Close()
 	return n, more, errors.Join(err, closeErr)
-}
-
-// bind returns parameters as text. Their types are left to the server, which
-// infers them from the query as it does for literals, but for fractions: it
-// would infer an integer where one is compared with an integer.
-func bind(args []any) (values [][]byte, types []uint32) {
-	values = make([][]byte, len(args))
-	types = make([]uint32, len(args))
-	for i, a := range args {
-		switch a := a.(type) {
-		case nil: // NULL
-		case string:
-			values[i] = []byte(a)
-		case float64:
-			values[i] = strconv.AppendFloat(nil, a, 'g', -1, 64)
-			types[i] = pgtype.NumericOID
-		default: // int64, bool
-			values[i] = fmt.Append(nil, a)
-		}
-	}
-	return values, types
-}
-
-// value reads the text form of a value.
-func value(text []byte, oid uint32) *structpb.Value {
-	if text == nil {
-		return structpb.NewNullValue()
-	}
-	s := string(text)
-	switch oid {
-	case pgtype.BoolOID:
-		return structpb.NewBoolValue(s == "t")
-	case pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.OIDOID:
-		if n, err := strconv.ParseInt(s, 10, 64); err == nil {
-			return table.Int(n)
-		}
-	case pgtype.Float4OID, pgtype.Float8OID:
-		if f, err := strconv.ParseFloat(s, 64); err == nil {
-			return table.Float(f)
-		}
-	case pgtype.NumericOID:
-		return numeric(s)
-	case pgtype.TimestamptzOID:
-		if t, err := time.Parse("2006-01-02 15:04:05.999999999Z07", s); err == nil {
-			return table.Time(t)
-		}
-	case pgtype.TimestampOID:
-		return structpb.NewStringValue(strings.Replace(s, " ", "T", 1))
-	case pgtype.ByteaOID:
-		return bytea(s)
-	}
-	return table.Text(text)
 }

@@ -24,11 +24,11 @@ import (
 // authorizer are refused as well. That is decided by any appearance of the
 // keywords, even in a string: they cannot be written in another way, so nothing
 // gets past, and a false alarm says what to do.
-func (d *DB) checkText(query string, args int) error {
+func (p *policy) checkText(query string, args int) error {
 	text := statement.Scan(query)
 	lower := strings.ToLower(query)
 	switch {
-	case len(d.policy.hidden) > 0 && (strings.Contains(lower, "using") || strings.Contains(lower, "natural")):
+	case len(p.hidden) > 0 && (strings.Contains(lower, "using") || strings.Contains(lower, "natural")):
 		return fault.New(codes.PermissionDenied, sqlqueryv1.Reason_REASON_REFUSED,
 			"USING and NATURAL JOIN are not allowed here: join with ON")
 	case text.Several:

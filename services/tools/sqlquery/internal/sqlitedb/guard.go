@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"modernc.org/sqlite"
+
+	"github.com/sallyport-mcp/sallyport/services/tools/sqlquery/internal/access"
 )
 
 // policy is what queries may do. It never changes, and names are in lower case.
@@ -14,8 +16,17 @@ type policy struct {
 	functions map[string]bool
 }
 
-func newPolicy(cfg Config) *policy {
-	return &policy{tables: set(cfg.Tables), hidden: set(cfg.Hidden), functions: set(cfg.Functions)}
+// newPolicy returns the policy for one query.
+func newPolicy(scope access.Scope, functions map[string]bool) *policy {
+	p := &policy{tables: make(map[string]bool), hidden: make(map[string]bool), functions: functions}
+	for _, t := range scope.Tables {
+		name := strings.ToLower(t.Name)
+		p.tables[name] = true
+		for _, h := range t.Hidden {
+			p.hidden[name+"."+strings.ToLower(h)] = true
+		}
+	}
+	return p
 }
 
 func set(names []string) map[string]bool {
@@ -28,9 +39,9 @@ func set(names []string) map[string]bool {
 
 // guard is the authorizer of one connection. It denies what it does not know.
 type guard struct {
-	policy  *policy
-	own     bool   // a statement of ours is being compiled
-	refused string // the first thing that was denied, in words
+	policy  *policy // of the query that is running
+	own     bool    // a statement of ours is being compiled
+	refused string  // the first thing that was denied, in words
 }
 
 // trusted runs a statement of this package, for which the guard stands aside.
@@ -67,7 +78,7 @@ func (g *guard) authorize(action sqlite.AuthorizerActionCode, arg1, arg2, databa
 			return g.deny("reading table " + arg1)
 		}
 		if g.policy.hidden[name+"."+strings.ToLower(arg2)] {
-			return sqlite.AuthorizerIgnore // reads as NULL, so that SELECT * works
+			return sqlite.AuthorizerIgnore // reads as NULL within a query, where * names it; it is not returned, see shadow.go
 		}
 		return sqlite.AuthorizerOK
 	}

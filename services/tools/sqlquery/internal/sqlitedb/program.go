@@ -14,16 +14,18 @@ import (
 // SQLite does not ask its authorizer about columns that it compares on its own
 // account, in JOIN … USING and NATURAL JOIN. With the authorizer alone, such a
 // join would tell whether a value is in a table that may not be read.
-func (s *session) checkProgram(ctx context.Context, conn *sql.Conn, query string, args []any) error {
-	opened, err := s.opened(ctx, conn, query, args)
-	if err != nil || len(opened) == 0 {
-		return err
+//
+// It returns how many columns the result has.
+func (s *session) checkProgram(ctx context.Context, conn *sql.Conn, query string, args []any) (width int, err error) {
+	p, err := explainOn(ctx, conn, query, args)
+	if err != nil || len(p.opened) == 0 {
+		return p.width, err
 	}
 	roots, err := s.roots(ctx, conn)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	for _, o := range opened {
+	for _, o := range p.opened {
 		name, ok := roots[o.root]
 		switch {
 		case o.virtual:
@@ -35,9 +37,15 @@ func (s *session) checkProgram(ctx context.Context, conn *sql.Conn, query string
 		}
 	}
 	if s.guard.refused != "" {
-		return errors.New("the program opens what may not be read")
+		return 0, errors.New("the program opens what may not be read")
 	}
-	return nil
+	return p.width, nil
+}
+
+// program is what is told of a compiled query.
+type program struct {
+	opened []cursor
+	width  int // columns of the result
 }
 
 // cursor is something that a program opens.
@@ -47,25 +55,27 @@ type cursor struct {
 	database int64 // 0 is main, 1 is temp
 }
 
-func (s *session) opened(ctx context.Context, conn *sql.Conn, query string, args []any) (_ []cursor, err error) {
+// explainOn compiles a query, and does not run it.
+func explainOn(ctx context.Context, conn *sql.Conn, query string, args []any) (out program, err error) {
 	rows, err := conn.QueryContext(ctx, "EXPLAIN "+query, args...)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	var out []cursor
 	for rows.Next() {
 		var op string
 		var p2, p3 int64
 		var skip sql.RawBytes
 		if err := rows.Scan(&skip, &op, &skip, &p2, &p3, &skip, &skip, &skip); err != nil {
-			return nil, err
+			return out, err
 		}
 		switch op {
 		case "OpenRead", "OpenWrite", "ReopenIdx":
-			out = append(out, cursor{root: p2, database: p3})
+			out.opened = append(out.opened, cursor{root: p2, database: p3})
 		case "VOpen":
-			out = append(out, cursor{virtual: true})
+			out.opened = append(out.opened, cursor{virtual: true})
+		case "ResultRow":
+			out.width = int(p2)
 		}
 	}
 	return out, rows.Err()

@@ -10,6 +10,9 @@
 //   - The compiled program is read before it runs, and may open the b-trees of
 //     the listed tables only. This closes a gap of the authorizer, which is not
 //     asked for the columns of JOIN … USING and NATURAL JOIN. See program.go.
+//   - Before all that, the query is compiled on an empty database that has only
+//     what its caller may see, so that messages tell of nothing else. See
+//     shadow.go.
 //   - Limits bound the size of values, of statements, of programs and of
 //     temporary files; the context bounds time.
 //
@@ -29,6 +32,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/sallyport-mcp/sallyport/pkg/demodb"
+	"github.com/sallyport-mcp/sallyport/services/tools/sqlquery/internal/access"
 	"github.com/sallyport-mcp/sallyport/services/tools/sqlquery/internal/table"
 )
 
@@ -44,8 +48,6 @@ const options = "mode=ro&_defensive=1&_dqs=0&_query_only=1&_busy_timeout=2000" +
 // Config says what may be read, and how much.
 type Config struct {
 	Path        string
-	Tables      []string // what may be read
-	Hidden      []string // table.column: reads as NULL
 	Functions   []string // what may be called
 	Connections int      // as many queries run at once
 	MaxValue    int      // bytes of a single value, also in between
@@ -55,22 +57,23 @@ type Config struct {
 
 // DB runs queries on one file. Its methods are safe for concurrent use.
 type DB struct {
-	cfg      Config
-	policy   *policy
-	sessions chan *session
+	cfg       Config
+	functions map[string]bool
+	sessions  chan *session
 }
 
 // session is a connection with its guard. It is used by one query at a time.
 type session struct {
-	db    *sql.DB // of one connection
-	guard *guard
+	db     *sql.DB // of one connection
+	guard  *guard
+	shadow *shadow // of the last query; nil before the first
 }
 
 // Open returns a DB for the file, which need not exist until it is queried.
 func Open(cfg Config) *DB {
-	d := &DB{cfg: cfg, policy: newPolicy(cfg), sessions: make(chan *session, cfg.Connections)}
+	d := &DB{cfg: cfg, functions: set(cfg.Functions), sessions: make(chan *session, cfg.Connections)}
 	for range cfg.Connections {
-		g := &guard{policy: d.policy}
+		g := new(guard)
 		db := sql.OpenDB(guarded{demodb.Connector(cfg.Path, options), g})
 		db.SetMaxOpenConns(1)
 		d.sessions <- &session{db: db, guard: g}
@@ -80,23 +83,24 @@ func Open(cfg Config) *DB {
 
 // Ping reports whether the file can be read.
 func (d *DB) Ping(ctx context.Context) error {
-	_, err := d.Query(ctx, "SELECT 1", nil)
+	_, err := d.Query(ctx, access.Scope{}, "SELECT 1", nil)
 	return err
 }
 
-// Query runs one query. Its errors are faults, or that of a context which ended
-// by cancellation.
-func (d *DB) Query(ctx context.Context, query string, args []any) (*table.Table, error) {
-	if err := d.checkText(query, len(args)); err != nil {
+// Query runs one query that may read what is in the scope. Its errors are
+// faults, or that of a context which ended by cancellation.
+func (d *DB) Query(ctx context.Context, scope access.Scope, query string, args []any) (*table.Table, error) {
+	policy := newPolicy(scope, d.functions)
+	if err := policy.checkText(query, len(args)); err != nil {
 		return nil, err
 	}
 	select {
 	case s := <-d.sessions:
 		defer func() { d.sessions <- s }()
-		s.guard.refused = ""
+		s.guard.policy, s.guard.refused = policy, ""
 		ctx, stop := watchSpill(ctx, d.cfg.MaxSpill)
 		defer stop()
-		t, err := d.query(ctx, s, query, args)
+		t, err := d.query(ctx, s, scope, query, args)
 		if err != nil || s.guard.refused != "" {
 			return nil, s.guard.explain(ctx, err)
 		}
@@ -113,6 +117,9 @@ func (d *DB) Close(ctx context.Context) error {
 		select {
 		case s := <-d.sessions:
 			errs = append(errs, s.db.Close())
+			if s.shadow != nil {
+				errs = append(errs, s.shadow.db.Close())
+			}
 		case <-ctx.Done():
 			return errors.Join(append(errs, ctx.Err())...)
 		}
@@ -120,7 +127,7 @@ func (d *DB) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (d *DB) query(ctx context.Context, s *session, query string, args []any) (_ *table.Table, err error) {
+func (d *DB) query(ctx context.Context, s *session, scope access.Scope, query string, args []any) (_ *table.Table, err error) {
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
 		return nil, err
@@ -141,7 +148,19 @@ func (d *DB) query(ctx context.Context, s *session, query string, args []any) (_
 			_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 		}
 	}()
-	if err := s.checkProgram(ctx, conn, query, args); err != nil {
+	h, err := d.follow(ctx, s, conn, scope)
+	if err != nil {
+		return nil, err
+	}
+	seen, err := h.try(ctx, query, args)
+	if err != nil {
+		return nil, err
+	}
+	width, err := s.checkProgram(ctx, conn, query, args)
+	switch e, ok := errors.AsType[*sqlite.Error](err); {
+	case ok && s.guard.refused == "" && e.Code()&0xff == sqlite3.SQLITE_ERROR, err == nil && width != seen:
+		return nil, h.unlike()
+	case err != nil:
 		return nil, err
 	}
 	return d.run(ctx, conn, query, args)

@@ -31,14 +31,15 @@ type Reason int32
 
 const (
 	Reason_REASON_UNSPECIFIED Reason = 0
-	// PERMISSION_DENIED: not a read, or out of what may be read.
+	// PERMISSION_DENIED: not a read, or out of what the caller may read. A table that
+	// he may not read is answered as one that does not exist.
 	Reason_REASON_REFUSED Reason = 1
 	// INVALID_ARGUMENT: the engine says that the query is wrong.
 	Reason_REASON_QUERY Reason = 2
 	// DEADLINE_EXCEEDED: it took too long.
 	Reason_REASON_TIMEOUT Reason = 3
 	// RESOURCE_EXHAUSTED: a value, the result or what the engine must keep on the
-	// way to it is too large.
+	// way to it is too large, or the query is too dear by the planner's estimate.
 	Reason_REASON_TOO_LARGE Reason = 4
 	// UNAVAILABLE: the database cannot be reached.
 	Reason_REASON_DATABASE Reason = 5

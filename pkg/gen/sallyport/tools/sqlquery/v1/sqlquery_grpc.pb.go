@@ -31,7 +31,8 @@ const (
 // SqlQueryService runs read-only queries.
 type SqlQueryServiceClient interface {
 	// Runs one read-only SQL query (SELECT, or WITH … SELECT) and returns the rows.
-	// Anything else is refused by the database engine itself. Pass values as
+	// Anything else is refused. Which tables and columns there are depends on who
+	// asks; a wrong name is answered with those that there are. Pass values as
 	// parameters with ? placeholders ($1 on PostgreSQL; no named ones) instead of
 	// writing them into the text. The demo database has the tables customers, orders and
 	// products.
@@ -63,7 +64,8 @@ func (c *sqlQueryServiceClient) RunSqlQuery(ctx context.Context, in *RunSqlQuery
 // SqlQueryService runs read-only queries.
 type SqlQueryServiceServer interface {
 	// Runs one read-only SQL query (SELECT, or WITH … SELECT) and returns the rows.
-	// Anything else is refused by the database engine itself. Pass values as
+	// Anything else is refused. Which tables and columns there are depends on who
+	// asks; a wrong name is answered with those that there are. Pass values as
 	// parameters with ? placeholders ($1 on PostgreSQL; no named ones) instead of
 	// writing them into the text. The demo database has the tables customers, orders and
 	// products.
