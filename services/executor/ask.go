@@ -63,6 +63,12 @@ func (s *Service) ask(
 			return do(ctx, client, g.GetPrincipal(), round)
 		})
 	}
+	check := s.guards.For(ctx, "", g.GetPrincipal().GetRoles())
+	if b := guardRead(check, end.message); b != nil {
+		end = ending{reason: auditv1.Reason_REASON_GUARD_BLOCKED, err: fault.New(codes.Unavailable, executorv1.Reason_REASON_PROVIDER,
+			"the %s was read and is not passed on: the guard %q has found %s%s; reading it again will not help", a.what, b.Guard, b.Rule, where(b))}
+	}
+	end.findings = check.Findings()
 	if end.err != nil {
 		end.status = auditv1.Status_STATUS_FAILED
 	}
