@@ -39,6 +39,9 @@ var signs = []sign{
 // reach bounds a phrase, in bytes.
 const reach = 256
 
+// maxTrials is how often a word is looked at more closely, for each sign.
+const maxTrials = 32
+
 // Scores from which a text is noted.
 const (
 	suspect = 2
@@ -68,18 +71,19 @@ func New() *Guard {
 // Find returns one finding for a text whose score is high, over its first phrase:
 // "score-suspect" or "score-likely". Kinds of phrases count once.
 func (g *Guard) Find(text string) []span.Found {
-	var seen [64]bool // by sign
+	var tried [64]int // by sign; maxTrials once it was found
 	score, first := 0, span.Found{}
 	g.words.Each(text, func(i, start, end int) bool {
-		if seen[i] || start > 0 && letter(text[start]) && letter(text[start-1]) ||
+		if tried[i] == maxTrials || start > 0 && letter(text[start]) && letter(text[start-1]) ||
 			end < len(text) && letter(text[end-1]) && letter(text[end]) {
 			return true // a part of another word
 		}
+		tried[i]++
 		at := g.phrases[i].FindStringIndex(text[end:min(len(text), end+reach)])
 		if at == nil {
 			return true
 		}
-		seen[i] = true
+		tried[i] = maxTrials
 		if score == 0 {
 			first = span.Found{Start: start, End: end + at[1]}
 		}

@@ -28,11 +28,13 @@ func targets(text string, do func(target)) {
 				if t := inline(text, i+2, ")"); t.end > t.start {
 					t.image = isImage(text, i)
 					do(t)
+					i = t.end - 1
 				}
 			case strings.HasPrefix(text[i:], "]:"): // a definition; who uses it is not known
 				if t := inline(text, i+2, ""); t.end > t.start {
 					t.image = true
 					do(t)
+					i = t.end - 1
 				}
 			}
 		case '<':

@@ -27,10 +27,25 @@ type rule struct {
 	// be no letter before it.
 	anchored, boundary bool
 	// reach is how far from a keyword a match can go, in bytes.
-	reach     int
-	unbounded bool
+	reach int
+	// costly says that a trial can go over all of that, word that no match goes beyond a
+	// space or a quote.
+	costly, word bool
 
 	compiled func() *regexp.Regexp
+}
+
+// maxReach is so much of a text as a rule is tried on, from a keyword on. Of what is
+// longer the beginning is enough to tell.
+const maxReach = 512
+
+// long are rules for which it is not, or which are slow.
+var long = map[string]struct {
+	reach int
+	word  bool
+}{
+	"jwt": {8 << 10, true}, "jwt-base64": {8 << 10, true}, "private-key": {8 << 10, false},
+	"curl-auth-header": {maxReach, false}, "curl-auth-user": {maxReach, false},
 }
 
 // find returns the first match with its groups, as offsets; nil if there is none.
@@ -122,9 +137,9 @@ func read() ([]*rule, []*allowlist, error) {
 				r.allowed = append(r.allowed, list)
 			}
 		}
-		r.reach = longest(re) + 1 // and what must follow
-		if r.unbounded = r.reach > maxUnbounded; r.unbounded {
-			r.reach = maxUnbounded
+		r.reach = min(longest(re)+1, maxReach) // and what must follow
+		if l, ok := long[f.ID]; ok {
+			r.reach, r.word, r.costly = l.reach, l.word, true
 		}
 		r.anchored, r.boundary = startsWith(re, r.keywords), strings.HasPrefix(strings.TrimPrefix(f.Regex, "(?i)"), `\b`)
 		if r.anchored {

@@ -43,6 +43,8 @@ func New() (*Guard, error) {
 // Find returns the secrets in a text. Many are told only by what they are called, so
 // name is that of the JSON member whose value the text is, or empty.
 func (g *Guard) Find(name, text string) []span.Found {
+	// In a URL a value ends with "&", which the rules do not know; they know ";".
+	text = strings.ReplaceAll(text, "&", ";")
 	var found []span.Found
 	if name != "" && g.words.Any(name) {
 		before := name + `="`
@@ -90,14 +92,19 @@ func merge(found []span.Found) []span.Found {
 	return kept
 }
 
-// A rule without a bound is tried on so much text at most, and all such trials of
-// one text together on so much, beside so many times the text. What is beyond is
-// not looked at and counts as a secret.
+// Trials go over so much text at most for one text, beside so many times its length.
+// What is beyond is not looked at and counts as a secret. Within a run without a space
+// or a quote there are so many trials, beside one for so many bytes; others are left
+// out: a run with more keywords is no assignment.
 const (
-	maxUnbounded  = 8 << 10
-	budget        = 256 << 10
-	budgetPerByte = 16
+	budget        = 128 << 10
+	budgetPerByte = 8
+	perRun        = 8
+	bytesPerTrial = 64
 )
+
+// delimiters end what can be a secret with its name.
+const delimiters = " \t\r\n\"'`;"
 
 // unscanned is the rule of text that was made to be costly.
 const unscanned = "unscanned"
@@ -105,27 +112,35 @@ const unscanned = "unscanned"
 // plain returns the secrets that stand in a text as they are, in any order.
 func (g *Guard) plain(text string) (found []span.Found) {
 	left := budget + budgetPerByte*len(text)
-	var done []int // for each rule that is not anchored, where it was tried last
+	runEnd, trials := 0, 0
 	g.words.Each(text, func(i, start, end int) bool {
 		r := g.rules[i]
-		from, to := start, min(len(text), start+r.reach)
-		if !r.anchored {
-			if done == nil {
-				done = make([]int, len(g.rules))
-			}
-			if end <= done[i] {
-				return true // another keyword of the same rule, in the same place
-			}
-			from, to = max(0, start-r.reach), min(len(text), end+r.reach)
-			done[i] = end
-		} else if r.boundary && start > 0 && wordByte(text[start-1]) {
+		if r.anchored && r.boundary && start > 0 && wordByte(text[start-1]) {
 			return true
 		}
-		if r.unbounded {
-			if left -= to - from; left < 0 {
-				found = append(found, span.Found{Start: start, End: len(text), Rule: unscanned})
-				return false
+		if start >= runEnd {
+			runEnd = len(text)
+			if n := strings.IndexAny(text[start:], delimiters); n >= 0 {
+				runEnd = start + n + 1
 			}
+			trials = perRun + (runEnd-start)/bytesPerTrial
+		}
+		if trials--; trials < 0 {
+			return true
+		}
+		from, to := start, min(len(text), start+r.reach)
+		if !r.anchored {
+			from, to = max(0, start-r.reach), min(len(text), end+r.reach)
+		} else if r.word {
+			to = min(to, runEnd)
+		}
+		extent := to - from
+		if !r.costly {
+			extent = min(extent, runEnd-start) // it ends soon
+		}
+		if left -= extent; left < 0 {
+			found = append(found, span.Found{Start: start, End: len(text), Rule: unscanned})
+			return false
 		}
 		for from < to {
 			at := r.find(text[from:to])
