@@ -103,8 +103,13 @@ func (c *call) guardEvent(m *executorv1.CallResponse) bool {
 	return true
 }
 
-// guardRead looks at what was read of a provider, other than a tool's result.
-func guardRead(check *guard.Check, m proto.Message) (b *guard.Blocked) {
+// guardRead looks at what was read of a provider, other than a tool's result, or at
+// what it asks instead.
+func guardRead(check *guard.Check, m answer) (b *guard.Blocked) {
+	if q := m.GetInputRequired(); q != nil {
+		q.InputRequests, b = check.JSON(q.GetInputRequests(), "/inputRequests")
+		return b
+	}
 	switch m := m.(type) {
 	case *providerv1.ReadResourceResponse:
 		for i, r := range m.GetContents() {

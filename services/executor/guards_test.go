@@ -148,9 +148,7 @@ func TestGuardsSeeAllThatIsTold(t *testing.T) {
 			return err
 		}
 	}
-	question := questionEvent(&providerv1.InputRequired{
-		InputRequests: []byte(`{"q":{"method":"elicitation/create","params":{"message":"` + leaked + `","requestedSchema":{"type":"object","properties":{}}}}}`),
-	})
+	question := leakyQuestion()
 	ask := say(question, nil)
 	fail := say(nil, fault.New(codes.InvalidArgument, providerv1.Reason_REASON_ARGUMENTS, "no %s", leaked))
 	s.provide("ev", "1", &fake{
@@ -182,31 +180,39 @@ func TestGuardsSeeAllThatIsTold(t *testing.T) {
 func TestGuardsSeeResourcesAndPrompts(t *testing.T) {
 	t.Parallel()
 	for name, blocked := range map[string]bool{"admin": true, "other": false} {
+		question := leakyQuestion()
 		s := start(t, func(c *executor.Config) {
 			c.Guards.Roles = map[string]guard.Set{name: {Secrets: guard.Modes{Results: guard.Block}}}
 		})
 		s.provide("ev", "1", &fake{
 			tools:     []*providerv1.ToolDefinition{definition("t")},
-			resources: []*providerv1.Resource{{Uri: "test://a"}}, prompts: []*providerv1.Prompt{{Name: "p"}},
-			read: func(context.Context, *providerv1.ReadResourceRequest) (*providerv1.ReadResourceResponse, error) {
+			resources: []*providerv1.Resource{{Uri: "test://a"}, {Uri: "test://ask"}}, prompts: []*providerv1.Prompt{{Name: "p"}},
+			read: func(_ context.Context, req *providerv1.ReadResourceRequest) (*providerv1.ReadResourceResponse, error) {
+				if req.GetUri() == "test://ask" {
+					return &providerv1.ReadResourceResponse{InputRequired: question.GetInputRequired()}, nil
+				}
 				return &providerv1.ReadResourceResponse{Contents: []*providerv1.ResourceContents{{Uri: "test://a", Body: &providerv1.ResourceContents_Text{Text: leaked}}}}, nil
 			},
 			prompt: func(context.Context, *providerv1.GetPromptRequest) (*providerv1.GetPromptResponse, error) {
 				return &providerv1.GetPromptResponse{Messages: []*providerv1.PromptMessage{{Role: "user", Content: &providerv1.Content{Kind: &providerv1.Content_Text{Text: leaked}}}}}, nil
 			},
 		}, "t")
+		asked, askErr := s.read(t, "test://ask")
 		resource, readErr := s.read(t, "test://a")
 		prompt, promptErr := s.client.GetPrompt(t.Context(), &executorv1.GetPromptRequest{Grant: grantFor(t, authv1.Action_ACTION_PROMPTS_GET, "p"), Name: "p"})
 		if blocked {
-			for what, err := range map[string]error{"resource": readErr, "prompt": promptErr} {
+			for what, err := range map[string]error{"resource": readErr, "prompt": promptErr, "question": askErr} {
 				if err == nil || !strings.Contains(err.Error(), `is not passed on: the guard "secrets" has found github-pat`) {
 					t.Errorf("%s: %v", what, err)
 				}
 			}
-			if diff := cmp.Diff([]string{"BLOCKED secrets github-pat /contents/0/text 1", "BLOCKED secrets github-pat /messages/0/content/text 1"}, found(t, s.audit.take())); diff != "" {
+			if diff := cmp.Diff([]string{"BLOCKED secrets github-pat /inputRequests/q/params/message 1", "BLOCKED secrets github-pat /contents/0/text 1", "BLOCKED secrets github-pat /messages/0/content/text 1"}, found(t, s.audit.take())); diff != "" {
 				t.Errorf("findings (-want +got):\n%s", diff)
 			}
 			continue
+		}
+		if got := asked.String(); askErr != nil || strings.Contains(got, leaked) || !strings.Contains(got, "[removed: ") {
+			t.Errorf("question: %v, %v", got, askErr)
 		}
 		const gone = "[removed: secret github-pat]"
 		if got := resource.GetResponse().GetContents()[0].GetText(); readErr != nil || got != gone {
@@ -223,6 +229,13 @@ func (s *system) parrot() {
 	s.t.Helper()
 	s.connect("basics:1", parrotConn{})
 	s.announce("basics", "1", "basics:1", tooltest.Image(s.t, "basics"), "add_numbers", "echo")
+}
+
+// leakyQuestion is a question to the client with a secret in it.
+func leakyQuestion() *providerv1.CallToolResponse {
+	return questionEvent(&providerv1.InputRequired{
+		InputRequests: []byte(`{"q":{"method":"elicitation/create","params":{"message":"` + leaked + `","requestedSchema":{"type":"object","properties":{}}}}}`),
+	})
 }
 
 // told makes a call and returns all messages of it.

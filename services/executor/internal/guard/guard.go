@@ -91,10 +91,7 @@ const maxRounds = 4
 // cannot be changed, so where it should be it is blocked.
 func (c *Check) text(side auditv1.GuardSide, name, text string, fixed bool, where place) (string, *Blocked) {
 	for i := range names {
-		mode := c.modes[i].Results
-		if side == auditv1.GuardSide_GUARD_SIDE_ARGUMENTS {
-			mode = c.modes[i].Arguments
-		}
+		mode := c.mode(i, side)
 		if mode == Off {
 			continue
 		}
@@ -117,6 +114,13 @@ func (c *Check) text(side auditv1.GuardSide, name, text string, fixed bool, wher
 		}
 	}
 	return text, nil
+}
+
+func (c *Check) mode(i int, side auditv1.GuardSide) Mode {
+	if side == auditv1.GuardSide_GUARD_SIDE_ARGUMENTS {
+		return c.modes[i].Arguments
+	}
+	return c.modes[i].Results
 }
 
 func actionOf(mode Mode, fixed bool) auditv1.GuardAction {

@@ -26,6 +26,9 @@ func (c *Check) JSON(raw []byte, under string) ([]byte, *Blocked) {
 // json walks a value once. Names of members are looked at too and cannot be
 // changed: two could become one.
 func (c *Check) json(side auditv1.GuardSide, raw []byte, fixed bool, under string) ([]byte, *Blocked) {
+	if !c.looks(side) {
+		return raw, nil
+	}
 	d := jsontext.NewDecoder(bytes.NewBuffer(raw))
 	var out []byte
 	copied := 0 // of raw, to out
@@ -77,6 +80,16 @@ func (c *Check) json(side auditv1.GuardSide, raw []byte, fixed bool, under strin
 		return raw, nil
 	}
 	return append(out, raw[copied:]...), nil
+}
+
+// looks reports whether any guard looks at a side.
+func (c *Check) looks(side auditv1.GuardSide) bool {
+	for i := range c.modes {
+		if c.mode(i, side) != Off {
+			return true
+		}
+	}
+	return false
 }
 
 // unquote returns the text of a JSON string.

@@ -6,6 +6,25 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard/span"
 )
 
+// A text in which something is found however often it is taken out is not passed on.
+func TestEndlessFindingsAreBlocked(t *testing.T) {
+	t.Parallel()
+	cfg := DefaultConfig()
+	cfg.Defaults.Links.Results = Redact
+	c, err := New(cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	c.finders[4] = func(string, string) []span.Found {
+		asked++
+		return []span.Found{{End: 1, Rule: "x", Instead: "x"}}
+	}
+	if _, blocked := c.For(t.Context(), "t", nil).Text("x", "/x"); blocked == nil || asked > 8 {
+		t.Errorf("blocked = %+v after %d rounds", blocked, asked)
+	}
+}
+
 // A guard that panics costs the call if it may block or redact. It is tested from
 // within, for none that there is panics.
 func TestPanicFailsClosed(t *testing.T) {
