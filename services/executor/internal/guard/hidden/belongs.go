@@ -99,7 +99,9 @@ func belongs(text string, i int, r rune, n int) bool {
 	case space:
 		return unicode.In(before, unspaced...)
 	case 0x200e, 0x200f, 0x61c: // direction marks
-		return strings.ContainsFunc(text[max(0, i-near):min(len(text), i+n+near)], func(r rune) bool { return unicode.In(r, rightToLeft...) })
+		return strings.ContainsFunc(text[max(0, i-near):min(len(text), i+n+near)], func(r rune) bool {
+			return unicode.In(r, rightToLeft...) && !ignorable(r)
+		})
 	case 0x2060: // word joiner
 		return unicode.In(before, unspaced...)
 	}

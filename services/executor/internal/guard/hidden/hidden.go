@@ -19,13 +19,26 @@ type Guard struct {
 // New returns a guard.
 func New() *Guard {
 	g := &Guard{}
-	for r := range rune(1 << 16) {
+	mark := func(r rune) {
 		if ignorable(r) {
 			g.basic[r>>3] |= 1 << (r & 7)
 		}
 	}
+	for r := range rune(0xa0) {
+		mark(r)
+	}
+	for _, table := range ignorables {
+		for _, in := range table.R16 {
+			for r := rune(in.Lo); r <= rune(in.Hi); r += rune(in.Stride) {
+				mark(r)
+			}
+		}
+	}
 	return g
 }
+
+// ignorables hold the characters that usually have no shape of their own.
+var ignorables = []*unicode.RangeTable{unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector}
 
 // ignorable reports whether a character usually has no shape of its own.
 func ignorable(r rune) bool {
@@ -37,7 +50,7 @@ func ignorable(r rune) bool {
 	case unicode.Is(unicode.Prepended_Concatenation_Mark, r): // Arabic number signs, which are seen
 		return false
 	}
-	return unicode.In(r, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+	return unicode.In(r, ignorables...)
 }
 
 func (g *Guard) hidden(r rune) bool {

@@ -3,6 +3,7 @@ package hidden_test
 import (
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard/hidden"
@@ -169,4 +170,22 @@ func FuzzFind(f *testing.F) {
 		}
 		t.Fatalf("there is no end to what is found in %+q", text)
 	})
+}
+
+// All that Unicode calls ignorable is found between Latin letters, and nothing else
+// is.
+func TestAllOfUnicode(t *testing.T) {
+	t.Parallel()
+	g := hidden.New()
+	for r := range rune(0x110000) {
+		if 0xd800 <= r && r < 0xe000 {
+			continue
+		}
+		want := unicode.In(r, unicode.Cc, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) &&
+			!unicode.Is(unicode.Prepended_Concatenation_Mark, r) && !strings.ContainsRune("\t\n\r\f", r)
+		text := "a" + string(r) + "b"
+		if got := len(g.Controls(text))+len(g.Invisibles(text)) > 0; got != want {
+			t.Errorf("%U: found %v, want %v", r, got, want)
+		}
+	}
 }
