@@ -35,6 +35,13 @@ type rule struct {
 	compiled func() *regexp.Regexp
 }
 
+// harmless are names in results of APIs whose values have to come back as they are:
+// places in lists, and keys of things that are no secrets. Gitleaks looks at code, where
+// they have no values.
+const harmless = `(?i)(?:next|prev|previous|page|pagination|continuation|continue|cursor|sync|resume|delta|change|progress|upload|lock|etag)[_.-]?(?:page)?[_.-]?token` +
+	`|(?:idempotency|cache|partition|sort|range|object|row|shard|group|message|routing|translation|dedup|deduplication|issue|project|parent|space|file|blob|s3|map|hash|etcd|label|tag)[_.-]?key` +
+	`|^['"\x60]?key['"\x60\s]{0,3}[:=]`
+
 // maxReach is so much of a text as a rule is tried on, from a keyword on. Of what is
 // longer the beginning is enough to tell.
 const maxReach = 512
@@ -136,6 +143,9 @@ func read() ([]*rule, []*allowlist, error) {
 			if list := newAllowlist(a); list != nil {
 				r.allowed = append(r.allowed, list)
 			}
+		}
+		if r.id == generic {
+			r.allowed = append(r.allowed, newAllowlist(tomlAllowlist{RegexTarget: "match", Regexes: []string{harmless}}))
 		}
 		r.reach = min(longest(re)+1, maxReach) // and what must follow
 		if l, ok := long[f.ID]; ok {

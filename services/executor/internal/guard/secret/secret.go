@@ -160,6 +160,9 @@ func (g *Guard) plain(text string) (found []span.Found) {
 	return found
 }
 
+// maxName is how much of a name is looked at before a keyword, as in gitleaks.
+const maxName = 50
+
 // judge makes a finding of a match of a rule in text[from:to], unless its entropy is
 // low or it is allowed.
 func (g *Guard) judge(r *rule, text string, from, to int, at []int) (span.Found, bool) {
@@ -172,7 +175,12 @@ func (g *Guard) judge(r *rule, text string, from, to int, at []int) (span.Found,
 		break
 	}
 	start, end = from+start, from+end
-	secret, match := text[start:end], text[from+at[0]:from+at[1]]
+	// Lists of what is allowed know the whole name that a keyword is in.
+	before := from + at[0]
+	for before > 0 && from+at[0]-before < maxName && (wordByte(text[before-1]) || text[before-1] == '.' || text[before-1] == '-') {
+		before--
+	}
+	secret, match := text[start:end], text[before:from+at[1]]
 	if r.entropy > 0 && entropy(secret) <= r.entropy {
 		return span.Found{}, false
 	}

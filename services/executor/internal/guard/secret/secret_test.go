@@ -51,6 +51,41 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// Tokens and keys in the results of usual APIs that are no secrets: who gets one has
+// to give it back as it is.
+func TestWhatHasToComeBackIsKept(t *testing.T) {
+	t.Parallel()
+	g, err := secret.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const token = "eCiAgICJsYXN0IjogMTIzNDU2Nzg5MH0x8Zr2Lx"
+	for name, text := range map[string]string{
+		"nextToken": token, "next_page_token": token, "NextContinuationToken": token, "pageToken": token, "nextSyncToken": token, "endCursor": token,
+		"idempotency_key": "b1946ac92492d2347c6235b4", "Key": "backups-2026-11-28.db8f3a9c.tar.gz", "key": "PROJ-12345678", "partitionKey": "a8f5f167f44f4964",
+		"primary_key": "a8f5f167f44f4964e6c998de", "public_key": "a8f5f167f44f4964e6c998de", "node_id": "MDQ6VXNlcjU4MzIzMQ==", "author": "q8Zr2LxV0bNc7KtY4sWd",
+		"etag": "686897696a7c876b7e", "sha": "6dcb09b5b57875f334f61aebed695e2e4193db5e", "last_accessed": "2026-11-28T23:40:00.123456Z",
+		"arn": "arn:aws:iam::123456789012:role/service-role/x8f3a9c", "url": "https://api.example.com/v1/items?after=" + token, "id": "cus_NffrFeUfNV2Hib",
+		"keyboard": "qwertz-2026-12-34", "monkey": "q8Zr2LxV0bNc7KtY4sWd", "uid": "7f3c1b0a-6d5e-4c2b-9a1f-0e8d7c6b5a49", "resourceVersion": "1234567890123",
+	} {
+		if found := g.Find(name, text); found != nil {
+			t.Errorf("%s: %s is taken for %s", name, text, found[0].Rule)
+		}
+		line := `{"` + name + `": "` + text + `"}`
+		if found := g.Find("", line); found != nil {
+			t.Errorf("%s is taken for %s", line, found[0].Rule)
+		}
+	}
+	for name, text := range map[string]string{
+		"access_token": token, "refresh_token": token, "client_secret": token, "apiKey": token, "x-api-key": token, "private_key": token, "db_password": "Tr0ub4dor-3x9",
+		"secret_key": token, "auth_token": token,
+	} {
+		if g.Find(name, text) == nil || g.Find("", `{"`+name+`": "`+text+`"}`) == nil {
+			t.Errorf("%s is not found", name)
+		}
+	}
+}
+
 // A text that is made to be costly is not passed on, nor looked at for long.
 func TestCostlyTextIsCutOff(t *testing.T) {
 	t.Parallel()
