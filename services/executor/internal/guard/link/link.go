@@ -4,10 +4,12 @@
 package link
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard/span"
@@ -59,17 +61,20 @@ func (g *Guard) allowed(host string) bool {
 // by its host in a form that is no link.
 func (g *Guard) Find(text string) []span.Found {
 	var found []span.Found
-	end := 0
 	targets(text, func(t target) {
-		if t.start < end {
-			return
-		}
 		if rule, instead := g.judge(text[t.start:t.end], t.image); rule != "" {
 			found = append(found, span.Found{Start: t.start, End: t.end, Rule: rule, Instead: instead})
-			end = t.end
 		}
 	})
-	return found
+	slices.SortFunc(found, func(a, b span.Found) int { return cmp.Or(a.Start-b.Start, b.End-a.End) })
+	kept, end := found[:0], 0
+	for _, f := range found {
+		if f.Start >= end {
+			kept = append(kept, f)
+			end = f.End
+		}
+	}
+	return kept
 }
 
 // Rules, as they are on record.

@@ -17,9 +17,9 @@ const (
 	maxTag    = 4 << 10
 )
 
-// targets calls do for each target in a text, in order, for those that both
-// markdown and HTML know perhaps twice.
+// targets calls do for each target in a text, in any order.
 func targets(text string, do func(target)) {
+	tagEnd := 0
 	for i := 0; i < len(text); i++ {
 		switch text[i] {
 		case ']':
@@ -38,7 +38,9 @@ func targets(text string, do func(target)) {
 				}
 			}
 		case '<':
-			tag(text, i, do)
+			if i >= tagEnd { // else it was looked at with the tag that it is in
+				tagEnd = tag(text, i, do)
+			}
 		}
 	}
 }
@@ -90,44 +92,59 @@ var attributes = []struct {
 	image bool
 }{{"src", true}, {"srcset", true}, {"poster", true}, {"background", true}, {"href", false}, {"action", false}, {"data", true}}
 
-// tag reads the targets of an HTML tag or an autolink at i.
-func tag(text string, i int, do func(target)) {
+// tag reads the targets of an HTML tag or an autolink at i, and returns up to where it
+// has looked.
+func tag(text string, i int, do func(target)) int {
 	rest := text[i:min(len(text), i+maxTag)]
 	if len(rest) < 2 || rest[1]|0x20 < 'a' || rest[1]|0x20 > 'z' {
-		return
+		return i
 	}
-	if end := strings.IndexByte(rest[1:], '>'); end >= 0 {
-		rest = rest[:end+1]
+	if len(rest) > 5 && strings.EqualFold(rest[1:5], "http") {
+		if n := strings.IndexAny(rest, "> \t\r\n"); n >= 0 && rest[n] == '>' {
+			do(target{start: i + 1, end: i + n})
+			return i + n
+		}
+		return i
 	}
-	name := rest[1:min(len(rest), 9)]
-	if strings.HasPrefix(strings.ToLower(name), "http") {
-		do(target{start: i + 1, end: i + len(rest)})
-		return
-	}
-	for k := strings.IndexByte(rest, '='); k >= 0; {
-		before := strings.ToLower(strings.TrimRight(rest[max(0, k-16):k], " \t\r\n"))
-		from := k + 1
-		for from < len(rest) && strings.IndexByte(" \t\r\n", rest[from]) >= 0 {
-			from++
-		}
-		stop := " \t\r\n>"
-		if from < len(rest) && (rest[from] == '"' || rest[from] == '\'') {
-			stop = rest[from : from+1]
-			from++
-		}
-		end := len(rest)
-		if n := strings.IndexAny(rest[from:], stop); n >= 0 {
-			end = from + n
-		}
-		for _, a := range attributes {
-			if strings.HasSuffix(before, a.name) && end > from {
-				do(target{start: i + from, end: i + end, image: a.image && !strings.HasPrefix(strings.ToLower(name), "a ")})
-				break
+	end := len(rest)
+	for k := 0; k < end; {
+		switch rest[k] {
+		case '>':
+			end = k
+		case '=':
+			var t target
+			t, k = attribute(rest, k)
+			if t.end > t.start {
+				do(target{start: i + t.start, end: i + t.end, image: t.image})
 			}
-		}
-		next := strings.IndexByte(rest[end:], '=')
-		if k = end + next; next < 0 {
-			break
+		default:
+			k++
 		}
 	}
+	return i + end
+}
+
+// attribute reads the value of the attribute whose "=" is at k, and returns where it
+// ends. The target is empty if the attribute leads nowhere.
+func attribute(rest string, k int) (target, int) {
+	name := strings.ToLower(strings.TrimRight(rest[max(0, k-16):k], " \t\r\n"))
+	from := k + 1
+	for from < len(rest) && strings.IndexByte(" \t\r\n", rest[from]) >= 0 {
+		from++
+	}
+	stop := " \t\r\n>"
+	if from < len(rest) && (rest[from] == '"' || rest[from] == '\'') {
+		stop = rest[from : from+1]
+		from++
+	}
+	end := len(rest)
+	if n := strings.IndexAny(rest[from:], stop); n >= 0 {
+		end = from + n
+	}
+	for _, a := range attributes {
+		if strings.HasSuffix(name, a.name) {
+			return target{start: from, end: end, image: a.image}, end
+		}
+	}
+	return target{}, end
 }
