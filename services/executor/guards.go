@@ -39,28 +39,29 @@ func (c *call) guardAnswer(end *ending) {
 	default:
 		a.JSON, b = c.check.JSON(a.JSON, "/structuredContent")
 	}
-	if b == nil && grown(end, c.service.cfg.MaxResultBytes) {
-		b = &guard.Blocked{Guard: "secrets", Rule: "too much to replace"}
-	}
-	if b == nil {
-		return
-	}
-	*end = ending{duration: end.duration, status: auditv1.Status_STATUS_FAILED, reason: auditv1.Reason_REASON_GUARD_BLOCKED}
-	end.refusal = &executorv1.Refusal{
-		Reason: end.reason,
-		Message: fmt.Sprintf("%s was called, but its result is not passed on: the guard %q has found %s%s. "+
-			"It was done all the same; calling again will not help. Ask for something else, or ask an operator.",
-			c.entry.Name(), b.Guard, b.Rule, where(b)),
+	switch limit := c.service.cfg.MaxResultBytes; {
+	case b != nil:
+		*end = refuse(&executorv1.Refusal{
+			Reason: auditv1.Reason_REASON_GUARD_BLOCKED,
+			Message: fmt.Sprintf("%s was called, but its result is not passed on: the guard %q has found %s%s. "+
+				"It was done all the same; calling again will not help. Ask for something else, or ask an operator.",
+				c.entry.Name(), b.Guard, b.Rule, where(b)),
+		})
+	case grown(end, limit):
+		*end = refuse(&executorv1.Refusal{
+			Reason: auditv1.Reason_REASON_RESULT_TOO_LARGE,
+			Message: fmt.Sprintf("%s was called, but its result is larger than %d bytes once guards have replaced what they found, and is not passed on. Ask for less.",
+				c.entry.Name(), limit),
+		})
 	}
 }
 
 // grown reports whether what was put in place of findings has made an answer larger
 // than may be sent. Markers are longer than the shortest secrets.
 func grown(end *ending, limit int) bool {
-	if r := end.answer.Result; r != nil {
-		return proto.Size(r) > 2*limit
-	}
-	return len(end.answer.JSON) > limit && len(end.answer.JSON) > 4<<10
+	r := end.answer.Result
+	own := len(r.GetStructured())
+	return len(end.answer.JSON) > limit || own > limit || proto.Size(r)-own > limit
 }
 
 func where(b *guard.Blocked) string {
@@ -118,6 +119,9 @@ func guardRead(check *guard.Check, m answer) (b *guard.Blocked) {
 			}
 		}
 	case *providerv1.GetPromptResponse:
+		if m.Description, b = check.Text(m.GetDescription(), "/description"); b != nil {
+			return b
+		}
 		for i, p := range m.GetMessages() {
 			if p.GetContent() == nil {
 				continue

@@ -98,6 +98,24 @@ func TestGuardRedactsResults(t *testing.T) {
 	}
 }
 
+// Markers can be longer than what they replace. The bound on results holds all the
+// same.
+func TestRedactedResultsAreBounded(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(c *executor.Config) {
+		c.MaxResultBytes, c.Guards.Defaults.Personal.Results = 1024, guard.Redact
+	})
+	s.parrot()
+	result, _, err := s.call(t.Context(), granted(t, "echo", `{"text":"`+strings.Repeat("a@b.co ", 100)+`"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "echo was called, but its result is larger than 1024 bytes once guards have replaced what they found, and is not passed on. Ask for less."
+	if r := result.GetRefusal(); r.GetReason() != auditv1.Reason_REASON_RESULT_TOO_LARGE || r.GetMessage() != want {
+		t.Errorf("refusal = %v", r)
+	}
+}
+
 // A result that a guard blocks is not passed on, and it is said that the tool was
 // called.
 func TestGuardBlocksResults(t *testing.T) {
@@ -194,7 +212,7 @@ func TestGuardsSeeResourcesAndPrompts(t *testing.T) {
 				return &providerv1.ReadResourceResponse{Contents: []*providerv1.ResourceContents{{Uri: "test://a", Body: &providerv1.ResourceContents_Text{Text: leaked}}}}, nil
 			},
 			prompt: func(context.Context, *providerv1.GetPromptRequest) (*providerv1.GetPromptResponse, error) {
-				return &providerv1.GetPromptResponse{Messages: []*providerv1.PromptMessage{{Role: "user", Content: &providerv1.Content{Kind: &providerv1.Content_Text{Text: leaked}}}}}, nil
+				return &providerv1.GetPromptResponse{Description: "d\u200b", Messages: []*providerv1.PromptMessage{{Role: "user", Content: &providerv1.Content{Kind: &providerv1.Content_Text{Text: leaked}}}}}, nil
 			},
 		}, "t")
 		asked, askErr := s.read(t, "test://ask")
@@ -206,7 +224,9 @@ func TestGuardsSeeResourcesAndPrompts(t *testing.T) {
 					t.Errorf("%s: %v", what, err)
 				}
 			}
-			if diff := cmp.Diff([]string{"BLOCKED secrets github-pat /inputRequests/q/params/message 1", "BLOCKED secrets github-pat /contents/0/text 1", "BLOCKED secrets github-pat /messages/0/content/text 1"}, found(t, s.audit.take())); diff != "" {
+			if diff := cmp.Diff([]string{
+				"BLOCKED secrets github-pat /inputRequests/q/params/message 1", "BLOCKED secrets github-pat /contents/0/text 1", "BLOCKED secrets github-pat /messages/0/content/text 1", "REDACTED invisibles zero-width /description 1",
+			}, found(t, s.audit.take())); diff != "" {
 				t.Errorf("findings (-want +got):\n%s", diff)
 			}
 			continue
@@ -218,8 +238,8 @@ func TestGuardsSeeResourcesAndPrompts(t *testing.T) {
 		if got := resource.GetResponse().GetContents()[0].GetText(); readErr != nil || got != gone {
 			t.Errorf("resource: %q, %v", got, readErr)
 		}
-		if got := prompt.GetResponse().GetMessages()[0].GetContent().GetText(); promptErr != nil || got != gone {
-			t.Errorf("prompt: %q, %v", got, promptErr)
+		if got := prompt.GetResponse().GetMessages()[0].GetContent().GetText(); promptErr != nil || got != gone || prompt.GetResponse().GetDescription() != "d" {
+			t.Errorf("prompt: %v, %v", prompt, promptErr)
 		}
 	}
 }

@@ -98,7 +98,7 @@ func merge(found []span.Found) []span.Found {
 // out: a run with more keywords is no assignment.
 const (
 	budget        = 128 << 10
-	budgetPerByte = 8
+	budgetPerByte = 12
 	perRun        = 8
 	bytesPerTrial = 64
 )
