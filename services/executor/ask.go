@@ -14,6 +14,7 @@ import (
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/catalogue"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/isolate"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/provider"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/tool"
@@ -51,6 +52,8 @@ func (s *Service) ask(
 		return err
 	}
 	var end ending
+	var blocked *guard.Blocked
+	check := s.guards.For(ctx, "", g.GetPrincipal().GetRoles())
 	source, err := find(snap)
 	switch {
 	case err != nil:
@@ -60,9 +63,18 @@ func (s *Service) ask(
 	default:
 		end = s.askSource(ctx, a, source, func(ctx context.Context, lease *catalogue.Lease, round *providerv1.Round) (answer, error) {
 			client := provider.Client{Conn: lease.Conn(), Check: s.catalogue.Checker(), Limit: s.cfg.MaxResultBytes}
-			return do(ctx, client, g.GetPrincipal(), round)
+			got, err := do(ctx, client, g.GetPrincipal(), round)
+			if err == nil && got != nil {
+				blocked = guardRead(check, got)
+			}
+			return got, err
 		})
 	}
+	if b := blocked; b != nil {
+		end = ending{reason: auditv1.Reason_REASON_GUARD_BLOCKED, err: fault.New(codes.Unavailable, executorv1.Reason_REASON_PROVIDER,
+			"the %s was read and is not passed on: the guard %q has found %s%s; reading it again will not help", a.what, b.Guard, b.Rule, where(b))}
+	}
+	end.findings = check.Findings()
 	if end.err != nil {
 		end.status = auditv1.Status_STATUS_FAILED
 	}

@@ -2,6 +2,7 @@ package executor_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -9,6 +10,7 @@ import (
 
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	"github.com/sallyport-mcp/sallyport/services/executor"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/tooltest"
 )
 
@@ -39,9 +41,9 @@ func (s *sink) Send(m *executorv1.CallResponse) error {
 }
 
 // direct starts an executor and returns the service itself.
-func direct(b *testing.B) *executor.Service {
+func direct(b *testing.B, configure ...func(*executor.Config)) *executor.Service {
 	b.Helper()
-	s := start(b)
+	s := start(b, configure...)
 	s.connect("basics:1", parrotConn{})
 	s.announce("basics", "1", "basics:1", tooltest.Image(b, "basics"), "add_numbers", "echo")
 	s.audit.discard = true
@@ -50,8 +52,23 @@ func direct(b *testing.B) *executor.Service {
 
 // A whole call but for the transports on both sides.
 func BenchmarkCall(b *testing.B) {
-	svc := direct(b)
-	req := granted(b, "echo", `{"text":"The quick brown fox jumps over the lazy dog."}`)
+	benchmarkCall(b, direct(b), `{"text":"The quick brown fox jumps over the lazy dog."}`)
+}
+
+// The same with 300 bytes there and back, with guards and without.
+func BenchmarkCall300(b *testing.B) {
+	arguments := `{"text":"` + strings.Repeat("The quick brown fox jumps over the lazy dog. ", 6) + `"}`
+	b.Run("guarded", func(b *testing.B) { benchmarkCall(b, direct(b), arguments) })
+	b.Run("unguarded", func(b *testing.B) {
+		benchmarkCall(b, direct(b, func(c *executor.Config) {
+			off := guard.Modes{Arguments: guard.Off, Results: guard.Off}
+			c.Guards.Defaults = guard.Set{Controls: off, Invisibles: off, Secrets: off, Personal: off, Links: off, Injection: off}
+		}), arguments)
+	})
+}
+
+func benchmarkCall(b *testing.B, svc *executor.Service, arguments string) {
+	req := granted(b, "echo", arguments)
 	stream := &sink{ctx: b.Context()}
 	b.ReportAllocs()
 	for b.Loop() {

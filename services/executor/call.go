@@ -22,6 +22,7 @@ import (
 	"github.com/sallyport-mcp/sallyport/pkg/toolkit"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/catalogue"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/grant"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/isolate"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/provider"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/tool"
@@ -38,6 +39,7 @@ type call struct {
 	passed    bool // something was passed on
 	sticky    bool // only one replica can go on with it
 	backend   tool.Call
+	check     *guard.Check // nil until the arguments were decoded
 }
 
 // ending is how a call ended: with an answer, a refusal, or an error.
@@ -50,6 +52,7 @@ type ending struct {
 	status   auditv1.Status
 	reason   auditv1.Reason
 	duration time.Duration // in the tool service
+	findings []*auditv1.GuardFinding
 }
 
 // Call implements [executorv1.ExecutorServiceServer].
@@ -98,6 +101,9 @@ func (c *call) run(ctx context.Context) ending {
 	}
 	if len(wrong) > 0 {
 		return refuse(invalidArguments(t.Name(), wrong))
+	}
+	if refusal := c.guardArguments(ctx); refusal != nil {
+		return refuse(refusal)
 	}
 	c.backend = tool.Call{
 		Request: c.request, Principal: c.grant.GetPrincipal(), Limit: s.cfg.MaxResultBytes, To: c,
@@ -238,7 +244,12 @@ func (c *call) invoke(ctx, calling context.Context, lease *catalogue.Lease, msg 
 	}
 	end := ending{answer: answer, status: auditv1.Status_STATUS_OK}
 	tell(ctx, lease, err)
+	if err == nil {
+		c.guardAnswer(&end)
+	}
 	switch {
+	case end.refusal != nil: // a guard's
+		span.SetStatus(otelcodes.Error, reasonName(end.reason))
 	case err == nil && answer.Result.GetIsError():
 		end.status, end.reason = auditv1.Status_STATUS_FAILED, auditv1.Reason_REASON_TOOL_ERROR
 		span.SetStatus(otelcodes.Error, reasonName(end.reason))
@@ -269,6 +280,9 @@ func tell(ctx context.Context, lease *catalogue.Lease, err error) {
 // Send implements [tool.Caller].
 func (c *call) Send(m *executorv1.CallResponse) error {
 	c.passed = true
+	if !c.guardEvent(m) {
+		return nil
+	}
 	return c.stream.Send(m)
 }
 

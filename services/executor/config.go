@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/approval"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/isolate"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/joining"
 )
@@ -26,6 +27,8 @@ type Config struct {
 	// Hold says which definitions of providers' tools are held back until somebody
 	// has approved them, by service.
 	Hold approval.Config `yaml:"hold"`
+	// Guards look at arguments and results.
+	Guards guard.Config `yaml:"guards"`
 	// ReflectionInterval is how often such servers are asked again.
 	ReflectionInterval time.Duration `yaml:"reflection_interval"`
 	// GrantKeyFiles hold the keys that auth signs grants with, at least 32 bytes
@@ -65,6 +68,7 @@ type ServiceConfig struct {
 func DefaultConfig() Config {
 	return Config{
 		Hold:               approval.DefaultConfig(),
+		Guards:             guard.DefaultConfig(),
 		ReflectionInterval: 30 * time.Second,
 		GrantKeyOverlap:    time.Minute,
 		DefaultTimeout:     10 * time.Second,
@@ -98,6 +102,9 @@ func (c Config) Validate() error {
 	}
 	if err := c.Hold.Validate(); err != nil {
 		errs = append(errs, err)
+	}
+	if err := c.Guards.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("guards: %w", err))
 	}
 	for i, f := range c.GrantKeyFiles {
 		if f == "" {

@@ -31,6 +31,7 @@ import (
 	faultv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/fault/v1"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/catalogue"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/grant"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/once"
 )
 
@@ -90,6 +91,7 @@ type Service struct {
 	used      *grant.Used
 	once      *once.Book
 	revoked   *grant.Revoked
+	guards    *guard.Chain
 	catalogue *catalogue.Catalogue
 }
 
@@ -118,6 +120,9 @@ func New(o Options) (*Service, error) {
 		revoked: grant.NewRevoked(maxRevoked),
 	}
 	s.once = once.NewBook(o.Used, s.keys)
+	if s.guards, err = guard.New(o.Config.Guards, o.Log); err != nil {
+		return nil, err
+	}
 	static := make([]catalogue.Static, len(o.Config.Services))
 	for i, c := range o.Config.Services {
 		static[i] = catalogue.Static(c)

@@ -28,6 +28,9 @@ func (c *call) event() *auditv1.Event {
 
 // record says how the call ended.
 func (c *call) record(ctx context.Context, end ending) {
+	if c.check != nil {
+		end.findings = c.check.Findings()
+	}
 	c.service.outcome(ctx, c.event(), end)
 	// Only names from the catalogue: a caller must not be able to make series.
 	if c.entry != nil {
@@ -46,6 +49,8 @@ func (s *Service) outcome(ctx context.Context, e *auditv1.Event, end ending) {
 		sum := sha256.Sum256(out)
 		outcome.ResultBytes, outcome.ResultSha256 = uint64(len(out)), sum[:]
 	}
+	outcome.GuardFindings = end.findings
+	s.metrics.found(context.WithoutCancel(ctx), end.findings)
 	e.What = &auditv1.Event_Outcome{Outcome: outcome}
 	if err := s.audit.Record(context.WithoutCancel(ctx), e); err != nil {
 		s.log.ErrorContext(ctx, "an outcome could not be recorded",
@@ -75,6 +80,7 @@ type metrics struct {
 	calls    metric.Int64Counter
 	duration metric.Float64Histogram
 	refused  metric.Int64Counter
+	findings metric.Int64Counter
 	sets     sync.Map // of [2]string, tool and outcome, to metric.MeasurementOption
 }
 
@@ -95,7 +101,22 @@ func newMetrics(m metric.Meter) (*metrics, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make metrics: %w", err)
 	}
-	return &metrics{calls: calls, duration: duration, refused: refused}, nil
+	findings, err := m.Int64Counter("sallyport.guard.findings",
+		metric.WithUnit("{finding}"), metric.WithDescription("What guards have found in calls, by what was done about it."))
+	if err != nil {
+		return nil, fmt.Errorf("make metrics: %w", err)
+	}
+	return &metrics{calls: calls, duration: duration, refused: refused, findings: findings}, nil
+}
+
+// found counts what guards have found. Rules are not in it: there are too many.
+func (m *metrics) found(ctx context.Context, findings []*auditv1.GuardFinding) {
+	for _, f := range findings {
+		m.findings.Add(ctx, int64(f.GetCount()), metric.WithAttributes(
+			attribute.String("guard", f.GetGuard()),
+			attribute.String("action", strings.TrimPrefix(f.GetAction().String(), "GUARD_ACTION_")),
+			attribute.String("side", strings.TrimPrefix(f.GetSide().String(), "GUARD_SIDE_"))))
+	}
 }
 
 func (m *metrics) ended(ctx context.Context, tool string, end ending) {

@@ -217,7 +217,7 @@ func (e ending) because() ending {
 func (c *call) said(f *fault.Error) *executorv1.Refusal {
 	r := &executorv1.Refusal{
 		Reason:  auditv1.Reason_REASON_TOOL_ERROR,
-		Message: clip(c.entry.Name()+": "+f.Message, 4096),
+		Message: clip(c.entry.Name()+": "+c.guardText(f.Message, "/error"), 4096),
 	}
 	switch f.Code {
 	case codes.InvalidArgument:

@@ -84,6 +84,10 @@ func TestWhy(t *testing.T) {
 	}
 	intent := &auditv1.Intent{Arguments: allowed.GetArguments(), Service: "basics"}
 	done := &auditv1.Outcome{Status: auditv1.Status_STATUS_OK, Duration: durationpb.New(3 * time.Millisecond), ResultBytes: 7}
+	guarded := &auditv1.Outcome{Status: auditv1.Status_STATUS_OK, GuardFindings: []*auditv1.GuardFinding{
+		{Guard: "secrets", Rule: "github-pat", Side: auditv1.GuardSide_GUARD_SIDE_RESULT, Action: auditv1.GuardAction_GUARD_ACTION_REDACTED, Count: 2, Pointer: "/content/0/text"},
+		{Guard: "controls", Rule: "bidi", Side: auditv1.GuardSide_GUARD_SIDE_ARGUMENTS, Action: auditv1.GuardAction_GUARD_ACTION_OBSERVED, Count: 1, Pointer: "/a"},
+	}}
 	lost := &auditv1.Outcome{Status: auditv1.Status_STATUS_UNKNOWN, Reason: auditv1.Reason_REASON_TOOL_TIMEOUT}
 	denied := &auditv1.Decision{
 		Verdict: auditv1.Verdict_VERDICT_DENY, Reason: auditv1.Reason_REASON_POLICY_DENIED, Message: "No policy permits it.", Policies: "0123456789abcdef",
@@ -147,6 +151,11 @@ func TestWhy(t *testing.T) {
 		{
 			name: "a call of which nobody knows the end", events: story(allowed, intent, lost),
 			parts: []string{"UNKNOWN  TOOL_TIMEOUT", "whether it did something is not known", "policy     all"},
+		},
+		{
+			name: "one whose result guards have changed", events: story(allowed, intent, guarded),
+			parts: []string{"guards     secrets redacted: github-pat in the result, 2 times, first at /content/0/text\n" +
+				"           controls observed: bidi in the arguments, 1 times, first at /a\n"},
 		},
 		{name: "a call that has not ended", events: story(allowed, intent), parts: []string{"ALLOWED\n"}},
 		{

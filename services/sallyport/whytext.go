@@ -81,6 +81,7 @@ func (d *dossier) write(p *paper) error {
 		what, why := describe(e)
 		p.line(label, strings.TrimSpace(fmt.Sprintf("%s  %-9s %-9s %s", clock(e), e.GetService(), what, why)))
 	}
+	p.line("guards", guardFindings(d.ending().GetOutcome().GetGuardFindings()))
 	p.line("trace", d.trace())
 	p.line("next", next+d.commands())
 	return p.err
@@ -200,6 +201,18 @@ func nearMisses(all []*auditv1.NearMiss) string {
 	var lines []string
 	for _, n := range all {
 		lines = append(lines, fmt.Sprintf("would be allowed with: %s (%s)", n.GetMissing(), strings.Trim(n.GetRule()+", "+n.GetRuleSource(), ", ")))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// guardFindings is what guards have found, on lines.
+func guardFindings(all []*auditv1.GuardFinding) string {
+	var lines []string
+	for _, f := range all {
+		where := cmp.Or(f.GetPointer(), "the whole")
+		lines = append(lines, fmt.Sprintf("%s %s: %s in the %s, %d times, first at %s",
+			f.GetGuard(), strings.ToLower(strings.TrimPrefix(f.GetAction().String(), "GUARD_ACTION_")), f.GetRule(),
+			strings.ToLower(strings.TrimPrefix(f.GetSide().String(), "GUARD_SIDE_")), f.GetCount(), where))
 	}
 	return strings.Join(lines, "\n")
 }

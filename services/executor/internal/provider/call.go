@@ -40,7 +40,7 @@ func (t *Tool) Invoke(ctx context.Context, conn grpc.ClientConnInterface, req pr
 		case errors.Is(err, io.EOF):
 			return tool.Answer{}, fmt.Errorf("%w: the stream ended without a result", tool.ErrInvalid)
 		case err != nil && answered && ctx.Err() == nil:
-			return tool.Answer{}, fmt.Errorf("%w: an error after the result: %w", tool.ErrInvalid, hidden{err})
+			return tool.Answer{}, fmt.Errorf("%w: an error after the result: %w", tool.ErrInvalid, concealed{err})
 		case err != nil:
 			return tool.Answer{}, fault.Receive(err)
 		case answered:
@@ -54,12 +54,12 @@ func (t *Tool) Invoke(ctx context.Context, conn grpc.ClientConnInterface, req pr
 	}
 }
 
-// hidden keeps an error's text for the log, and from being taken for what the
+// concealed keeps an error's text for the log, and from being taken for what the
 // provider says of the call.
-type hidden struct{ cause error }
+type concealed struct{ cause error }
 
 // Error implements error.
-func (h hidden) Error() string { return h.cause.Error() }
+func (h concealed) Error() string { return h.cause.Error() }
 
 // event checks one message of a call, and passes it on if it is not its end.
 func (t *Tool) event(resp *providerv1.CallToolResponse, passing *pass, limit int) (tool.Answer, error) {

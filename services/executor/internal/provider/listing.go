@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard/hidden"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/joining"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/jsonschema"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/rules"
@@ -81,6 +82,7 @@ func (l *Lists) Read(service string, names joining.Config, check *rules.Checker)
 	r := &reader{
 		service: service, names: names, check: check, out: &Listing{Has: l.Has},
 		seen: make(map[string]bool), tools: make(map[string]bool), prompts: make(map[string]bool),
+		hidden: hidden.New(),
 	}
 	for i, d := range l.Tools.GetTools() {
 		r.take("tool", i, d.GetName(), func() error { return r.tool(d) })
@@ -106,6 +108,7 @@ type reader struct {
 	seen    map[string]bool // kind and name as known here
 	tools   map[string]bool // by the provider's own names
 	prompts map[string]bool
+	hidden  *hidden.Guard
 }
 
 // take reads one definition. Libraries that panic over it shall cost it that
@@ -136,7 +139,7 @@ func (r *reader) rules(d interface {
 			return fmt.Errorf("_meta: %w", err)
 		}
 	}
-	return nil
+	return r.unseen(d.ProtoReflect())
 }
 
 // once refuses a second thing of the same name.

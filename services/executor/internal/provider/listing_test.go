@@ -104,6 +104,46 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// A definition that reads otherwise to a model than to a person is refused, wherever
+// in it that is.
+func TestReadRefusesHiddenText(t *testing.T) {
+	t.Parallel()
+	object := []byte(`{"type":"object"}`)
+	lists := &provider.Lists{
+		Tools: &providerv1.ListToolsResponse{Tools: []*providerv1.ToolDefinition{
+			{Name: "good", InputSchema: object, Description: "Weather ☀️ for 👩\u200d💻, in می\u200cخواهم."},
+			{Name: "a", InputSchema: object, Description: "Adds.\U000e0041\U000e0042"},
+			{Name: "b", InputSchema: []byte(`{"type":"object","properties":{"x":{"description":"\u202eevil"}}}`)},
+			{Name: "c", InputSchema: []byte(`{"type":"object","properties":{"\u001b[8mx":{}}}`)},
+			{Name: "d", InputSchema: object, Meta: []byte(`{"x":"\u2066"}`)},
+		}},
+		Resources: &providerv1.ListResourcesResponse{
+			Resources: []*providerv1.Resource{{Uri: "x://a", Name: "\u202e"}},
+			Templates: []*providerv1.ResourceTemplate{{UriTemplate: "x://{a}", Title: "\x1b]0;x\a"}},
+		},
+		Prompts: &providerv1.ListPromptsResponse{Prompts: []*providerv1.Prompt{
+			{Name: "p", Arguments: []*providerv1.PromptArgument{{Name: "r", Description: "\u202d"}}},
+		}},
+	}
+	l := lists.Read("ev", joining.Config{}, checker(t))
+	var refused []string
+	for _, err := range l.Refused {
+		refused = append(refused, err.Error())
+	}
+	const after = "; its provider has to take them out"
+	if diff := cmp.Diff([]string{
+		`tool 1 "a": description: has characters that nobody sees (tags)` + after,
+		`tool 2 "b": input_schema: has characters that nobody sees (bidi)` + after,
+		`tool 3 "c": input_schema: has characters that nobody sees (terminal-sequence)` + after,
+		`tool 4 "d": meta: has characters that nobody sees (bidi)` + after,
+		`resource 0 "x://a": name: has characters that nobody sees (bidi)` + after,
+		`resource template 0 "x://{a}": title: has characters that nobody sees (terminal-sequence)` + after,
+		`prompt 0 "p": description: has characters that nobody sees (bidi)` + after,
+	}, refused); diff != "" || len(l.Tools) != 1 {
+		t.Errorf("%d tools; refused (-want +got):\n%s", len(l.Tools), diff)
+	}
+}
+
 // Equal lists have equal prints, and no others.
 func TestPrint(t *testing.T) {
 	t.Parallel()

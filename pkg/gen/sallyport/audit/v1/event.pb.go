@@ -276,6 +276,166 @@ func (Verdict) EnumDescriptor() ([]byte, []int) {
 	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{1}
 }
 
+// GuardSide is a side of a call.
+type GuardSide int32
+
+const (
+	GuardSide_GUARD_SIDE_UNSPECIFIED GuardSide = 0
+	GuardSide_GUARD_SIDE_ARGUMENTS   GuardSide = 1
+	// The result, or what was told on the way to it.
+	GuardSide_GUARD_SIDE_RESULT GuardSide = 2
+)
+
+// Enum value maps for GuardSide.
+var (
+	GuardSide_name = map[int32]string{
+		0: "GUARD_SIDE_UNSPECIFIED",
+		1: "GUARD_SIDE_ARGUMENTS",
+		2: "GUARD_SIDE_RESULT",
+	}
+	GuardSide_value = map[string]int32{
+		"GUARD_SIDE_UNSPECIFIED": 0,
+		"GUARD_SIDE_ARGUMENTS":   1,
+		"GUARD_SIDE_RESULT":      2,
+	}
+)
+
+func (x GuardSide) Enum() *GuardSide {
+	p := new(GuardSide)
+	*p = x
+	return p
+}
+
+func (x GuardSide) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GuardSide) Descriptor() protoreflect.EnumDescriptor {
+	return file_sallyport_audit_v1_event_proto_enumTypes[2].Descriptor()
+}
+
+func (GuardSide) Type() protoreflect.EnumType {
+	return &file_sallyport_audit_v1_event_proto_enumTypes[2]
+}
+
+func (x GuardSide) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GuardSide.Descriptor instead.
+func (GuardSide) EnumDescriptor() ([]byte, []int) {
+	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{2}
+}
+
+// GuardMode is what a guard is set to.
+type GuardMode int32
+
+const (
+	GuardMode_GUARD_MODE_UNSPECIFIED GuardMode = 0
+	// Findings are recorded.
+	GuardMode_GUARD_MODE_OBSERVE GuardMode = 1
+	// They are replaced in results; in arguments it is as GUARD_MODE_BLOCK.
+	GuardMode_GUARD_MODE_REDACT GuardMode = 2
+	// The call is refused, or its result is not passed on.
+	GuardMode_GUARD_MODE_BLOCK GuardMode = 3
+)
+
+// Enum value maps for GuardMode.
+var (
+	GuardMode_name = map[int32]string{
+		0: "GUARD_MODE_UNSPECIFIED",
+		1: "GUARD_MODE_OBSERVE",
+		2: "GUARD_MODE_REDACT",
+		3: "GUARD_MODE_BLOCK",
+	}
+	GuardMode_value = map[string]int32{
+		"GUARD_MODE_UNSPECIFIED": 0,
+		"GUARD_MODE_OBSERVE":     1,
+		"GUARD_MODE_REDACT":      2,
+		"GUARD_MODE_BLOCK":       3,
+	}
+)
+
+func (x GuardMode) Enum() *GuardMode {
+	p := new(GuardMode)
+	*p = x
+	return p
+}
+
+func (x GuardMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GuardMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_sallyport_audit_v1_event_proto_enumTypes[3].Descriptor()
+}
+
+func (GuardMode) Type() protoreflect.EnumType {
+	return &file_sallyport_audit_v1_event_proto_enumTypes[3]
+}
+
+func (x GuardMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GuardMode.Descriptor instead.
+func (GuardMode) EnumDescriptor() ([]byte, []int) {
+	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{3}
+}
+
+// GuardAction is what was done about findings.
+type GuardAction int32
+
+const (
+	GuardAction_GUARD_ACTION_UNSPECIFIED GuardAction = 0
+	GuardAction_GUARD_ACTION_OBSERVED    GuardAction = 1
+	GuardAction_GUARD_ACTION_REDACTED    GuardAction = 2
+	GuardAction_GUARD_ACTION_BLOCKED     GuardAction = 3
+)
+
+// Enum value maps for GuardAction.
+var (
+	GuardAction_name = map[int32]string{
+		0: "GUARD_ACTION_UNSPECIFIED",
+		1: "GUARD_ACTION_OBSERVED",
+		2: "GUARD_ACTION_REDACTED",
+		3: "GUARD_ACTION_BLOCKED",
+	}
+	GuardAction_value = map[string]int32{
+		"GUARD_ACTION_UNSPECIFIED": 0,
+		"GUARD_ACTION_OBSERVED":    1,
+		"GUARD_ACTION_REDACTED":    2,
+		"GUARD_ACTION_BLOCKED":     3,
+	}
+)
+
+func (x GuardAction) Enum() *GuardAction {
+	p := new(GuardAction)
+	*p = x
+	return p
+}
+
+func (x GuardAction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GuardAction) Descriptor() protoreflect.EnumDescriptor {
+	return file_sallyport_audit_v1_event_proto_enumTypes[4].Descriptor()
+}
+
+func (GuardAction) Type() protoreflect.EnumType {
+	return &file_sallyport_audit_v1_event_proto_enumTypes[4]
+}
+
+func (x GuardAction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GuardAction.Descriptor instead.
+func (GuardAction) EnumDescriptor() ([]byte, []int) {
+	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{4}
+}
+
 // Status of an ended call.
 type Status int32
 
@@ -315,11 +475,11 @@ func (x Status) String() string {
 }
 
 func (Status) Descriptor() protoreflect.EnumDescriptor {
-	return file_sallyport_audit_v1_event_proto_enumTypes[2].Descriptor()
+	return file_sallyport_audit_v1_event_proto_enumTypes[5].Descriptor()
 }
 
 func (Status) Type() protoreflect.EnumType {
-	return &file_sallyport_audit_v1_event_proto_enumTypes[2]
+	return &file_sallyport_audit_v1_event_proto_enumTypes[5]
 }
 
 func (x Status) Number() protoreflect.EnumNumber {
@@ -328,7 +488,7 @@ func (x Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Status.Descriptor instead.
 func (Status) EnumDescriptor() ([]byte, []int) {
-	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{2}
+	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{5}
 }
 
 // Event is one thing that happened, written once by the service that decided
@@ -950,7 +1110,10 @@ type Outcome struct {
 	// Size of the result as sent to the client.
 	ResultBytes uint64 `protobuf:"varint,4,opt,name=result_bytes,json=resultBytes,proto3" json:"result_bytes,omitempty"`
 	// SHA-256 of the result, if there is one.
-	ResultSha256  []byte `protobuf:"bytes,5,opt,name=result_sha256,json=resultSha256,proto3" json:"result_sha256,omitempty"`
+	ResultSha256 []byte `protobuf:"bytes,5,opt,name=result_sha256,json=resultSha256,proto3" json:"result_sha256,omitempty"`
+	// What guards have found in the arguments and the result, in sum. Kinds of
+	// findings beyond the bound are left out; those that blocked come first.
+	GuardFindings []*GuardFinding `protobuf:"bytes,6,rep,name=guard_findings,json=guardFindings,proto3" json:"guard_findings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1020,6 +1183,118 @@ func (x *Outcome) GetResultSha256() []byte {
 	return nil
 }
 
+func (x *Outcome) GetGuardFindings() []*GuardFinding {
+	if x != nil {
+		return x.GuardFindings
+	}
+	return nil
+}
+
+// GuardFinding is what one guard has found on one side of a call. It never holds
+// what was found.
+type GuardFinding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which guard: "controls", "invisibles", "secrets", "personal", "links",
+	// "injection".
+	Guard string `protobuf:"bytes,1,opt,name=guard,proto3" json:"guard,omitempty"`
+	// What it was taken for, such as "aws-access-token"; "panic" if the guard
+	// itself has failed.
+	Rule string `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
+	// Where.
+	Side GuardSide `protobuf:"varint,3,opt,name=side,proto3,enum=sallyport.audit.v1.GuardSide" json:"side,omitempty"`
+	// What the guard is set to.
+	Mode GuardMode `protobuf:"varint,4,opt,name=mode,proto3,enum=sallyport.audit.v1.GuardMode" json:"mode,omitempty"`
+	// What was done. It is more than the mode says where text cannot be changed.
+	Action GuardAction `protobuf:"varint,5,opt,name=action,proto3,enum=sallyport.audit.v1.GuardAction" json:"action,omitempty"`
+	// How many.
+	Count uint32 `protobuf:"varint,6,opt,name=count,proto3" json:"count,omitempty"`
+	// JSON Pointer (RFC 6901) to the first: into the arguments, or into the result
+	// as MCP has it ("/content/0/text", "/structuredContent/name"). Shortened to
+	// 256 characters.
+	Pointer       string `protobuf:"bytes,7,opt,name=pointer,proto3" json:"pointer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GuardFinding) Reset() {
+	*x = GuardFinding{}
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GuardFinding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GuardFinding) ProtoMessage() {}
+
+func (x *GuardFinding) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GuardFinding.ProtoReflect.Descriptor instead.
+func (*GuardFinding) Descriptor() ([]byte, []int) {
+	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *GuardFinding) GetGuard() string {
+	if x != nil {
+		return x.Guard
+	}
+	return ""
+}
+
+func (x *GuardFinding) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *GuardFinding) GetSide() GuardSide {
+	if x != nil {
+		return x.Side
+	}
+	return GuardSide_GUARD_SIDE_UNSPECIFIED
+}
+
+func (x *GuardFinding) GetMode() GuardMode {
+	if x != nil {
+		return x.Mode
+	}
+	return GuardMode_GUARD_MODE_UNSPECIFIED
+}
+
+func (x *GuardFinding) GetAction() GuardAction {
+	if x != nil {
+		return x.Action
+	}
+	return GuardAction_GUARD_ACTION_UNSPECIFIED
+}
+
+func (x *GuardFinding) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *GuardFinding) GetPointer() string {
+	if x != nil {
+		return x.Pointer
+	}
+	return ""
+}
+
 // AdminChange is recorded for each change to keys, policies or limits.
 type AdminChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1035,7 +1310,7 @@ type AdminChange struct {
 
 func (x *AdminChange) Reset() {
 	*x = AdminChange{}
-	mi := &file_sallyport_audit_v1_event_proto_msgTypes[7]
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1047,7 +1322,7 @@ func (x *AdminChange) String() string {
 func (*AdminChange) ProtoMessage() {}
 
 func (x *AdminChange) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_audit_v1_event_proto_msgTypes[7]
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1060,7 +1335,7 @@ func (x *AdminChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminChange.ProtoReflect.Descriptor instead.
 func (*AdminChange) Descriptor() ([]byte, []int) {
-	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AdminChange) GetOperation() string {
@@ -1103,7 +1378,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_sallyport_audit_v1_event_proto_msgTypes[8]
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1390,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_audit_v1_event_proto_msgTypes[8]
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1403,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{8}
+	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Batch) GetProducer() string {
@@ -1220,14 +1495,24 @@ const file_sallyport_audit_v1_event_proto_rawDesc = "" +
 	"\x06Intent\x12;\n" +
 	"\targuments\x18\x01 \x01(\v2\x1d.sallyport.audit.v1.ArgumentsR\targuments\x12\"\n" +
 	"\aservice\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\aservice\x12 \n" +
-	"\vdestructive\x18\x03 \x01(\bR\vdestructive\"\x8f\x02\n" +
+	"\vdestructive\x18\x03 \x01(\bR\vdestructive\"\xe2\x02\n" +
 	"\aOutcome\x12>\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x1a.sallyport.audit.v1.StatusB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x06status\x12<\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x1a.sallyport.audit.v1.ReasonB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06reason\x125\n" +
 	"\bduration\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bduration\x12!\n" +
 	"\fresult_bytes\x18\x04 \x01(\x04R\vresultBytes\x12,\n" +
-	"\rresult_sha256\x18\x05 \x01(\fB\a\xbaH\x04z\x02\x18 R\fresultSha256\"\xf3\x01\n" +
+	"\rresult_sha256\x18\x05 \x01(\fB\a\xbaH\x04z\x02\x18 R\fresultSha256\x12Q\n" +
+	"\x0eguard_findings\x18\x06 \x03(\v2 .sallyport.audit.v1.GuardFindingB\b\xbaH\x05\x92\x01\x02\x10 R\rguardFindings\"\xcf\x02\n" +
+	"\fGuardFinding\x12\x1f\n" +
+	"\x05guard\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\x05guard\x12\x1b\n" +
+	"\x04rule\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04rule\x12;\n" +
+	"\x04side\x18\x03 \x01(\x0e2\x1d.sallyport.audit.v1.GuardSideB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04side\x12;\n" +
+	"\x04mode\x18\x04 \x01(\x0e2\x1d.sallyport.audit.v1.GuardModeB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04mode\x12A\n" +
+	"\x06action\x18\x05 \x01(\x0e2\x1f.sallyport.audit.v1.GuardActionB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06action\x12 \n" +
+	"\x05count\x18\x06 \x01(\rB\n" +
+	"\xbaH\a*\x05\x18\x80\x80\x80\bR\x05count\x12\"\n" +
+	"\apointer\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\apointer\"\xf3\x01\n" +
 	"\vAdminChange\x12'\n" +
 	"\toperation\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\toperation\x12 \n" +
 	"\x06object\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x06object\x12]\n" +
@@ -1285,7 +1570,21 @@ const file_sallyport_audit_v1_event_proto_rawDesc = "" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rVERDICT_ALLOW\x10\x01\x12\x10\n" +
 	"\fVERDICT_DENY\x10\x02\x12\x14\n" +
-	"\x10VERDICT_APPROVAL\x10\x03*V\n" +
+	"\x10VERDICT_APPROVAL\x10\x03*X\n" +
+	"\tGuardSide\x12\x1a\n" +
+	"\x16GUARD_SIDE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14GUARD_SIDE_ARGUMENTS\x10\x01\x12\x15\n" +
+	"\x11GUARD_SIDE_RESULT\x10\x02*l\n" +
+	"\tGuardMode\x12\x1a\n" +
+	"\x16GUARD_MODE_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12GUARD_MODE_OBSERVE\x10\x01\x12\x15\n" +
+	"\x11GUARD_MODE_REDACT\x10\x02\x12\x14\n" +
+	"\x10GUARD_MODE_BLOCK\x10\x03*{\n" +
+	"\vGuardAction\x12\x1c\n" +
+	"\x18GUARD_ACTION_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15GUARD_ACTION_OBSERVED\x10\x01\x12\x19\n" +
+	"\x15GUARD_ACTION_REDACTED\x10\x02\x12\x18\n" +
+	"\x14GUARD_ACTION_BLOCKED\x10\x03*V\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tSTATUS_OK\x10\x01\x12\x11\n" +
@@ -1306,49 +1605,57 @@ func file_sallyport_audit_v1_event_proto_rawDescGZIP() []byte {
 	return file_sallyport_audit_v1_event_proto_rawDescData
 }
 
-var file_sallyport_audit_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sallyport_audit_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_sallyport_audit_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_sallyport_audit_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_sallyport_audit_v1_event_proto_goTypes = []any{
 	(Reason)(0),                   // 0: sallyport.audit.v1.Reason
 	(Verdict)(0),                  // 1: sallyport.audit.v1.Verdict
-	(Status)(0),                   // 2: sallyport.audit.v1.Status
-	(*Event)(nil),                 // 3: sallyport.audit.v1.Event
-	(*Actor)(nil),                 // 4: sallyport.audit.v1.Actor
-	(*Decision)(nil),              // 5: sallyport.audit.v1.Decision
-	(*NearMiss)(nil),              // 6: sallyport.audit.v1.NearMiss
-	(*Arguments)(nil),             // 7: sallyport.audit.v1.Arguments
-	(*Intent)(nil),                // 8: sallyport.audit.v1.Intent
-	(*Outcome)(nil),               // 9: sallyport.audit.v1.Outcome
-	(*AdminChange)(nil),           // 10: sallyport.audit.v1.AdminChange
-	(*Batch)(nil),                 // 11: sallyport.audit.v1.Batch
-	nil,                           // 12: sallyport.audit.v1.Decision.InputsEntry
-	nil,                           // 13: sallyport.audit.v1.AdminChange.DetailsEntry
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
+	(GuardSide)(0),                // 2: sallyport.audit.v1.GuardSide
+	(GuardMode)(0),                // 3: sallyport.audit.v1.GuardMode
+	(GuardAction)(0),              // 4: sallyport.audit.v1.GuardAction
+	(Status)(0),                   // 5: sallyport.audit.v1.Status
+	(*Event)(nil),                 // 6: sallyport.audit.v1.Event
+	(*Actor)(nil),                 // 7: sallyport.audit.v1.Actor
+	(*Decision)(nil),              // 8: sallyport.audit.v1.Decision
+	(*NearMiss)(nil),              // 9: sallyport.audit.v1.NearMiss
+	(*Arguments)(nil),             // 10: sallyport.audit.v1.Arguments
+	(*Intent)(nil),                // 11: sallyport.audit.v1.Intent
+	(*Outcome)(nil),               // 12: sallyport.audit.v1.Outcome
+	(*GuardFinding)(nil),          // 13: sallyport.audit.v1.GuardFinding
+	(*AdminChange)(nil),           // 14: sallyport.audit.v1.AdminChange
+	(*Batch)(nil),                 // 15: sallyport.audit.v1.Batch
+	nil,                           // 16: sallyport.audit.v1.Decision.InputsEntry
+	nil,                           // 17: sallyport.audit.v1.AdminChange.DetailsEntry
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
 }
 var file_sallyport_audit_v1_event_proto_depIdxs = []int32{
-	14, // 0: sallyport.audit.v1.Event.time:type_name -> google.protobuf.Timestamp
-	4,  // 1: sallyport.audit.v1.Event.actor:type_name -> sallyport.audit.v1.Actor
-	5,  // 2: sallyport.audit.v1.Event.decision:type_name -> sallyport.audit.v1.Decision
-	8,  // 3: sallyport.audit.v1.Event.intent:type_name -> sallyport.audit.v1.Intent
-	9,  // 4: sallyport.audit.v1.Event.outcome:type_name -> sallyport.audit.v1.Outcome
-	10, // 5: sallyport.audit.v1.Event.admin:type_name -> sallyport.audit.v1.AdminChange
+	18, // 0: sallyport.audit.v1.Event.time:type_name -> google.protobuf.Timestamp
+	7,  // 1: sallyport.audit.v1.Event.actor:type_name -> sallyport.audit.v1.Actor
+	8,  // 2: sallyport.audit.v1.Event.decision:type_name -> sallyport.audit.v1.Decision
+	11, // 3: sallyport.audit.v1.Event.intent:type_name -> sallyport.audit.v1.Intent
+	12, // 4: sallyport.audit.v1.Event.outcome:type_name -> sallyport.audit.v1.Outcome
+	14, // 5: sallyport.audit.v1.Event.admin:type_name -> sallyport.audit.v1.AdminChange
 	1,  // 6: sallyport.audit.v1.Decision.verdict:type_name -> sallyport.audit.v1.Verdict
 	0,  // 7: sallyport.audit.v1.Decision.reason:type_name -> sallyport.audit.v1.Reason
-	7,  // 8: sallyport.audit.v1.Decision.arguments:type_name -> sallyport.audit.v1.Arguments
-	12, // 9: sallyport.audit.v1.Decision.inputs:type_name -> sallyport.audit.v1.Decision.InputsEntry
-	6,  // 10: sallyport.audit.v1.Decision.near_misses:type_name -> sallyport.audit.v1.NearMiss
-	7,  // 11: sallyport.audit.v1.Intent.arguments:type_name -> sallyport.audit.v1.Arguments
-	2,  // 12: sallyport.audit.v1.Outcome.status:type_name -> sallyport.audit.v1.Status
+	10, // 8: sallyport.audit.v1.Decision.arguments:type_name -> sallyport.audit.v1.Arguments
+	16, // 9: sallyport.audit.v1.Decision.inputs:type_name -> sallyport.audit.v1.Decision.InputsEntry
+	9,  // 10: sallyport.audit.v1.Decision.near_misses:type_name -> sallyport.audit.v1.NearMiss
+	10, // 11: sallyport.audit.v1.Intent.arguments:type_name -> sallyport.audit.v1.Arguments
+	5,  // 12: sallyport.audit.v1.Outcome.status:type_name -> sallyport.audit.v1.Status
 	0,  // 13: sallyport.audit.v1.Outcome.reason:type_name -> sallyport.audit.v1.Reason
-	15, // 14: sallyport.audit.v1.Outcome.duration:type_name -> google.protobuf.Duration
-	13, // 15: sallyport.audit.v1.AdminChange.details:type_name -> sallyport.audit.v1.AdminChange.DetailsEntry
-	3,  // 16: sallyport.audit.v1.Batch.events:type_name -> sallyport.audit.v1.Event
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	19, // 14: sallyport.audit.v1.Outcome.duration:type_name -> google.protobuf.Duration
+	13, // 15: sallyport.audit.v1.Outcome.guard_findings:type_name -> sallyport.audit.v1.GuardFinding
+	2,  // 16: sallyport.audit.v1.GuardFinding.side:type_name -> sallyport.audit.v1.GuardSide
+	3,  // 17: sallyport.audit.v1.GuardFinding.mode:type_name -> sallyport.audit.v1.GuardMode
+	4,  // 18: sallyport.audit.v1.GuardFinding.action:type_name -> sallyport.audit.v1.GuardAction
+	17, // 19: sallyport.audit.v1.AdminChange.details:type_name -> sallyport.audit.v1.AdminChange.DetailsEntry
+	6,  // 20: sallyport.audit.v1.Batch.events:type_name -> sallyport.audit.v1.Event
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_audit_v1_event_proto_init() }
@@ -1367,8 +1674,8 @@ func file_sallyport_audit_v1_event_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_audit_v1_event_proto_rawDesc), len(file_sallyport_audit_v1_event_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   11,
+			NumEnums:      6,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
