@@ -4,7 +4,6 @@ package sqlquery_test
 
 import (
 	"testing"
-	"time"
 
 	sqlqueryv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tools/sqlquery/v1"
 )
@@ -24,7 +23,6 @@ func TestPostgresAttacks(t *testing.T) {
 func TestPostgresLookalikes(t *testing.T) {
 	t.Parallel()
 	cfg := postgresConfig(newServer(t).reader)
-	cfg.Timeout = time.Minute
 	lookalikes(t, serve(t, cfg, t.TempDir()), "$1")
 }
 
@@ -34,7 +32,6 @@ func TestPostgresAnalytics(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	cfg := postgresConfig(s.reader)
-	cfg.Timeout = time.Minute
 	hiding := cfg
 	hiding.Hidden = []string{"customers.email"}
 	plain, hidden := serve(t, cfg, t.TempDir()), serve(t, hiding, t.TempDir())

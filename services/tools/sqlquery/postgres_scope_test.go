@@ -5,7 +5,6 @@ package sqlquery_test
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -30,7 +29,6 @@ func scoped(t *testing.T) sqlqueryv1.SqlQueryServiceClient {
 	s := newServer(t)
 	pgtest.Exec(t, s.admin, bills)
 	cfg := postgresConfig(s.reader)
-	cfg.Timeout = time.Minute
 	cfg.Tables = []string{"bills", "kinds", "stats.days", "customers"}
 	cfg.Hidden = []string{"bills.tenant"}
 	cfg.Roles = map[string]sqlquery.Grant{

@@ -2,6 +2,7 @@ package sqlquery_test
 
 import (
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -15,6 +16,7 @@ func TestCallerSeesWhatHisRolesSay(t *testing.T) {
 	t.Parallel()
 	cfg := sqlquery.DefaultConfig()
 	cfg.Connections = 1 // so that callers follow each other on one connection
+	cfg.Timeout = time.Minute
 	cfg.Roles = map[string]sqlquery.Grant{
 		"clerk":   {Tables: []string{"customers", "orders"}, Hidden: []string{"customers.email", "customers.country"}},
 		"shipper": {Tables: []string{"customers", "products"}, Hidden: []string{"Customers.EMAIL", "customers.plan"}},
