@@ -25,8 +25,27 @@ type ruled struct {
 	*quota.Service
 	t    *testing.T
 	file string
-	log  bytes.Buffer
+	log  logged
 	*meter
+}
+
+// logged keeps what is logged.
+type logged struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+// String is all that was logged.
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func newRuled(t *testing.T, rules string) *ruled {
