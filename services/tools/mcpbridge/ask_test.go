@@ -226,6 +226,7 @@ func TestQuestionsThatMayBeAnybodysAreDeclined(t *testing.T) {
 	for sessions, want := range map[int]string{1: "decline <nil>", 2: ""} {
 		t.Run(fmt.Sprint(sessions, " sessions"), func(t *testing.T) {
 			t.Parallel()
+			u := u
 			u.Sessions = sessions
 			c := start(t, quick(u))
 			up(t, c)
