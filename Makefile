@@ -37,7 +37,7 @@ test-postgres: ## Test the SQL tool against a PostgreSQL server (Debian package 
 	go test -race -count=1 -tags postgres ./services/tools/... ./pkg/demodb/...
 
 test-cluster: ## Test several quota nodes on real NATS servers; needs a machine that is not busy, for leases last a second
-	go test -race -count=1 -tags cluster ./services/quota/... ./services/sallyport
+	go test -race -count=1 -timeout 30m -tags cluster ./services/quota/... ./services/sallyport
 
 e2e: $(E2E)/node_modules/.package-lock.json ## Test with real MCP clients from npm, and one trace through all processes
 	cd $(E2E) && go test -count=1 -timeout 20m -tags e2e
