@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
+	"github.com/sallyport-mcp/sallyport/pkg/freeport"
 )
 
 // natsCluster starts three servers that are one cluster, and returns their URLs.
@@ -20,14 +22,17 @@ func natsCluster(t *testing.T) (urls string, servers []*server.Server) {
 	var routes []*url.URL
 	var ports []int
 	for range 3 {
-		lis, err := net.Listen("tcp", "127.0.0.1:0")
+		address := freeport.Address(t)
+		_, port, err := net.SplitHostPort(address)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = lis.Close() }()
-		ports = append(ports, lis.Addr().(*net.TCPAddr).Port)
-		routes = append(routes, &url.URL{Scheme: "nats", Host: lis.Addr().String()})
-		_ = lis.Close()
+		n, err := strconv.Atoi(port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ports = append(ports, n)
+		routes = append(routes, &url.URL{Scheme: "nats", Host: address})
 	}
 	for i := range 3 {
 		s, err := server.NewServer(&server.Options{

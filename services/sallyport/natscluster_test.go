@@ -12,6 +12,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/sallyport-mcp/sallyport/pkg/freeport"
 )
 
 // relay passes TCP connections on to an address, and can stop to: as a cable does
@@ -136,10 +138,7 @@ func newCluster(t *testing.T) *natsCluster {
 	t.Helper()
 	var routes [3]string
 	for i := range routes {
-		var err error
-		if routes[i], err = freePort(""); err != nil {
-			t.Fatal(err)
-		}
+		routes[i] = freeport.Address(t)
 	}
 	c := new(natsCluster)
 	var advertised [3]*relay

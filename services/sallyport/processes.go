@@ -69,9 +69,16 @@ func (s *system) start(ctx context.Context, counts map[string]int) (err error) {
 			return err
 		}
 	}
-	// Every role gets a port before any process starts, so that one file tells
-	// all of them where the others are.
+	// Every role gets a socket before any process starts, so that one file tells
+	// all of them where the others are, and nobody else can take a port meanwhile.
 	var others []replica
+	defer func() {
+		if err != nil {
+			for _, r := range others {
+				_ = r.socket.Close() // closed already where it was handed over
+			}
+		}
+	}()
 	for _, r := range startedRoles(s.cfg) {
 		if r.Name == edge.Role.Name {
 			continue
@@ -83,12 +90,15 @@ func (s *system) start(ctx context.Context, counts map[string]int) (err error) {
 			if i > 0 { // the first has the address that was asked for
 				wish = ""
 			}
-			address, err := freePort(wish)
-			if err != nil {
-				return err
+			if wish == "" {
+				wish = "127.0.0.1:0"
 			}
-			addresses = append(addresses, address)
-			others = append(others, newReplica(r.Name, i, n, address))
+			socket, err := net.Listen("tcp", wish)
+			if err != nil {
+				return fmt.Errorf("listen.%s: %w", r.Name, err)
+			}
+			addresses = append(addresses, socket.Addr().String())
+			others = append(others, newReplica(r.Name, i, n, socket))
 		}
 		s.cfg.Peers[r.Name] = strings.Join(addresses, ",")
 	}
@@ -103,7 +113,9 @@ func (s *system) start(ctx context.Context, counts map[string]int) (err error) {
 	s.others = make([]*supervise.Process, len(others))
 	for i, r := range others {
 		g.Go(func() (err error) {
-			s.others[i], err = s.startRole(ctx, r.name, r.role, r.address, "listen."+r.role, r.set...)
+			spec := s.spec(r.name, r.role, "listen."+r.role, r.set...)
+			spec.Socket = r.socket
+			s.others[i], err = supervise.Start(ctx, spec, s.log, nil)
 			return err
 		})
 	}
@@ -118,7 +130,9 @@ func (s *system) start(ctx context.Context, counts map[string]int) (err error) {
 				}
 				address = net.JoinHostPort(host, "0")
 			}
-			s.edges[i], err = s.startRole(ctx, fmt.Sprintf("edge-%d", i+1), edge.Role.Name, address, "roles.edge.listen")
+			spec := s.spec(fmt.Sprintf("edge-%d", i+1), edge.Role.Name, "roles.edge.listen")
+			spec.Listen = address
+			s.edges[i], err = supervise.Start(ctx, spec, s.log, nil)
 			return err
 		})
 	}
@@ -127,13 +141,14 @@ func (s *system) start(ctx context.Context, counts map[string]int) (err error) {
 
 // replica is one process of a role.
 type replica struct {
-	role, name, address string
-	set                 []string // what it is told besides the common file
+	role, name string
+	socket     net.Listener
+	set        []string // what it is told besides the common file
 }
 
 // newReplica makes the i-th of n. Several quota nodes are told to count as one.
-func newReplica(role string, i, n int, address string) replica {
-	r := replica{role: role, name: role, address: address}
+func newReplica(role string, i, n int, socket net.Listener) replica {
+	r := replica{role: role, name: role, socket: socket}
 	if n > 1 {
 		r.name = fmt.Sprintf("%s-%d", role, i+1)
 	}
@@ -144,14 +159,13 @@ func newReplica(role string, i, n int, address string) replica {
 }
 
 // startNATS starts the server, and makes the configuration of the others dial it.
-func (s *system) startNATS(ctx context.Context) error {
-	address, err := freePort(s.cfg.Bus.Listen)
-	if err != nil {
-		return err
-	}
+// The port it gets is then written down for when it has to be started again.
+func (s *system) startNATS(ctx context.Context) (err error) {
 	file := filepath.Join(filepath.Dir(s.file), "nats.yaml")
 	cfg := s.cfg
-	cfg.Bus.Listen = address
+	if cfg.Bus.Listen == "" {
+		cfg.Bus.Listen = "127.0.0.1:0"
+	}
 	if err := saveConfig(cfg, file); err != nil {
 		return err
 	}
@@ -161,18 +175,22 @@ func (s *system) startNATS(ctx context.Context) error {
 	}, s.log, nil); err != nil {
 		return err
 	}
+	cfg.Bus.Listen = strings.TrimPrefix(s.nats.Ready().NATSURL, "nats://")
+	if err := saveConfig(cfg, file); err != nil {
+		return err
+	}
 	s.cfg.Bus.Embedded, s.cfg.Bus.Listen, s.cfg.Bus.URL = false, "", s.nats.Ready().NATSURL
 	return nil
 }
 
-func (s *system) startRole(ctx context.Context, name, role, address, key string, set ...string) (*supervise.Process, error) {
+// spec is how a process of a role is started, without its socket; key is what in
+// its configuration says where it listens.
+func (s *system) spec(name, role, key string, set ...string) supervise.Spec {
 	args := []string{"run", role, "-config", s.file, "-ready-fd", "{ready}"}
 	for _, v := range append(set, "node="+name, "admin=127.0.0.1:0", key+"=fd:{socket}") {
 		args = append(args, "-set", v)
 	}
-	return supervise.Start(ctx, supervise.Spec{
-		Name: name, Program: s.self, Listen: address, LogFile: filepath.Join(s.logs, name+".log"), Args: args,
-	}, s.log, nil)
+	return supervise.Spec{Name: name, Program: s.self, LogFile: filepath.Join(s.logs, name+".log"), Args: args}
 }
 
 func (s *system) demoKeys(ctx context.Context) (map[string]string, error) {
@@ -233,16 +251,4 @@ func (s *system) stop() {
 		}
 		supervise.StopAll(running)
 	}
-}
-
-// freePort returns an address with a port that is free now.
-func freePort(address string) (string, error) {
-	if address == "" {
-		address = "127.0.0.1:0"
-	}
-	lis, err := net.Listen("tcp", address)
-	if err != nil {
-		return "", err
-	}
-	return lis.Addr().String(), lis.Close()
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/sallyport-mcp/sallyport/pkg/app"
+	"github.com/sallyport-mcp/sallyport/pkg/freeport"
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	"github.com/sallyport-mcp/sallyport/pkg/secret"
@@ -113,12 +114,7 @@ roles:
 	}
 	for i := range auths {
 		processes[i] = make(map[string]*process)
-		for _, address := range []*string{&auths[i], &executors[i]} {
-			var err error
-			if *address, err = freePort(""); err != nil {
-				t.Fatal(err)
-			}
-		}
+		auths[i], executors[i] = freeport.Address(t), freeport.Address(t)
 		start(i, auth.Role, auths[i])
 		start(i, executor.Role, executors[i])
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sallyport-mcp/sallyport/pkg/freeport"
 )
 
 // binaries are the commands of the roles, as deploy/Dockerfile builds them.
@@ -43,13 +44,13 @@ func TestBinaries(t *testing.T) {
 	identity := filepath.Join(dir, "identity")
 	output(ctx, t, tool, "bootstrap", identity)
 
-	natsPort, edgePort := port(t), port(t)
+	natsPort, edgePort := freeport.Port(t), freeport.Port(t)
 	config := loopback(t, dir, identity, natsPort, edgePort)
 	spawn(t, tool, "run", "nats", "-config", config, "-set", "bus.embedded=true", "-set", "bus.url=",
-		"-set", "bus.listen=127.0.0.1:"+natsPort, "-set", "bus.dir="+dir+"/nats", "-set", "admin=127.0.0.1:"+port(t))
+		"-set", "bus.listen=127.0.0.1:"+natsPort, "-set", "bus.dir="+dir+"/nats", "-set", "admin=127.0.0.1:"+freeport.Port(t))
 	admins := make(map[string]string)
 	for role, path := range binaries { // in no particular order
-		admins[role] = port(t)
+		admins[role] = freeport.Port(t)
 		spawn(t, filepath.Join(dir, filepath.Base(path)), "-config", config, "-set", "node="+role, "-set", "admin=127.0.0.1:"+admins[role])
 	}
 	for role, path := range binaries {
@@ -113,7 +114,7 @@ func loopback(t *testing.T, dir, identity, nats, edge string) string {
 	}
 	listen, peers, advertise, roles := c["listen"].(map[string]any), c["peers"].(map[string]any), c["advertise"].(map[string]any), c["roles"].(map[string]any)
 	for role := range listen {
-		address := "127.0.0.1:" + port(t)
+		address := "127.0.0.1:" + freeport.Port(t)
 		listen[role] = address
 		if peers[role] != nil {
 			peers[role] = address
@@ -191,18 +192,4 @@ func until(ctx context.Context, t *testing.T, what string, try func() error) {
 			t.Fatalf("%s: %v", what, err)
 		}
 	}
-}
-
-func port(t *testing.T) string {
-	t.Helper()
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = lis.Close() }() // free again
-	_, p, err := net.SplitHostPort(lis.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sallyport-mcp/sallyport/pkg/freeport"
 	"github.com/sallyport-mcp/sallyport/services/sallyport/e2e/launch"
 )
 
@@ -34,7 +35,7 @@ func TestUpstream(t *testing.T) {
 		{"processes", []string{"--processes", "--replicas", "edge=2"}},
 	} {
 		t.Run(setup.name, func(t *testing.T) {
-			upstream := startUpstream(t, port(t))
+			upstream := startUpstream(t, freeport.Port(t))
 			ready := start(t, launch.Options{Config: bridged(t, upstream.port), Args: setup.args})
 			awaitTools(t, ready, "everything_echo", "remote_echo")
 			cells := &cells{failed: make(map[string]bool)}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport-mcp/sallyport/pkg/freeport"
 	"github.com/sallyport-mcp/sallyport/pkg/oidctest"
 	"github.com/sallyport-mcp/sallyport/services/sallyport/e2e/launch"
 )
@@ -146,7 +147,7 @@ func TestOAuth(t *testing.T) {
 	} {
 		t.Run(setup.name, func(t *testing.T) {
 			provider := oidctest.New(t)
-			listen := "127.0.0.1:" + port(t)
+			listen := "127.0.0.1:" + freeport.Port(t)
 			url := "http://" + listen + "/mcp"
 			start(t, launch.Options{Config: oauthConfig(provider.Issuer, url), Args: append(setup.args, "--listen", listen)})
 			for name, who := range map[string]oauthInstruction{

@@ -36,6 +36,10 @@ type Spec struct {
 	Args    []string
 	// Listen is the TCP address of the socket to hand over; empty for none.
 	Listen string
+	// Socket is one that listens there already, where others were told the address
+	// before the process starts; nobody can take its port meanwhile. Start closes
+	// it: the process has its own of it.
+	Socket net.Listener
 	// LogFile gets what the process prints.
 	LogFile string
 }
@@ -68,16 +72,17 @@ type Process struct {
 // may be nil.
 func Start(ctx context.Context, spec Spec, log *slog.Logger, changed func()) (*Process, error) {
 	p := &Process{Spec: spec, log: log, stopping: make(chan struct{}), ended: make(chan struct{})}
-	if spec.Listen != "" { // settle on a port, so that a restart has the same
-		lis, err := net.Listen("tcp", spec.Listen)
-		if err != nil {
+	lis := spec.Socket
+	if lis == nil && spec.Listen != "" {
+		var err error
+		if lis, err = net.Listen("tcp", spec.Listen); err != nil {
 			return nil, fmt.Errorf("%s: %w", spec.Name, err)
 		}
+	}
+	if p.Socket = nil; lis != nil { // settle on a port, so that a restart has the same
 		p.Listen = lis.Addr().String()
-		if err := p.start(ctx, lis); err != nil {
-			return nil, err
-		}
-	} else if err := p.start(ctx, nil); err != nil {
+	}
+	if err := p.start(ctx, lis); err != nil {
 		return nil, err
 	}
 	go p.keep(changed)
