@@ -41,10 +41,13 @@ func canonical(raw []byte) ([]byte, error) {
 func fromJSON(raw []byte) ([]byte, error) {
 	d := jsontext.NewDecoder(bytes.NewReader(raw))
 	for n := 0; ; n++ {
+		depth := d.StackDepth()
 		_, err := d.ReadToken()
 		switch {
 		case errors.Is(err, io.EOF) && d.StackDepth() == 0:
 			return raw, nil
+		case err == nil && n > 0 && depth == 0:
+			return nil, errors.New("JSON with something after it")
 		case err != nil:
 			return nil, fmt.Errorf("not strict JSON: %w", err)
 		case d.StackDepth() > maxDepth:

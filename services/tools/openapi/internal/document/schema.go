@@ -47,7 +47,7 @@ var (
 func convert(to way, build func(*converter) (map[string]any, error)) (map[string]any, error) {
 	c := &converter{way: to, open: map[*openapi3.Schema]bool{}}
 	root, err := build(c)
-	if err == nil || !errors.Is(err, errCycle) && !errors.Is(err, errLarge) {
+	if err == nil || !errors.Is(err, errCycle) && !errors.Is(err, errLarge) && !errors.Is(err, errLevels) {
 		return root, err
 	}
 	c = &converter{way: to, shared: true, names: map[*openapi3.Schema]string{}, defs: map[string]any{}}
