@@ -108,7 +108,11 @@ func (a *api) toolName(op *document.Operation) string {
 			return *a.cfg.Prefix + alias
 		}
 	}
-	return *a.cfg.Prefix + snake(op.Name())
+	name := snake(op.Name())
+	if name == "" { // nothing of its id can be a name
+		name = snake(op.Method + " " + op.Path)
+	}
+	return *a.cfg.Prefix + name
 }
 
 var (
