@@ -235,7 +235,11 @@ func TestApisThatAreDown(t *testing.T) {
 		_, err := call(t, c, "shop_get_x", `{}`)
 		done <- err
 	}()
-	<-arrived
+	select {
+	case <-arrived:
+	case err := <-done:
+		t.Fatalf("the call that is to be there first: %v", err)
+	}
 	_, err := call(t, c, "shop_get_x", `{}`)
 	if f := fault.Receive(err); !fault.Is(f, providerv1.Reason_REASON_UPSTREAM) {
 		t.Errorf("busy: got error %v, want REASON_UPSTREAM", err)

@@ -33,7 +33,7 @@ func picture(t *testing.T, side int) []byte {
 func TestResults(t *testing.T) {
 	t.Parallel()
 	const done = " The operation may have done its work."
-	small, large := picture(t, 4), picture(t, 400)
+	small, large := picture(t, 4), picture(t, 300)
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)
 	_, _ = z.Write(bytes.Repeat([]byte("x"), 1<<20))

@@ -105,11 +105,17 @@ func (w *world) start(apis ...openapi.API) providerv1.ProviderServiceClient {
 	return providerv1.NewProviderServiceClient(rpctest.Serve(w.t, svc.Register, rpctest.As("executor")))
 }
 
-// up starts a provider and waits until it has tools.
+// up starts a provider and waits until it has tools of each API.
 func (w *world) up(apis ...openapi.API) providerv1.ProviderServiceClient {
 	w.t.Helper()
 	c := w.start(apis...)
-	until(w.t, c, "there are tools", func(all map[string]*providerv1.ToolDefinition) bool { return len(all) > 0 })
+	until(w.t, c, "there are tools", func(all map[string]*providerv1.ToolDefinition) bool {
+		have := map[string]bool{}
+		for _, d := range all {
+			have[d.GetOptions().GetTags()[0]] = true
+		}
+		return len(have) == len(apis)
+	})
 	return c
 }
 

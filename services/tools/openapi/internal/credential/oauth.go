@@ -62,7 +62,13 @@ func (t *tokens) token(ctx context.Context) (string, error) {
 	return tok.AccessToken, nil
 }
 
-var errorCode = regexp.MustCompile(`^[a-z_]{1,40}$`)
+// maxToken bounds the bytes of an access token.
+const maxToken = 16 << 10
+
+var (
+	errorCode = regexp.MustCompile(`^[a-z_]{1,40}$`)
+	printable = regexp.MustCompile(`^[!-~]+$`)
+)
 
 // ask asks for a token. What the server says goes into no error, as it may repeat
 // what it was sent.
@@ -90,7 +96,7 @@ func (t *tokens) ask(ctx context.Context) (*oauth2.Token, error) {
 	if err != nil {
 		return nil, errors.New("the token server cannot be asked, or gives no token")
 	}
-	if usable := regexp.MustCompile(`^[!-~]{1,16384}$`); !usable.MatchString(tok.AccessToken) {
+	if len(tok.AccessToken) > maxToken || !printable.MatchString(tok.AccessToken) {
 		return nil, errors.New("the token server gives a token that cannot be sent")
 	}
 	return tok, nil
