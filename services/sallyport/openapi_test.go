@@ -60,8 +60,15 @@ func TestRESTAsTools(t *testing.T) {
 	i, _ := dev(t, t.TempDir(), "--config", config)
 	says := func(code int, want string, args ...string) {
 		t.Helper()
+		var last string
+		defer func() {
+			if t.Failed() {
+				t.Logf("it says %s", last)
+			}
+		}()
 		await(t, fmt.Sprintf("%v says %q", args, want), func() bool {
 			got, stdout, stderr := sallyport(t, i, args...)
+			last = fmt.Sprintf("%d %s%s", got, stdout, stderr)
 			if strings.Contains(stdout+stderr, secret) {
 				t.Fatalf("%v tells the secret:\n%s%s", args, stdout, stderr)
 			}

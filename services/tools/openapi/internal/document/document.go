@@ -76,6 +76,9 @@ func Parse(raw []byte) (doc *Document, err error) {
 		}
 		return nil, errors.New("openapi: not 3.0, 3.1 or 3.2")
 	}
+	if err := unchained(raw); err != nil {
+		return nil, err
+	}
 	t := &openapi3.T{}
 	if err := json.Unmarshal(raw, t); err != nil {
 		return nil, fmt.Errorf("not an OpenAPI document: %w", err)

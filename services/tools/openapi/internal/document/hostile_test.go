@@ -48,6 +48,9 @@ func TestHostileDocuments(t *testing.T) {
 		{"a reference to a file", operation("3.0.0", body(`{"$ref":"`+file+`"}`), ""), "external"},
 		{"a reference to a file by URL", operation("3.1.0", body(`{"$ref":"file://`+file+`#/x"}`), ""), "external"},
 		{"a path that is elsewhere", `{"openapi":"3.0.0","info":{"title":"t","version":"1"},"paths":{"/x":{"$ref":"` + asked.URL + `"}}}`, "external"},
+		{"references in a row", operation("3.1.0", body(`{"$ref":"#/components/schemas/S0"}`), chain(`{"$ref":"#/components/schemas/S%d"}`, 20_000)), "lead to references"},
+		{"references in a row, with siblings", operation("3.1.0", body(`{}`), chain(`{"title":"x","$ref":"#/components/schemas/S%d"}`, 20_000)), "lead to references"},
+		{"references in a row, through others", operation("3.1.0", body(`{}`), chain(`{"$ref":"#/components/schemas/S%d/properties/a"}`, 20_000)), "lead to references"},
 		{"a reference that leads nowhere", operation("3.0.0", body(`{"$ref":"#/components/schemas/Z"}`), ""), "resolve"},
 	}
 	for _, tt := range tests {
@@ -58,6 +61,28 @@ func TestHostileDocuments(t *testing.T) {
 				t.Errorf("got %v, error %.300v, want %q in it", doc, err, tt.want)
 			}
 		})
+	}
+}
+
+// chain are schemas S0, S1 and so on, each with the next one in it.
+func chain(form string, n int) string {
+	all := make([]string, 0, n+1)
+	for i := range n {
+		all = append(all, fmt.Sprintf(`"S%d":`+form, i, i+1))
+	}
+	return strings.Join(append(all, fmt.Sprintf(`"S%d":{"properties":{"a":{"type":"string"}}}`, n)), ",")
+}
+
+func TestChainsThatAreHonest(t *testing.T) {
+	t.Parallel()
+	for name, raw := range map[string]string{
+		"two in a row":       operation("3.1.0", body(`{"$ref":"#/components/schemas/A"}`), `"A":{"$ref":"#/components/schemas/B"},"B":{"type":"string"}`),
+		"through a property": operation("3.1.0", body(`{"$ref":"#/components/schemas/A/properties/a"}`), `"A":{"properties":{"a":{"type":"string"}}}`),
+		"many, by members":   operation("3.1.0", body(`{}`), chain(`{"properties":{"a":{"$ref":"#/components/schemas/S%d"}}}`, 2000)),
+	} {
+		if _, err := document.Parse([]byte(raw)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
