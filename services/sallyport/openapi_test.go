@@ -85,7 +85,7 @@ func TestRESTAsTools(t *testing.T) {
 
 	write("doc.json", document("/admin")) // which no word of the definition tells
 	says(exitOK, "stock_get_item", "tool", "withheld")
-	says(exitNo, "withheld", get...)
+	says(exitNo, "approve it first", get...)
 	says(exitOK, "", "tool", "approve", "stock_get_item", "--yes")
 	says(exitOK, `"path": "/admin/a b"`, get...)
 }
