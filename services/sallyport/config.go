@@ -19,6 +19,7 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/tools/customers"
 	"github.com/sallyport-mcp/sallyport/services/tools/logs"
 	"github.com/sallyport-mcp/sallyport/services/tools/mcpbridge"
+	"github.com/sallyport-mcp/sallyport/services/tools/openapi"
 	"github.com/sallyport-mcp/sallyport/services/tools/sqlquery"
 )
 
@@ -26,9 +27,10 @@ import (
 func sections() map[string]app.Validator {
 	e, a, q, x, u := edge.DefaultConfig(), auth.DefaultConfig(), quota.DefaultConfig(), executor.DefaultConfig(), audit.DefaultConfig()
 	s, c, l, b := sqlquery.DefaultConfig(), customers.DefaultConfig(), logs.DefaultConfig(), mcpbridge.DefaultConfig()
+	r := openapi.DefaultConfig()
 	return map[string]app.Validator{
 		"edge": &e, "auth": &a, "quota": &q, "executor": &x, "audit": &u,
-		"sqlquery": &s, "customers": &c, "logs": &l, "mcpbridge": &b,
+		"sqlquery": &s, "customers": &c, "logs": &l, "mcpbridge": &b, "openapi": &r,
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/tools/customers"
 	"github.com/sallyport-mcp/sallyport/services/tools/logs"
 	"github.com/sallyport-mcp/sallyport/services/tools/mcpbridge"
+	"github.com/sallyport-mcp/sallyport/services/tools/openapi"
 	"github.com/sallyport-mcp/sallyport/services/tools/sqlquery"
 )
 
@@ -31,16 +32,16 @@ import (
 func roles() []app.Role {
 	return []app.Role{
 		edge.Role, auth.Role, quota.Role, executor.Role, audit.Role,
-		basics.Role, sqlquery.Role, customers.Role, logs.Role, mcpbridge.Role,
+		basics.Role, sqlquery.Role, customers.Role, logs.Role, mcpbridge.Role, openapi.Role,
 	}
 }
 
-// startedRoles are those that a development set-up starts: all, but the bridge
-// only where the configuration has upstream servers for it.
+// startedRoles are those that a development set-up starts: all, but providers only
+// where the configuration has something for them to provide.
 func startedRoles(cfg app.Config) []app.Role {
 	return slices.DeleteFunc(roles(), func(r app.Role) bool {
 		_, configured := cfg.Roles[r.Name]
-		return r.Name == mcpbridge.Role.Name && !configured
+		return (r.Name == mcpbridge.Role.Name || r.Name == openapi.Role.Name) && !configured
 	})
 }
 

@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"syscall"
 	"time"
+
+	"github.com/sallyport-mcp/sallyport/pkg/inet"
 )
 
 // The bounds of HTTP towards a server.
@@ -85,26 +87,12 @@ func allowed(a netip.Addr, t Target, local bool) bool {
 	switch {
 	case a.IsLoopback():
 		return local || t.AllowPrivate
-	case local, a.IsUnspecified(), a.IsMulticast(), a.IsLinkLocalUnicast():
+	case local, inet.Never(a):
 		return false
-	case a.IsPrivate() || special(a):
-		return t.AllowPrivate
+	case inet.Public(a):
+		return t.URL.Scheme == "https"
 	}
-	return a.IsGlobalUnicast() && t.URL.Scheme == "https"
-}
-
-// special reports whether an address is of a range that the internet does not
-// route, or that stands for an IPv4 address and so for any of them.
-func special(a netip.Addr) bool {
-	for _, s := range []string{
-		"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4",
-		"64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "2002::/16", "fec0::/10",
-	} {
-		if netip.MustParsePrefix(s).Contains(a) {
-			return true
-		}
-	}
-	return false
+	return t.AllowPrivate
 }
 
 // outward adds headers to each request.
