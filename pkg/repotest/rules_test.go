@@ -64,7 +64,7 @@ func TestFrameworksHaveFewImporters(t *testing.T) {
 		"github.com/bufbuild/protocompile":       {"services/sallyport"},
 		"modernc.org/sqlite":                     {"pkg/demodb", "services/audit", "services/tools"},
 		"github.com/jackc/pgx":                   {"pkg/demodb", "services/tools"},
-		"github.com/go-json-experiment/json":     {"services/edge", "services/executor", "services/auth"},
+		"github.com/go-json-experiment/json":     {"pkg/strictjson", "services/edge", "services/executor", "services/auth"},
 		"go.yaml.in/yaml":                        {"pkg/app", "services/sallyport", "services/quota"},
 		"github.com/prometheus/client_golang":    {"pkg/telemetry"},
 		"github.com/google/jsonschema-go":        {"services/executor"},

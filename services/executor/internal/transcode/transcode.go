@@ -14,15 +14,15 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/go-json-experiment/json/jsontext"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
-// Bounds on what a plan may describe and what arguments may hold.
+// Bounds on what a plan may describe and what results may hold. Those on
+// arguments are package strictjson's.
 const (
 	maxMessages   = 1000 // types in one plan
-	maxDepth      = 64   // nesting of arguments and results
+	maxDepth      = 64   // nesting of results
 	maxViolations = 32   // told at once
 )
 
@@ -49,7 +49,7 @@ func NewPlan(desc protoreflect.MessageDescriptor, required func(protoreflect.Mes
 	}
 	return &Plan{
 		root:     root,
-		decoders: sync.Pool{New: func() any { return &decoder{json: new(jsontext.Decoder)} }},
+		decoders: sync.Pool{New: func() any { return new(decoder) }},
 	}, nil
 }
 
