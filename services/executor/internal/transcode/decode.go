@@ -235,7 +235,7 @@ func (d *decoder) nested(s *scalar, into protoreflect.Message) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if protojson.Unmarshal(raw, into.Interface()) != nil {
+		if s.pattern != nil && !s.pattern.Match(raw[1:len(raw)-1]) || protojson.Unmarshal(raw, into.Interface()) != nil {
 			d.wrong("must be " + s.want)
 			return false, nil
 		}

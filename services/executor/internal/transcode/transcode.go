@@ -11,6 +11,7 @@ package transcode
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 
@@ -96,6 +97,7 @@ type scalar struct {
 	message *message
 	enum    protoreflect.EnumDescriptor
 	want    string
+	pattern *regexp.Regexp // of a text; nil is any
 }
 
 type planner struct {
@@ -184,6 +186,9 @@ func (p *planner) scalar(desc protoreflect.FieldDescriptor) (*scalar, error) {
 		switch m.special {
 		case text:
 			s.want = textWants[desc.Message().FullName()]
+			if m.desc.Name() == "Duration" {
+				s.pattern = durations
+			}
 		case wrapper:
 			s.want = m.fields[0].scalar.want
 		case list:
