@@ -56,6 +56,7 @@ $(CONFORMANCE)/node_modules/.package-lock.json: $(CONFORMANCE)/package-lock.json
 bench: ## Measure throughput, latency, CPU and allocations beside a bare handler and the Go SDK's server
 	go run ./services/sallyport/bench
 	go test -run '^$$' -bench 'AmongMany|FilterMany' ./services/auth
+	go test -run '^$$' -bench 'ListMany' ./services/edge
 
 bench-quota: ## Measure what a quota decision costs beside a bare gRPC echo, over one node and two, and in memory
 	go run ./services/quota/bench

@@ -96,8 +96,13 @@ func Create(ctx context.Context, path string) error {
 // URI, in the terms of the driver, such as "mode=ro". The connector shares no
 // hooks or functions with any other part of the process.
 func Connector(path, query string) *FileConnector {
+	return &FileConnector{dsn: URI(path, query), driver: &sqlite.Driver{}}
+}
+
+// URI names a SQLite file, as [Connector] and ATTACH take it.
+func URI(path, query string) string {
 	u := url.URL{Path: filepath.ToSlash(path)}
-	return &FileConnector{dsn: "file:" + u.EscapedPath() + "?" + query, driver: &sqlite.Driver{}}
+	return "file:" + u.EscapedPath() + "?" + query
 }
 
 func write(ctx context.Context, path string) error {

@@ -11,6 +11,7 @@ import (
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/pkg/strictjson"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/session"
 )
@@ -93,7 +94,7 @@ const (
 const keepBuffer = 64 << 10
 
 func newExchange(s *Service) *exchange {
-	return &exchange{s: s, scanner: jsonrpc.NewScanner(jsonrpc.DefaultLimits())}
+	return &exchange{s: s, scanner: jsonrpc.NewScanner(strictjson.DefaultLimits())}
 }
 
 func (s *Service) acquire(w http.ResponseWriter, r *http.Request) *exchange {

@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/sallyport-mcp/sallyport/pkg/strictjson"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
 )
 
@@ -94,7 +95,7 @@ func FuzzSameValue(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, argument, header string) {
 		var m jsonrpc.Message
-		if jsonrpc.NewScanner(jsonrpc.DefaultLimits()).Scan([]byte(`{"id":`+argument+`}`), &m) != nil {
+		if jsonrpc.NewScanner(strictjson.DefaultLimits()).Scan([]byte(`{"id":`+argument+`}`), &m) != nil {
 			return
 		}
 		raw := m.Raw(m.ID)

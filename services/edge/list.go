@@ -34,6 +34,7 @@ func (x *exchange) listTools() *refusal {
 	x.answerPage(page{
 		member: "tools", names: all.names, after: after, allowed: allowed,
 		show: func(b []byte, i int) []byte { return append(b, shown[i]...) },
+		size: func(i int) int { return len(shown[i]) },
 	})
 	return nil
 }
@@ -58,6 +59,7 @@ type page struct {
 	after   string                       // the last name of the page before
 	allowed map[string]bool              // those that the caller may know of
 	show    func(b []byte, i int) []byte // appends what stands behind a name
+	size    func(i int) int              // how much that is; nil if it is little
 }
 
 // answerPage answers with a page.
@@ -65,6 +67,9 @@ func (x *exchange) answerPage(p page) {
 	x.beginResult()
 	x.out = append(append(append(x.out, '"'), p.member...), `":[`...)
 	first, _ := slices.BinarySearch(p.names, p.after)
+	if p.size != nil {
+		x.out = slices.Grow(x.out, p.bytes(first, x.s.cfg.PageSize))
+	}
 	count, last := 0, ""
 	for i := first; i < len(p.names); i++ {
 		name := p.names[i]
@@ -83,6 +88,20 @@ func (x *exchange) answerPage(p page) {
 		last = name
 	}
 	x.endList(true)
+}
+
+// bytes is how much room a page needs at least. A large one that grew bit by bit
+// would be copied again and again.
+func (p page) bytes(first, count int) int {
+	const around = 512 // what ends the answer, about
+	n := around
+	for i := first; i < len(p.names) && count > 0; i++ {
+		if p.allowed[p.names[i]] {
+			n += p.size(i) + len(",")
+			count--
+		}
+	}
+	return n
 }
 
 func (x *exchange) endList(closing bool) {

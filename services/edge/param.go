@@ -8,7 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
+	"github.com/sallyport-mcp/sallyport/pkg/strictjson"
 )
 
 // headerParam is an argument that clients repeat in a header Mcp-Param-*.
@@ -156,7 +156,7 @@ func sameValue(value jsontext.Value, header string) bool {
 		if string(value) == header {
 			return true
 		}
-		limit := jsonrpc.DefaultLimits().NumberBytes
+		limit := strictjson.DefaultLimits().NumberBytes
 		if len(header) > limit || bytes.ContainsAny([]byte(header), "eE") || bytes.ContainsAny(value, "eE") ||
 			jsontext.Value(header).Kind() != jsontext.KindNumber || !jsontext.Value(header).IsValid() {
 			return false

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
-	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
+	"github.com/sallyport-mcp/sallyport/pkg/strictjson"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/seal"
 )
 
@@ -35,7 +35,7 @@ func (x *exchange) sealState(state []byte) (string, bool) { return x.sealWith(x.
 
 // sealWith is sealState for other states than those of providers.
 func (x *exchange) sealWith(box *seal.Box, state []byte) (string, bool) {
-	if box.Length(stateHead+len(state))+len(`""`) > jsonrpc.DefaultLimits().StringBytes {
+	if box.Length(stateHead+len(state))+len(`""`) > strictjson.DefaultLimits().StringBytes {
 		return "", false
 	}
 	b := make([]byte, 0, stateHead+len(state))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
+	"github.com/sallyport-mcp/sallyport/pkg/strictjson"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/seal"
 )
@@ -123,7 +124,7 @@ func TestAStateIsAsLongAsCanComeBack(t *testing.T) {
 	sealed, _ := x.sealState(make([]byte, longest))
 	body := []byte(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"requestState":"` + sealed + `"}}`)
 	var m jsonrpc.Message
-	if err := jsonrpc.NewScanner(jsonrpc.DefaultLimits()).Scan(body, &m); err != nil || m.Text(m.RequestState) != sealed {
+	if err := jsonrpc.NewScanner(strictjson.DefaultLimits()).Scan(body, &m); err != nil || m.Text(m.RequestState) != sealed {
 		t.Errorf("the longest state does not come back: %v", err)
 	}
 }

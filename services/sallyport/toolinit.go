@@ -19,7 +19,8 @@ func toolInitCommand() *cobra.Command {
 		Long: `Writes a folder with a tool service that works: its contract, a server, and tests. The
 server is any gRPC server; 'sallyport tool serve' makes it a tool service.`,
 		Example: `  sallyport tool init weather
-  sallyport tool init order-status --lang python`,
+  sallyport tool init order-status --lang python
+  sallyport tool init order-status --lang go`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := args[0]
@@ -42,7 +43,7 @@ and beside it
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&language, "lang", "typescript", "`language` of the server: "+strings.Join(scaffold.Languages(), " or "))
+	cmd.Flags().StringVar(&language, "lang", "typescript", "`language` of the server: "+strings.Join(scaffold.Languages(), ", "))
 	cmd.Flags().StringVar(&folder, "dir", "", "`folder` to write to (default the name)")
 	_ = cmd.RegisterFlagCompletionFunc("lang", cobra.FixedCompletions(scaffold.Languages(), cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 	return cmd

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sallyport-mcp/sallyport/services/sallyport/internal/mcp"
+	"github.com/sallyport-mcp/sallyport/services/sallyport/internal/scaffold"
 )
 
 // alone runs a command that needs no running system.
@@ -23,7 +24,7 @@ func alone(t *testing.T, args ...string) (code int, stdout, stderr string) {
 
 func TestToolInit(t *testing.T) {
 	t.Parallel()
-	for _, language := range []string{"typescript", "python"} {
+	for _, language := range scaffold.Languages() {
 		dir := filepath.Join(t.TempDir(), "x")
 		code, out, errs := alone(t, "tool", "init", "order-status", "--lang", language, "--dir", dir)
 		if code != exitOK || !strings.Contains(out, "sallyport tool serve order-status.proto -- ") {
@@ -66,7 +67,7 @@ func TestToolCommandsSayWhatIsWrong(t *testing.T) {
 		want string // in what is printed
 	}{
 		{[]string{"init", "Weather"}, exitNo, `"Weather" is no name for a service`},
-		{[]string{"init", "weather", "--lang", "cobol"}, exitNo, `there is no template for "cobol"; there are typescript and python`},
+		{[]string{"init", "weather", "--lang", "cobol"}, exitNo, `there is no template for "cobol"; there are typescript, python, go`},
 		{[]string{"lint", vague}, exitNo, vague + ":5:13: Get does not say its risk"},
 		{[]string{"lint", refused}, exitNo, "a.v1.S.Get: a stream of requests cannot be a tool"},
 		{[]string{"lint", vague, none, "--name", "x"}, exitUsage, "--name goes with one file"},

@@ -21,14 +21,13 @@ type Config struct {
 	// view needs its tables listed too.
 	Tables []string `yaml:"tables"`
 	// Hidden are columns, as table.column, that nobody gets to see: for a query
-	// they do not exist. In SQLite, queries of a caller for whom there are any
-	// cannot use USING and NATURAL JOIN, nor return * of their tables.
+	// they do not exist.
 	Hidden []string `yaml:"hidden"`
 	// Roles say what callers may read of the tables above, by their roles. Where
 	// there are any, a caller with none of them may read nothing, and one with
 	// several may read what any of them may.
 	Roles map[string]Grant `yaml:"roles"`
-	// Tenants say which rows there are for a caller, in PostgreSQL.
+	// Tenants say which rows there are for a caller.
 	Tenants *Tenants `yaml:"tenants"`
 	// Functions that may be called. Without any, they are those that compute a
 	// value from their arguments.
@@ -63,7 +62,8 @@ type Grant struct {
 // Tenants says of each table whose its rows are. A table that is forgotten is a
 // mistake, not one that all may read.
 type Tenants struct {
-	// Columns, as table.column, hold the tenant that a row is for.
+	// Columns, as table.column, hold the tenant that a row is for, as text. In
+	// SQLite, views of the file that read such a table cannot be read.
 	Columns []string `yaml:"columns"`
 	// Shared are tables whose rows are for all tenants.
 	Shared []string `yaml:"shared"`

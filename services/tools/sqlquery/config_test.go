@@ -61,12 +61,3 @@ func TestConfig(t *testing.T) {
 		})
 	}
 }
-
-func TestTenantsNeedPostgres(t *testing.T) {
-	t.Parallel()
-	cfg := sqlquery.DefaultConfig()
-	cfg.Tenants = &sqlquery.Tenants{Columns: []string{"customers.country"}, Shared: []string{"orders", "products"}}
-	if _, err := sqlquery.New(cfg, t.TempDir()); err == nil || !strings.Contains(err.Error(), "tenants") {
-		t.Errorf("New: got error %v, want one about tenants, whose rows would not be apart", err)
-	}
-}

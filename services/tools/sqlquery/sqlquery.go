@@ -10,7 +10,6 @@ package sqlquery
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -72,9 +71,6 @@ func New(cfg Config, stateDir string) (*Service, error) {
 func (c Config) open(db dsn.Database) (engine, error) {
 	limits := table.Limits{Rows: c.MaxRows, Bytes: c.MaxBytes}
 	if db.Postgres == nil {
-		if c.Tenants != nil {
-			return nil, errors.New("tenants: works on PostgreSQL only: give each tenant a file of its own")
-		}
 		if len(c.Functions) == 0 {
 			c.Functions = defaultFunctions()
 		}

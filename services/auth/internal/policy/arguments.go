@@ -1,18 +1,13 @@
 package policy
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"unicode/utf8"
 
 	"github.com/cedar-policy/cedar-go"
-)
 
-// maxDepth is how deep arguments may be nested; the edge allows less.
-const maxDepth = 64
+	"github.com/sallyport-mcp/sallyport/pkg/strictjson"
+)
 
 // ErrArguments says that arguments are not one strict JSON object.
 var ErrArguments = errors.New("arguments are not one JSON object")
@@ -30,85 +25,78 @@ type Arguments struct{ record cedar.Record }
 //     string in one normal form, to which < and > do not apply;
 //   - null is as if the member or element were not there.
 //
-// Duplicate members, trailing bytes, invalid UTF-8 and nesting beyond 64 are
-// errors: what policies see must be what the tool will see. Errors do not
+// They are read as the edge and the executor read them, and with the same
+// bounds: what policies see must be what the tool will see. Errors do not
 // repeat values.
 func ParseArguments(text []byte) (*Arguments, error) {
-	if !utf8.Valid(text) {
-		return nil, fmt.Errorf("%w: invalid UTF-8", ErrArguments)
-	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	v, err := readValue(d, 0)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%w: trailing bytes", ErrArguments)
-	}
-	r, ok := v.(cedar.Record)
-	if !ok {
+	var r strictjson.Reader
+	r.Reset(text, strictjson.DefaultLimits())
+	if r.Kind() != '{' {
 		return nil, ErrArguments
 	}
-	return &Arguments{record: r}, nil
+	v, err := readObject(&r)
+	if err == nil {
+		err = r.End()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrArguments, err)
+	}
+	return &Arguments{record: v}, nil
 }
 
 // readValue returns nil for null.
-func readValue(d *json.Decoder, depth int) (cedar.Value, error) {
-	if depth > maxDepth {
-		return nil, fmt.Errorf("%w: nested too deep", ErrArguments)
+func readValue(r *strictjson.Reader) (cedar.Value, error) {
+	kind := r.Kind()
+	switch kind {
+	case '{':
+		return readObject(r)
+	case '[':
+		return readArray(r)
 	}
-	token, err := d.Token()
+	raw, err := r.Scalar()
 	if err != nil {
-		return nil, fmt.Errorf("%w: syntax error", ErrArguments)
+		return nil, err
 	}
-	switch token := token.(type) {
-	case json.Delim:
-		if token == '{' {
-			return readObject(d, depth)
-		}
-		return readArray(d, depth)
-	case string:
-		return cedar.String(token), nil
-	case json.Number:
-		return number(token.String()), nil
-	case bool:
-		return cedar.Boolean(token), nil
+	switch kind {
+	case '"':
+		return cedar.String(strictjson.Text(raw)), nil
+	case '0':
+		return number(string(raw)), nil
+	case 't', 'f':
+		return cedar.Boolean(kind == 't'), nil
 	}
 	return nil, nil
 }
 
-func readObject(d *json.Decoder, depth int) (cedar.Value, error) {
+func readObject(r *strictjson.Reader) (cedar.Record, error) {
+	if err := r.Enter(); err != nil {
+		return cedar.Record{}, err
+	}
 	m := make(cedar.RecordMap)
-	seen := make(map[string]bool)
-	for d.More() {
-		token, err := d.Token()
-		name, ok := token.(string)
-		if err != nil || !ok {
-			return nil, fmt.Errorf("%w: syntax error", ErrArguments)
-		}
-		if seen[name] {
-			return nil, fmt.Errorf("%w: a member is there twice", ErrArguments)
-		}
-		seen[name] = true
-		v, err := readValue(d, depth+1)
+	for r.Kind() != '}' {
+		raw, err := r.Name()
 		if err != nil {
-			return nil, err
+			return cedar.Record{}, err
+		}
+		name := cedar.String(strictjson.Text(raw))
+		v, err := readValue(r)
+		if err != nil {
+			return cedar.Record{}, err
 		}
 		if v != nil {
-			m[cedar.String(name)] = v
+			m[name] = v
 		}
 	}
-	if _, err := d.Token(); err != nil {
-		return nil, fmt.Errorf("%w: syntax error", ErrArguments)
-	}
-	return cedar.NewRecord(m), nil
+	return cedar.NewRecord(m), r.Leave()
 }
 
-func readArray(d *json.Decoder, depth int) (cedar.Value, error) {
+func readArray(r *strictjson.Reader) (cedar.Value, error) {
+	if err := r.Enter(); err != nil {
+		return nil, err
+	}
 	var values []cedar.Value
-	for d.More() {
-		v, err := readValue(d, depth+1)
+	for r.Kind() != ']' {
+		v, err := readValue(r)
 		if err != nil {
 			return nil, err
 		}
@@ -116,8 +104,5 @@ func readArray(d *json.Decoder, depth int) (cedar.Value, error) {
 			values = append(values, v)
 		}
 	}
-	if _, err := d.Token(); err != nil {
-		return nil, fmt.Errorf("%w: syntax error", ErrArguments)
-	}
-	return cedar.NewSet(values...), nil
+	return cedar.NewSet(values...), r.Leave()
 }

@@ -1,16 +1,16 @@
 // Package jsonrpc reads one JSON-RPC message of MCP from hostile bytes.
 //
-// It makes a single linear pass with bounds on everything that can grow, and
-// notes where in the buffer each part lies that the edge needs, so nothing is
-// parsed twice and what was checked is, byte for byte, what is passed on. It
-// knows where MCP keeps things and nothing of what they mean.
+// It makes a single pass with package strictjson, and notes where in the buffer
+// each part lies that the edge needs, so nothing is parsed twice and what was
+// checked is, byte for byte, what is passed on. It knows where MCP keeps things
+// and nothing of what they mean.
 package jsonrpc
 
 import (
+	"bytes"
 	"strconv"
-	"unicode/utf8"
 
-	"github.com/go-json-experiment/json/jsontext"
+	"github.com/sallyport-mcp/sallyport/pkg/strictjson"
 )
 
 // Kind of a JSON value: its first byte, with '0' for all numbers, and 0 for a
@@ -78,7 +78,7 @@ func (m *Message) Text(f Field) string {
 	if f.Kind != String {
 		return ""
 	}
-	return unquote(m.Raw(f))
+	return strictjson.Text(m.Raw(f))
 }
 
 // AppendText appends what Text returns.
@@ -86,11 +86,7 @@ func (m *Message) AppendText(b []byte, f Field) []byte {
 	if f.Kind != String {
 		return b
 	}
-	raw := m.Raw(f)
-	if inner := raw[1 : len(raw)-1]; !hasEscape(inner) {
-		return append(b, inner...)
-	}
-	return append(b, unquote(raw)...)
+	return strictjson.AppendText(b, m.Raw(f))
 }
 
 // Is reports whether the value is the string want. It does not allocate.
@@ -102,7 +98,7 @@ func (m *Message) Is(f Field, want string) bool {
 	if string(raw) == want {
 		return true
 	}
-	return hasEscape(raw) && unquote(m.Raw(f)) == want
+	return hasEscape(raw) && strictjson.Text(m.Raw(f)) == want
 }
 
 // Integer returns the value of a number that is an integer without fraction or
@@ -124,23 +120,4 @@ func (m *Message) Shape() string {
 	return string(m.shape)
 }
 
-func unquote(raw []byte) string {
-	inner := raw[1 : len(raw)-1]
-	if !hasEscape(inner) {
-		return string(inner)
-	}
-	out, err := jsontext.AppendUnquote(nil, raw)
-	if err != nil || !utf8.Valid(out) {
-		return "" // cannot happen for a scanned string
-	}
-	return string(out)
-}
-
-func hasEscape(b []byte) bool {
-	for _, c := range b {
-		if c == '\\' {
-			return true
-		}
-	}
-	return false
-}
+func hasEscape(b []byte) bool { return bytes.IndexByte(b, '\\') >= 0 }

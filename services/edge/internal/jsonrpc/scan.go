@@ -1,34 +1,11 @@
 package jsonrpc
 
 import (
-	"bytes"
 	"errors"
-	"io"
-	"math"
-	"strconv"
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
+	"github.com/sallyport-mcp/sallyport/pkg/strictjson"
 )
-
-// Limits bound what a message may be made of.
-type Limits struct {
-	// Depth is how deep objects and arrays may be nested.
-	Depth int
-	// Nodes is how many values there may be in all.
-	Nodes int
-	// Keys is how many members one object may have.
-	Keys int
-	// StringBytes is how long a string or a name may be, as sent.
-	StringBytes int
-	// NumberBytes is how long a number may be, as sent.
-	NumberBytes int
-}
-
-// DefaultLimits returns bounds that every honest message keeps.
-func DefaultLimits() Limits {
-	return Limits{Depth: 32, Nodes: 10_000, Keys: 1000, StringBytes: 64 << 10, NumberBytes: 32}
-}
 
 // Errors that Scan returns. They say all that may be told about a bad message;
 // none holds any byte of it.
@@ -54,36 +31,35 @@ var (
 // Scanner scans one message after another. It is not safe for concurrent use;
 // keep a pool.
 type Scanner struct {
-	limits Limits
+	limits strictjson.Limits
 
-	dec     jsontext.Decoder
-	src     bytes.Buffer
-	buf     []byte
+	json    strictjson.Reader
 	m       *Message
-	nodes   int
-	depth   int
 	scratch []byte
 }
 
 // NewScanner returns a scanner with these bounds.
-func NewScanner(limits Limits) *Scanner { return &Scanner{limits: limits} }
+func NewScanner(limits strictjson.Limits) *Scanner { return &Scanner{limits: limits} }
 
 // Scan reads the one message in buf into m, which it overwrites. After an error
 // m is not to be used.
 func (s *Scanner) Scan(buf []byte, m *Message) error {
 	m.Reset()
-	m.raw = buf
-	s.buf, s.m, s.nodes, s.depth = buf, m, 0, 0
-	// The buffer is never written to, so the decoder reads buf where it is.
-	s.src = *bytes.NewBuffer(buf)
-	s.dec.Reset(&s.src)
-	defer func() { s.buf, s.m, s.src = nil, nil, bytes.Buffer{} }()
+	m.raw, s.m = buf, m
+	s.json.Reset(buf, s.limits)
+	defer func() {
+		s.m = nil
+		s.json.Reset(nil, s.limits) // let go of the message
+	}()
+	return told(s.scan())
+}
 
-	switch s.dec.PeekKind() {
+func (s *Scanner) scan() error {
+	switch s.json.Kind() {
 	case '{':
 	case '[':
 		return ErrBatch
-	case jsontext.KindInvalid:
+	case 0:
 		return ErrSyntax
 	default:
 		return ErrNotObject
@@ -91,109 +67,74 @@ func (s *Scanner) Scan(buf []byte, m *Message) error {
 	if _, _, err := s.value(envelope); err != nil {
 		return err
 	}
-	if _, err := s.dec.ReadToken(); !errors.Is(err, io.EOF) {
-		return ErrSyntax
+	return s.json.End()
+}
+
+// told says an error of the reader in the words of this package.
+func told(err error) error {
+	for _, e := range []struct{ is, say error }{
+		{strictjson.ErrSyntax, ErrSyntax},
+		{strictjson.ErrDepth, ErrDepth},
+		{strictjson.ErrNodes, ErrNodes},
+		{strictjson.ErrKeys, ErrKeys},
+		{strictjson.ErrString, ErrString},
+		{strictjson.ErrNumber, ErrNumber},
+	} {
+		if errors.Is(err, e.is) {
+			return e.say
+		}
 	}
-	return nil
+	return err
 }
 
 // value reads one value that stands at a place, and returns where it lies and
 // how many members, elements or bytes it has.
 func (s *Scanner) value(at place) (f Field, size int, err error) {
-	if s.nodes++; s.nodes > s.limits.Nodes {
-		return f, 0, ErrNodes
-	}
-	f.Kind = Kind(s.dec.PeekKind())
+	f.Kind = Kind(s.json.Kind())
 	switch f.Kind {
 	case Object:
 		f.Start, size, err = s.object(at)
 	case Array:
 		f.Start, size, err = s.array()
 	default:
-		var raw jsontext.Value
-		if raw, err = s.dec.ReadValue(); err != nil {
-			return f, 0, ErrSyntax
+		var raw []byte
+		if raw, err = s.json.Scalar(); err != nil {
+			return f, 0, err
 		}
-		f.Start = int(s.dec.InputOffset()) - len(raw)
-		size, err = s.scalar(f.Kind, raw)
+		f.Start = s.json.Offset() - len(raw)
+		if f.Kind == String {
+			size = len(raw) - len(`""`)
+		}
 	}
-	f.End = int(s.dec.InputOffset())
+	f.End = s.json.Offset()
 	return f, size, err
 }
 
-func (s *Scanner) scalar(kind Kind, raw []byte) (size int, err error) {
-	switch kind {
-	case String:
-		if len(raw) > s.limits.StringBytes {
-			return 0, ErrString
-		}
-		return len(raw) - len(`""`), nil
-	case Number:
-		return 0, s.number(raw)
-	}
-	return 0, nil
-}
-
-func (s *Scanner) number(raw []byte) error {
-	if len(raw) > s.limits.NumberBytes {
-		return ErrNumber
-	}
-	if bytes.ContainsAny(raw, "eE") {
-		// Only an exponent can take so short a number out of range.
-		if n, err := strconv.ParseFloat(string(raw), 64); err != nil || math.IsInf(n, 0) {
-			return ErrNumber
-		}
-	}
-	return nil
-}
-
-func (s *Scanner) enter() (start int, err error) {
-	if s.depth++; s.depth > s.limits.Depth {
-		return 0, ErrDepth
-	}
-	if _, err := s.dec.ReadToken(); err != nil {
-		return 0, ErrSyntax
-	}
-	return int(s.dec.InputOffset()) - 1, nil
-}
-
-func (s *Scanner) leave() error {
-	s.depth--
-	if _, err := s.dec.ReadToken(); err != nil {
-		return ErrSyntax
-	}
-	return nil
-}
-
 func (s *Scanner) array() (start, size int, err error) {
-	if start, err = s.enter(); err != nil {
+	if err = s.json.Enter(); err != nil {
 		return 0, 0, err
 	}
-	for ; s.dec.PeekKind() != ']'; size++ {
+	start = s.json.Offset() - 1
+	for ; s.json.Kind() != ']'; size++ {
 		if _, _, err = s.value(elsewhere); err != nil {
 			return 0, 0, err
 		}
 	}
-	return start, size, s.leave()
+	return start, size, s.json.Leave()
 }
 
 func (s *Scanner) object(at place) (start, size int, err error) {
-	if start, err = s.enter(); err != nil {
+	if err = s.json.Enter(); err != nil {
 		return 0, 0, err
 	}
+	start = s.json.Offset() - 1
 	if at == arguments {
 		s.m.shape = append(s.m.shape, '{')
 	}
-	for ; s.dec.PeekKind() != '}'; size++ {
-		if size == s.limits.Keys {
-			return 0, 0, ErrKeys
-		}
-		raw, err := s.dec.ReadValue()
+	for ; s.json.Kind() != '}'; size++ {
+		raw, err := s.json.Name()
 		if err != nil {
-			return 0, 0, ErrSyntax
-		}
-		if len(raw) > s.limits.StringBytes {
-			return 0, 0, ErrString
+			return 0, 0, err
 		}
 		if err := s.member(at, raw, size); err != nil {
 			return 0, 0, err
@@ -202,7 +143,7 @@ func (s *Scanner) object(at place) (start, size int, err error) {
 	if at == arguments {
 		s.m.shape = append(s.m.shape, '}')
 	}
-	return start, size, s.leave()
+	return start, size, s.json.Leave()
 }
 
 // member reads the value of a member, whose name was just read.
@@ -213,10 +154,7 @@ func (s *Scanner) member(at place, rawName []byte, index int) error {
 	}
 	name := rawName[1 : len(rawName)-1]
 	if hasEscape(name) {
-		var err error
-		if s.scratch, err = jsontext.AppendUnquote(s.scratch[:0], rawName); err != nil {
-			return ErrSyntax
-		}
+		s.scratch = strictjson.AppendText(s.scratch[:0], rawName)
 		name = s.scratch
 	}
 	if at == arguments {

@@ -10,12 +10,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sallyport-mcp/sallyport/pkg/strictjson"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
 )
 
 func scan(body string) (*jsonrpc.Message, error) {
 	var m jsonrpc.Message
-	err := jsonrpc.NewScanner(jsonrpc.DefaultLimits()).Scan([]byte(body), &m)
+	err := jsonrpc.NewScanner(strictjson.DefaultLimits()).Scan([]byte(body), &m)
 	return &m, err
 }
 
@@ -152,7 +153,7 @@ func TestScanFindsTheParts(t *testing.T) {
 
 func TestScannerForgetsThePreviousMessage(t *testing.T) {
 	t.Parallel()
-	s, m := jsonrpc.NewScanner(jsonrpc.DefaultLimits()), &jsonrpc.Message{}
+	s, m := jsonrpc.NewScanner(strictjson.DefaultLimits()), &jsonrpc.Message{}
 	if err := s.Scan([]byte(`{"id":1,"params":{"arguments":{"secret":1}}}`), m); err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +210,7 @@ func FuzzScan(f *testing.F) {
 	f.Add([]byte(`{"a":1,"A":2,"":[[]]}`))
 	f.Add([]byte("{\"id\":\"\\u0000\",\"params\":[]}\n"))
 	f.Add([]byte(`{"params":{"name":null},"result":{}}{`))
-	s := jsonrpc.NewScanner(jsonrpc.DefaultLimits())
+	s := jsonrpc.NewScanner(strictjson.DefaultLimits())
 	f.Fuzz(func(t *testing.T, body []byte) {
 		before := bytes.Clone(body)
 		var m jsonrpc.Message
@@ -264,7 +265,7 @@ func BenchmarkScan(b *testing.B) {
 		`"arguments":{"query":"SELECT id, name FROM customers WHERE city = ? LIMIT 10","parameters":["Berlin"]},` +
 		`"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",` +
 		`"io.modelcontextprotocol/clientInfo":{"name":"c","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}`)
-	s, m := jsonrpc.NewScanner(jsonrpc.DefaultLimits()), &jsonrpc.Message{}
+	s, m := jsonrpc.NewScanner(strictjson.DefaultLimits()), &jsonrpc.Message{}
 	b.ReportAllocs()
 	b.SetBytes(int64(len(body)))
 	for b.Loop() {

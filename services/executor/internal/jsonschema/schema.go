@@ -18,6 +18,7 @@ import (
 	"github.com/google/jsonschema-go/jsonschema"
 
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
+	"github.com/sallyport-mcp/sallyport/pkg/strictjson"
 )
 
 // MaxBytes bounds the JSON of a schema.
@@ -58,7 +59,7 @@ func Compile(raw []byte) (s *Schema, err error) {
 	if len(raw) > MaxBytes {
 		return nil, fmt.Errorf("%d bytes: must be at most %d", len(raw), MaxBytes)
 	}
-	doc, bad := decode(raw)
+	doc, bad := decode(raw, documents)
 	if bad != nil {
 		return nil, asError(bad)
 	}
@@ -102,15 +103,23 @@ func Compile(raw []byte) (s *Schema, err error) {
 // IsObject reports whether the schema says at its root that it is for objects.
 func (s *Schema) IsObject() bool { return s.root.text("type") == "object" }
 
+// CheckArguments is [Schema.Check] for what a client has sent, of which less is
+// read.
+func (s *Schema) CheckArguments(raw []byte) ([]*executorv1.Violation, error) {
+	return s.check(raw, strictjson.DefaultLimits())
+}
+
 // Check returns what is wrong with a JSON document, nothing if it is strict
 // JSON and satisfies the schema, and an error if that could not be decided.
-func (s *Schema) Check(raw []byte) (wrong []*executorv1.Violation, err error) {
+func (s *Schema) Check(raw []byte) ([]*executorv1.Violation, error) { return s.check(raw, documents) }
+
+func (s *Schema) check(raw []byte, limits strictjson.Limits) (wrong []*executorv1.Violation, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			wrong, err = nil, fmt.Errorf("validate: panic: %v", p)
 		}
 	}()
-	v, bad := decode(raw)
+	v, bad := decode(raw, limits)
 	if bad != nil {
 		return []*executorv1.Violation{bad}, nil
 	}

@@ -4,21 +4,21 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
+	"math"
 	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
+	"github.com/sallyport-mcp/sallyport/pkg/strictjson"
 )
 
-// Bounds on a JSON document, beside its size.
-const (
-	maxDepth      = 64
-	maxNodes      = 100000
-	maxViolations = 32 // told at once
-)
+const maxViolations = 32 // told at once
+
+// documents are the bounds on schemas and results, beside their size. Those on
+// arguments are stricter: see package strictjson.
+var documents = strictjson.Limits{Depth: 64, Nodes: 100_000, Keys: 100_000, StringBytes: math.MaxInt, NumberBytes: math.MaxInt}
 
 // value is a JSON value twice: as Go's own types, for the validator, and as a
 // tree that knows how large each part is.
@@ -30,41 +30,29 @@ type value struct {
 	names  []string // of object, in order
 }
 
-// decode reads one JSON value strictly: no name twice, no invalid UTF-8,
-// nothing after it, and bounded.
-func decode(raw []byte) (*value, *executorv1.Violation) {
-	d := &decoder{json: jsontext.NewDecoder(bytes.NewBuffer(raw))}
-	v, err := d.value(0)
+// decode reads one JSON value strictly and within limits.
+func decode(raw []byte, limits strictjson.Limits) (*value, *executorv1.Violation) {
+	var d decoder
+	d.json.Reset(raw, limits)
+	v, err := d.value()
 	if err == nil {
-		if _, end := d.json.ReadToken(); end != io.EOF {
-			err = wrong("", "must be one JSON value and nothing after it")
+		if d.json.End() != nil {
+			return nil, violation("", "must be one JSON value and nothing after it")
 		}
-	}
-	if err == nil {
 		return v, nil
 	}
-	if told, ok := errors.AsType[*problem](err); ok {
-		return nil, told.violation
-	}
-	bad, ok := errors.AsType[*jsontext.SyntacticError](err)
-	switch {
-	case !ok:
-		return nil, violation("", "is not valid JSON")
-	case errors.Is(err, jsontext.ErrDuplicateName):
-		return nil, violation(string(bad.JSONPointer), "is given twice")
-	}
-	return nil, violation(string(bad.JSONPointer), "is not valid JSON")
+	return nil, violation(d.json.Pointer(), strictjson.Sentence(err))
 }
 
 // Valid returns an error unless raw is one strict JSON value.
 func Valid(raw []byte) error {
-	_, bad := decode(raw)
+	_, bad := decode(raw, documents)
 	return asError(bad)
 }
 
 // Object returns an error unless raw is one strict JSON object.
 func Object(raw []byte) error {
-	v, bad := decode(raw)
+	v, bad := decode(raw, documents)
 	if bad == nil && v.object == nil {
 		bad = violation("", "must be a JSON object")
 	}
@@ -74,25 +62,29 @@ func Object(raw []byte) error {
 // Members returns the members of a strict JSON object, each as it is written,
 // or an error.
 func Members(raw []byte) (map[string]jsontext.Value, error) {
-	if err := Object(raw); err != nil {
-		return nil, err
+	var r strictjson.Reader
+	r.Reset(raw, documents)
+	if r.Kind() != '{' {
+		return nil, errors.New("must be a JSON object")
 	}
-	d := jsontext.NewDecoder(bytes.NewBuffer(raw))
-	if _, err := d.ReadToken(); err != nil {
+	if err := r.Enter(); err != nil {
 		return nil, fmt.Errorf("read object: %w", err)
 	}
 	all := make(map[string]jsontext.Value)
-	for d.PeekKind() != '}' {
-		name, err := d.ReadToken()
+	for r.Kind() != '}' {
+		name, err := r.Name()
 		if err != nil {
 			return nil, fmt.Errorf("read object: %w", err)
 		}
-		key := name.String()
-		v, err := d.ReadValue()
+		key := strictjson.Text(name)
+		v, err := r.Value()
 		if err != nil {
 			return nil, fmt.Errorf("read object: %w", err)
 		}
-		all[key] = v.Clone()
+		all[key] = bytes.Clone(v)
+	}
+	if err := errors.Join(r.Leave(), r.End()); err != nil {
+		return nil, fmt.Errorf("read object: %w", err)
 	}
 	return all, nil
 }
@@ -103,14 +95,6 @@ func asError(v *executorv1.Violation) error {
 	}
 	return errors.New(strings.TrimSpace(v.GetPointer() + " " + v.GetMessage()))
 }
-
-// problem is a violation on its way out of the decoder.
-type problem struct{ violation *executorv1.Violation }
-
-// Error implements error.
-func (p *problem) Error() string { return p.violation.GetMessage() }
-
-func wrong(pointer, message string) error { return &problem{violation(pointer, message)} }
 
 func violation(pointer, message string) *executorv1.Violation {
 	return &executorv1.Violation{Pointer: shorten(pointer), Message: shorten(message)}
@@ -124,49 +108,45 @@ func shorten(s string) string {
 	return strings.ToValidUTF8(s[:509], "") + "…"
 }
 
-type decoder struct {
-	json  *jsontext.Decoder
-	nodes int
-}
+type decoder struct{ json strictjson.Reader }
 
-func (d *decoder) value(depth int) (*value, error) {
-	if d.nodes++; d.nodes > maxNodes {
-		return nil, wrong("", "has too many parts")
+func (d *decoder) value() (*value, error) {
+	kind := d.json.Kind()
+	switch kind {
+	case '{':
+		return d.members()
+	case '[':
+		return d.elements()
 	}
-	tok, err := d.json.ReadToken()
+	raw, err := d.json.Scalar()
 	if err != nil {
 		return nil, err
 	}
-	switch tok.Kind() {
-	case '{', '[':
-		if depth == maxDepth {
-			return nil, wrong(string(d.json.StackPointer()), "is nested too deeply")
-		}
-		if tok.Kind() == '{' {
-			return d.members(depth)
-		}
-		return d.elements(depth)
+	switch kind {
 	case '"':
-		s := tok.String()
+		s := strictjson.Text(raw)
 		return &value{plain: s, size: len(s) + 2}, nil
 	case '0':
-		return d.number(tok.String())
+		return numeric(string(raw))
 	case 't', 'f':
-		return &value{plain: tok.Bool(), size: 5}, nil
+		return &value{plain: kind == 't', size: 5}, nil
 	}
 	return &value{size: 4}, nil
 }
 
-func (d *decoder) members(depth int) (*value, error) {
+func (d *decoder) members() (*value, error) {
+	if err := d.json.Enter(); err != nil {
+		return nil, err
+	}
 	v := &value{object: make(map[string]*value), size: 2}
 	plain := make(map[string]any)
-	for d.json.PeekKind() != '}' {
-		name, err := d.json.ReadToken()
+	for d.json.Kind() != '}' {
+		name, err := d.json.Name()
 		if err != nil {
 			return nil, err
 		}
-		key := name.String()
-		member, err := d.value(depth + 1)
+		key := strictjson.Text(name)
+		member, err := d.value()
 		if err != nil {
 			return nil, err
 		}
@@ -175,15 +155,17 @@ func (d *decoder) members(depth int) (*value, error) {
 		v.size += len(key) + 4 + member.size
 	}
 	v.plain = plain
-	_, err := d.json.ReadToken()
-	return v, err
+	return v, d.json.Leave()
 }
 
-func (d *decoder) elements(depth int) (*value, error) {
+func (d *decoder) elements() (*value, error) {
+	if err := d.json.Enter(); err != nil {
+		return nil, err
+	}
 	v := &value{size: 2}
 	plain := []any{}
-	for d.json.PeekKind() != ']' {
-		element, err := d.value(depth + 1)
+	for d.json.Kind() != ']' {
+		element, err := d.value()
 		if err != nil {
 			return nil, err
 		}
@@ -191,12 +173,11 @@ func (d *decoder) elements(depth int) (*value, error) {
 		v.size += 1 + element.size
 	}
 	v.plain = plain
-	_, err := d.json.ReadToken()
-	return v, err
+	return v, d.json.Leave()
 }
 
-// number keeps integers exact as far as 64 bits go.
-func (d *decoder) number(text string) (*value, error) {
+// numeric keeps integers exact as far as 64 bits go.
+func numeric(text string) (*value, error) {
 	v := &value{size: len(text)}
 	if !strings.ContainsAny(text, ".eE") {
 		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
@@ -210,7 +191,7 @@ func (d *decoder) number(text string) (*value, error) {
 	}
 	n, err := strconv.ParseFloat(text, 64)
 	if err != nil {
-		return nil, wrong(string(d.json.StackPointer()), "is a number of a size that cannot be handled")
+		return nil, strictjson.ErrNumber
 	}
 	v.plain = n
 	return v, nil

@@ -62,7 +62,7 @@ func (r *reader) newTool(d *providerv1.ToolDefinition) (*Tool, error) {
 
 // Decode implements [tool.Backend]. The request is a [providerv1.CallToolRequest].
 func (t *Tool) Decode(arguments []byte) (proto.Message, []*executorv1.Violation, error) {
-	wrong, err := t.in.Check(arguments)
+	wrong, err := t.in.CheckArguments(arguments)
 	if err != nil || len(wrong) > 0 {
 		return nil, wrong, err
 	}

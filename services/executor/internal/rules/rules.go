@@ -71,6 +71,9 @@ func (c *Checker) collect(t protoreflect.MessageDescriptor, seen map[protoreflec
 		} {
 			c.remember(r.GetCel())
 		}
+		if list := r.GetRepeated(); f.IsList() && wraps(f) && (list.HasMinItems() || list.HasMaxItems() || list.GetUnique()) {
+			return fmt.Errorf("%s: protovalidate does not enforce min_items, max_items and unique on a list of wrappers; make it one of plain values", f.FullName())
+		}
 		if f.IsMap() {
 			f = f.MapValue()
 		}
@@ -81,6 +84,13 @@ func (c *Checker) collect(t protoreflect.MessageDescriptor, seen map[protoreflec
 		}
 	}
 	return nil
+}
+
+// wraps reports whether the values of a field are StringValue or the like.
+func wraps(f protoreflect.FieldDescriptor) bool {
+	m := f.Message()
+	return m != nil && m.FullName().Parent() == "google.protobuf" && m.Name() != "Value" && m.Name() != "ListValue" &&
+		strings.HasSuffix(string(m.Name()), "Value")
 }
 
 func (c *Checker) remember(rules []*validate.Rule) {
@@ -123,6 +133,10 @@ func (c *Checker) Check(m proto.Message) ([]*executorv1.Violation, error) {
 	if err == nil {
 		return nil, nil
 	}
+	if _, ok := errors.AsType[*protovalidate.RuntimeError](err); ok {
+		// For example a pattern, and bytes that are no text. It fails closed.
+		return []*executorv1.Violation{{Message: "a rule cannot be applied to one of the values"}}, nil
+	}
 	broken, ok := errors.AsType[*protovalidate.ValidationError](err)
 	if !ok {
 		return nil, fmt.Errorf("apply rules: %w", err)
@@ -142,6 +156,9 @@ func (c *Checker) Check(m proto.Message) ([]*executorv1.Violation, error) {
 // only what the proto file says is used.
 func (c *Checker) say(v *protovalidate.Violation) string {
 	id := v.Proto.GetRuleId()
+	if id == "required" && v.FieldDescriptor == nil {
+		return "one of its fields must be given"
+	}
 	if rule := v.Proto.GetRule().GetElements(); len(rule) == 0 && id != "message.oneof" ||
 		len(rule) > 0 && strings.HasPrefix(rule[len(rule)-1].GetFieldName(), "cel") {
 		if text := c.said[id]; text != "" {

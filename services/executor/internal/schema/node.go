@@ -98,14 +98,19 @@ func (n *node) also(pattern string) {
 
 // orNull lets a value be null as well.
 func (n *node) orNull() {
+	if n.Const != nil {
+		n.Enum, n.Const = []any{n.Const}, nil
+	}
+	if n.Enum != nil {
+		n.Enum = append(n.Enum, nil)
+	}
 	switch t := n.Type.(type) {
 	case string:
 		n.Type = []string{t, "null"}
 	case []string:
 		n.Type = append(slices.Clone(t), "null")
-	}
-	if n.Enum != nil {
-		n.Enum = append(n.Enum, nil)
+	default: // it is in the alternatives
+		n.AnyOf = append(n.AnyOf, &node{Type: "null"})
 	}
 }
 

@@ -3,11 +3,14 @@ package schema
 import (
 	"encoding/base64"
 	"encoding/json"
+	"math/big"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
@@ -15,6 +18,7 @@ import (
 type ruleSet struct {
 	rules    *validate.FieldRules
 	presence bool // absent and zero are different things
+	optional bool // it is a field that can be absent: then zero is a value like others
 }
 
 func (r ruleSet) off() bool { return r.rules.GetIgnore() == validate.Ignore_IGNORE_ALWAYS }
@@ -25,13 +29,13 @@ func (r ruleSet) nonZero() bool { return !r.off() && r.rules.GetRequired() && !r
 
 // zeroAllowed reports whether the zero value escapes the other rules.
 func (r ruleSet) zeroAllowed() bool {
-	return r.rules.GetIgnore() == validate.Ignore_IGNORE_IF_ZERO_VALUE && !r.nonZero()
+	return r.rules.GetIgnore() == validate.Ignore_IGNORE_IF_ZERO_VALUE && !r.optional && !r.nonZero()
 }
 
 func (r ruleSet) boolean(n *node) {
-	if c := r.rules.GetBool(); !r.off() && c.GetConst() || r.nonZero() {
+	if c := r.rules.GetBool(); !r.off() && c.GetConst() && !r.zeroAllowed() || r.nonZero() {
 		n.Const = true
-	} else if !r.off() && c != nil && c.Const != nil {
+	} else if !r.off() && c != nil && c.Const != nil && !c.GetConst() {
 		n.Const = false
 	}
 }
@@ -140,9 +144,45 @@ func (r ruleSet) bytes(n *node) {
 		high = (max(high, b.GetLen()) + 2) / 3 * 4
 		n.MaxLength = &high
 	}
-	if b != nil && b.Const != nil {
-		n.say([]string{"Must be " + base64.StdEncoding.EncodeToString(b.GetConst()) + "."})
+	n.say(ruleTexts(b.ProtoReflect(), "len", "min_len", "max_len"))
+}
+
+// ruleTexts says what rules say that no keyword does, but for those named.
+func ruleTexts(rules protoreflect.Message, but ...protoreflect.Name) (texts []string) {
+	if rules == nil || !rules.IsValid() {
+		return nil
 	}
+	for i := range rules.Descriptor().Fields().Len() {
+		f := rules.Descriptor().Fields().Get(i)
+		if !rules.Has(f) || f.Name() == "example" || slices.Contains(but, f.Name()) {
+			continue
+		}
+		var values []string
+		if f.IsList() {
+			for j := range rules.Get(f).List().Len() {
+				values = append(values, ruleValue(f, rules.Get(f).List().Get(j)))
+			}
+		} else {
+			values = append(values, ruleValue(f, rules.Get(f)))
+		}
+		texts = append(texts, "Rule: "+strings.ReplaceAll(string(f.Name()), "_", " ")+" "+strings.Join(values, ", "))
+	}
+	return texts
+}
+
+// ruleValue writes a value of a rule as it would be in JSON.
+func ruleValue(f protoreflect.FieldDescriptor, v protoreflect.Value) string {
+	switch f.Kind() {
+	case protoreflect.MessageKind:
+		raw, err := protojson.Marshal(v.Message().Interface())
+		if err != nil { // not a time that can be written
+			return "?"
+		}
+		return strings.Trim(string(raw), `"`)
+	case protoreflect.BytesKind:
+		return base64.StdEncoding.EncodeToString(v.Bytes())
+	}
+	return v.String()
 }
 
 // ranges are the bounds of the types themselves.
@@ -165,17 +205,12 @@ func (r ruleSet) number(n *node, kind protoreflect.Kind) {
 		n.Minimum, n.Maximum = bounds[0], bounds[1]
 	}
 	if r.nonZero() {
-		n.Not = &node{Const: json.Number("0")}
+		n.Not = among(zerosOf(kind))
 	}
-	all := r.rules.ProtoReflect()
-	if r.rules == nil || r.off() {
+	own := typed(r.rules)
+	if own == nil || r.off() {
 		return
 	}
-	typed := all.WhichOneof(all.Descriptor().Oneofs().ByName("type"))
-	if typed == nil || typed.Message() == nil {
-		return
-	}
-	own := all.Get(typed).Message()
 	get := func(name protoreflect.Name) (json.Number, bool) {
 		f := own.Descriptor().Fields().ByName(name)
 		if f == nil || f.IsList() || !own.Has(f) {
@@ -212,6 +247,16 @@ func (r ruleSet) number(n *node, kind protoreflect.Kind) {
 	}
 }
 
+// typed returns the rules that are for one type, or nil.
+func typed(rules *validate.FieldRules) protoreflect.Message {
+	all := rules.ProtoReflect()
+	f := all.WhichOneof(all.Descriptor().Oneofs().ByName("type"))
+	if f == nil || f.Message() == nil {
+		return nil
+	}
+	return all.Get(f).Message()
+}
+
 // narrow lets the bounds of the rules take the place of those of the type.
 func (n *node) narrow(low, high *node) {
 	if low.Minimum != "" || low.ExclusiveMinimum != "" {
@@ -225,9 +270,9 @@ func (n *node) narrow(low, high *node) {
 // outside reports whether the bounds exclude what is between them, as
 // protovalidate reads a lower bound that is above the upper one.
 func outside(low, high *node) bool {
-	a, err1 := strconv.ParseFloat(string(low.Minimum+low.ExclusiveMinimum), 64)
-	b, err2 := strconv.ParseFloat(string(high.Maximum+high.ExclusiveMaximum), 64)
-	return err1 == nil && err2 == nil && a > b
+	a, ok1 := new(big.Rat).SetString(string(low.Minimum + low.ExclusiveMinimum))
+	b, ok2 := new(big.Rat).SetString(string(high.Maximum + high.ExclusiveMaximum))
+	return ok1 && ok2 && a.Cmp(b) > 0
 }
 
 func literal(kind protoreflect.Kind, v protoreflect.Value) json.Number {

@@ -143,7 +143,7 @@ func (w *writer) field(f protoreflect.FieldDescriptor, root bool) (*node, error)
 	if err != nil {
 		return nil, err
 	}
-	r := ruleSet{rules: rules, presence: f.HasPresence()}
+	r := ruleSet{rules: rules, presence: f.HasPresence(), optional: f.HasPresence()}
 	var n *node
 	switch {
 	case f.IsMap():
@@ -154,7 +154,7 @@ func (w *writer) field(f protoreflect.FieldDescriptor, root bool) (*node, error)
 		}
 	default:
 		n, err = w.value(f, r)
-		if err == nil && w.input && nullable(f) {
+		if err == nil && w.input && nullable(f) && (r.off() || !rules.GetRequired()) {
 			n.orNull()
 		}
 	}
@@ -226,7 +226,8 @@ func (w *writer) list(f protoreflect.FieldDescriptor, r ruleSet) (*node, error) 
 		if own != nil {
 			n.MaxItems = own.MaxItems
 		}
-		if r.zeroAllowed() {
+		if r.zeroAllowed() && n.MinItems != nil {
+			n.AnyOf = []*node{{MaxItems: new(uint64)}, {MinItems: n.MinItems}}
 			n.MinItems = nil
 		}
 	}
@@ -257,13 +258,17 @@ func (w *writer) mapping(f protoreflect.FieldDescriptor, r ruleSet) (*node, erro
 	default:
 		n.PropertyNames = &node{Pattern: "^(0|-?[1-9][0-9]*)$"}
 	}
+	if keys := r.rules.GetMap().GetKeys(); f.MapKey().Kind() != protoreflect.StringKind && !r.off() && !(ruleSet{rules: keys}).off() {
+		n.PropertyNames.say(ruleTexts(typed(keys)))
+	}
 	if !r.off() {
 		own := r.rules.GetMap()
 		n.MinProperties = atLeast(own.GetMinPairs(), r.nonZero())
 		if own != nil {
 			n.MaxProperties = own.MaxPairs
 		}
-		if r.zeroAllowed() {
+		if r.zeroAllowed() && n.MinProperties != nil {
+			n.AnyOf = []*node{{MaxProperties: new(uint64)}, {MinProperties: n.MinProperties}}
 			n.MinProperties = nil
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/transcode"
 )
 
 // value returns the schema of one value: of a field, an element or an entry.
@@ -20,7 +22,13 @@ func (w *writer) value(f protoreflect.FieldDescriptor, r ruleSet) (*node, error)
 		if inner := unwrap(f.Message()); inner != nil {
 			kind = inner.Kind()
 		} else {
-			return wellKnownNode(f.Message())
+			n, err := wellKnownNode(f.Message())
+			if err == nil && !r.off() {
+				for _, rules := range []protoreflect.ProtoMessage{r.rules.GetTimestamp(), r.rules.GetDuration(), r.rules.GetFieldMask()} {
+					n.say(ruleTexts(rules.ProtoReflect()))
+				}
+			}
+			return n, err
 		}
 	}
 	switch kind {
@@ -49,8 +57,8 @@ func (w *writer) value(f protoreflect.FieldDescriptor, r ruleSet) (*node, error)
 		r.number(n, kind)
 	}
 	if r.zeroAllowed() {
-		if zero, ok := zeroOf(kind); ok {
-			n = &node{AnyOf: []*node{{Const: zero}, n}}
+		if zero := zerosOf(kind); zero != nil {
+			n = &node{AnyOf: []*node{among(zero), n}}
 		}
 	}
 	return n, nil
@@ -69,6 +77,35 @@ func (w *writer) integer64(n *node, kind protoreflect.Kind, r ruleSet) {
 	}
 	n.Type = []string{"integer", "string"}
 	r.number(n, kind)
+	if n.Const != nil {
+		n.Enum, n.Const = []any{n.Const}, nil
+	}
+	for _, list := range []*[]any{&n.Enum, n.notIn()} {
+		if list == nil {
+			continue
+		}
+		for _, v := range *list {
+			*list = append(*list, fmt.Sprint(v))
+		}
+	}
+}
+
+// among returns the schema of some values.
+func among(values []any) *node {
+	if len(values) == 1 {
+		return &node{Const: values[0]}
+	}
+	return &node{Enum: values}
+}
+
+// notIn returns the values that a rule forbids, or nil.
+func (n *node) notIn() *[]any {
+	for _, all := range n.AllOf {
+		if all.Not != nil && all.Not.Enum != nil {
+			return &all.Not.Enum
+		}
+	}
+	return nil
 }
 
 func (w *writer) nested(m protoreflect.MessageDescriptor) (*node, error) {
@@ -106,7 +143,7 @@ func wellKnownNode(m protoreflect.MessageDescriptor) (*node, error) {
 		return &node{Type: "string", Format: "date-time"}, nil
 	case "Duration":
 		return &node{
-			Type: "string", Pattern: `^-?[0-9]+(\.[0-9]{1,9})?s$`,
+			Type: "string", Pattern: transcode.DurationPattern,
 			Description: `A duration in seconds, such as "1.5s".`,
 		}, nil
 	case "FieldMask":
@@ -129,6 +166,10 @@ func (r ruleSet) enum(n *node, e protoreflect.EnumDescriptor) {
 		v := e.Values().Get(i)
 		number := int32(v.Number())
 		if !r.off() {
+			if number == 0 && r.zeroAllowed() {
+				n.Enum = append(n.Enum, string(v.Name()))
+				continue
+			}
 			if len(rules.GetIn()) > 0 && !in(rules.GetIn(), number) || in(rules.GetNotIn(), number) ||
 				rules != nil && rules.Const != nil && rules.GetConst() != number || number == 0 && r.nonZero() {
 				continue
@@ -157,13 +198,18 @@ func enumTexts(e protoreflect.EnumDescriptor, n *node) []string {
 	return texts
 }
 
-// zeroOf is the zero value of a kind in JSON, where it has a simple one.
-func zeroOf(kind protoreflect.Kind) (any, bool) {
+// zerosOf are the zero values of a kind in JSON, if rules can let one pass that
+// they would not allow otherwise. Those of enums and booleans are seen to where
+// their values are.
+func zerosOf(kind protoreflect.Kind) []any {
 	switch kind {
 	case protoreflect.StringKind, protoreflect.BytesKind:
-		return "", true
+		return []any{""}
 	case protoreflect.BoolKind, protoreflect.EnumKind, protoreflect.MessageKind, protoreflect.GroupKind:
-		return nil, false
+		return nil
+	case protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind,
+		protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
+		return []any{json.Number("0"), "0"}
 	}
-	return json.Number("0"), true
+	return []any{json.Number("0")}
 }

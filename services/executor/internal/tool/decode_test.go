@@ -1,6 +1,7 @@
 package tool_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -66,6 +67,15 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// members are so many members of an object.
+func members(n int) string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprintf(`"k%d":1`, i)
+	}
+	return strings.Join(all, ",")
+}
+
 func TestDecodeRefuses(t *testing.T) {
 	t.Parallel()
 	kitchen := tooltest.Tools(t, "kitchen")["cook_dish"]
@@ -89,8 +99,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{"a number as a string", order(`"table":"1"`), []string{`/table must be an integer from 0 to 4294967295, not a string`}},
 		{"a fraction", order(`"table":1.5`), []string{`/table must be an integer from 0 to 4294967295`}},
 		{"too large for the type", order(`"table":4294967296`), []string{`/table must be an integer from 0 to 4294967295`}},
-		{"a huge exponent", order(`"table":1e999999999`), []string{`/table must be an integer from 0 to 4294967295`}},
-		{"too large for a double", order(`"weight":1e400`), []string{`/weight must be a number`}},
+		{"a huge exponent", order(`"table":1e999999999`), []string{`/table is a number that is too long or too large`}},
+		{"too large for a double", order(`"weight":1e400`), []string{`/weight is a number that is too long or too large`}},
 		{"too large for a float", order(`"heat":1e39`), []string{`/heat must be a number of 32-bit range`}},
 		{"a word for a number", order(`"heat":"NaN"`), []string{`/heat must be a number of 32-bit range, not a string`}},
 		{"a 64-bit integer with a plus", order(`"serial":"+1"`), []string{`/serial must be a 64-bit integer`}},
@@ -109,6 +119,10 @@ func TestDecodeRefuses(t *testing.T) {
 		{"two of a oneof", order(`"card":"x","cash":true`), []string{`/cash cannot be given together with "card"`}},
 		{"too deep", order(`"recipe":` + deep), []string{`/recipe`}},
 		{"too deep a value", order(`"anything":` + strings.Repeat("[", 100) + strings.Repeat("]", 100)), []string{`/anything`}},
+		{"too deep by itself", order(`"anything":` + strings.Repeat("[", 32) + strings.Repeat("]", 32)), []string{`/anything/0/0/0`}},
+		{"too many values", order(`"list":[` + strings.Repeat("1,", 10_000) + "1]"), []string{`/list/9994 is where there are too many values`}},
+		{"too long a string", order(`"card":"` + strings.Repeat("x", 1<<16) + `"`), []string{`/card is too long`}},
+		{"too many members", order(`"extra":{` + members(1001) + "}"), []string{`/extra/k999 has too many members`}},
 		{"several at once", order(`"table":"x","spicy":0`), []string{`/table must be an integer from 0 to 4294967295, not a string`, `/spicy must be true or false, not a number`}},
 
 		{"a rule on a string", `{"name":"S","guests":2,"must":{}}`, []string{"/name must be at least 2 characters", "/name does not match regex pattern"}},

@@ -1,19 +1,16 @@
 package transcode
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
+	"github.com/sallyport-mcp/sallyport/pkg/strictjson"
 )
 
 // Decode reads a JSON object into a new message. The message is nil if there
@@ -22,18 +19,18 @@ func (p *Plan) Decode(data []byte) (*dynamicpb.Message, []*executorv1.Violation)
 	d := p.decoders.Get().(*decoder)
 	defer func() {
 		d.violations, d.pointer = nil, d.pointer[:0]
-		d.json.Reset(strings.NewReader("")) // let go of the arguments
+		d.json.Reset(nil, strictjson.Limits{}) // let go of the arguments
 		p.decoders.Put(d)
 	}()
-	d.json.Reset(bytes.NewBuffer(data))
-	if d.json.PeekKind() != '{' {
+	d.json.Reset(data, strictjson.DefaultLimits())
+	if d.json.Kind() != '{' {
 		d.wrong("must be one JSON object")
 		return nil, d.violations
 	}
 	m := p.New()
-	if err := d.message(p.root, m, 0); err != nil {
-		d.syntax(err)
-	} else if _, err := d.json.ReadToken(); err != io.EOF {
+	if err := d.message(p.root, m); err != nil {
+		d.unreadable(err)
+	} else if d.json.End() != nil {
 		d.wrong("must be one JSON object and nothing after it")
 	}
 	if len(d.violations) > 0 {
@@ -45,32 +42,28 @@ func (p *Plan) Decode(data []byte) (*dynamicpb.Message, []*executorv1.Violation)
 // decoder is the state of one Decode. Its methods return an error only when
 // the rest cannot be read; all else is a violation.
 type decoder struct {
-	json       *jsontext.Decoder
+	json       strictjson.Reader
 	pointer    []byte // where we are, RFC 6901
 	violations []*executorv1.Violation
 }
 
-func (d *decoder) message(m *message, into protoreflect.Message, depth int) error {
-	if depth > maxDepth {
-		d.wrong("is nested too deeply")
-		return d.json.SkipValue()
-	}
-	if _, err := d.json.ReadToken(); err != nil { // the brace: the caller has seen it
+func (d *decoder) message(m *message, into protoreflect.Message) error {
+	if err := d.json.Enter(); err != nil {
 		return err
 	}
 	needed, before := m.needed, len(d.violations)
 	var given uint64 // the first 64 fields, which are all that most types have
-	for d.json.PeekKind() != '}' {
-		name, err := d.json.ReadToken()
+	for d.json.Kind() != '}' {
+		name, err := d.json.Name()
 		if err != nil {
 			return err
 		}
-		key := name.String()
+		key := strictjson.Text(name)
 		f := m.byName[key]
 		at := d.push(key)
 		if f == nil {
 			d.unknown(m, key)
-			err = d.json.SkipValue()
+			err = d.json.Skip()
 		} else {
 			if f.required {
 				needed--
@@ -78,14 +71,14 @@ func (d *decoder) message(m *message, into protoreflect.Message, depth int) erro
 			if f.index < 64 {
 				given |= 1 << f.index
 			}
-			err = d.field(f, into, depth)
+			err = d.field(f, into)
 		}
 		if err != nil {
 			return err
 		}
 		d.pointer = d.pointer[:at]
 	}
-	if _, err := d.json.ReadToken(); err != nil {
+	if err := d.json.Leave(); err != nil {
 		return err
 	}
 	if needed > 0 {
@@ -113,25 +106,25 @@ func (d *decoder) missing(m *message, into protoreflect.Message, given uint64, b
 	}
 }
 
-func (d *decoder) field(f *field, into protoreflect.Message, depth int) error {
-	if f.nullable && d.json.PeekKind() == 'n' {
-		_, err := d.json.ReadToken()
+func (d *decoder) field(f *field, into protoreflect.Message) error {
+	if f.nullable && d.json.Kind() == 'n' {
+		_, err := d.json.Scalar()
 		return err
 	}
 	if f.oneof != nil {
 		if other := into.WhichOneof(f.oneof); other != nil {
 			d.wrong(fmt.Sprintf("cannot be given together with %q", other.Name()))
-			return d.json.SkipValue()
+			return d.json.Skip()
 		}
 	}
 	switch {
 	case f.desc.IsMap():
-		return d.entries(f, into, depth)
+		return d.entries(f, into)
 	case f.desc.IsList():
-		return d.elements(f, into, depth)
+		return d.elements(f, into)
 	case f.scalar.message != nil:
 		m := into.NewField(f.desc)
-		ok, err := d.nested(f.scalar, m.Message(), depth)
+		ok, err := d.nested(f.scalar, m.Message())
 		if ok {
 			into.Set(f.desc, m)
 		}
@@ -144,19 +137,19 @@ func (d *decoder) field(f *field, into protoreflect.Message, depth int) error {
 	return err
 }
 
-func (d *decoder) elements(f *field, into protoreflect.Message, depth int) error {
-	if kind := d.json.PeekKind(); kind != '[' {
+func (d *decoder) elements(f *field, into protoreflect.Message) error {
+	if kind := d.json.Kind(); kind != '[' {
 		return d.mismatch("an array", kind)
 	}
-	if _, err := d.json.ReadToken(); err != nil {
+	if err := d.json.Enter(); err != nil {
 		return err
 	}
 	all := into.NewField(f.desc).List()
-	for i := 0; d.json.PeekKind() != ']'; i++ {
+	for i := 0; d.json.Kind() != ']'; i++ {
 		at := d.pushIndex(i)
 		if f.scalar.message != nil {
 			v := all.NewElement()
-			if _, err := d.nested(f.scalar, v.Message(), depth+1); err != nil {
+			if _, err := d.nested(f.scalar, v.Message()); err != nil {
 				return err
 			}
 			all.Append(v)
@@ -174,24 +167,23 @@ func (d *decoder) elements(f *field, into protoreflect.Message, depth int) error
 	if all.Len() > 0 {
 		into.Set(f.desc, protoreflect.ValueOfList(all))
 	}
-	_, err := d.json.ReadToken()
-	return err
+	return d.json.Leave()
 }
 
-func (d *decoder) entries(f *field, into protoreflect.Message, depth int) error {
-	if kind := d.json.PeekKind(); kind != '{' {
+func (d *decoder) entries(f *field, into protoreflect.Message) error {
+	if kind := d.json.Kind(); kind != '{' {
 		return d.mismatch("an object", kind)
 	}
-	if _, err := d.json.ReadToken(); err != nil {
+	if err := d.json.Enter(); err != nil {
 		return err
 	}
 	all := into.NewField(f.desc).Map()
-	for d.json.PeekKind() != '}' {
-		name, err := d.json.ReadToken()
+	for d.json.Kind() != '}' {
+		name, err := d.json.Name()
 		if err != nil {
 			return err
 		}
-		key := name.String()
+		key := strictjson.Text(name)
 		at := d.push(key)
 		k, ok := mapKey(f.key.kind, key)
 		if !ok {
@@ -199,7 +191,7 @@ func (d *decoder) entries(f *field, into protoreflect.Message, depth int) error 
 		}
 		if f.scalar.message != nil {
 			v := all.NewValue()
-			if _, err := d.nested(f.scalar, v.Message(), depth+1); err != nil {
+			if _, err := d.nested(f.scalar, v.Message()); err != nil {
 				return err
 			}
 			if ok {
@@ -219,16 +211,15 @@ func (d *decoder) entries(f *field, into protoreflect.Message, depth int) error 
 	if all.Len() > 0 {
 		into.Set(f.desc, protoreflect.ValueOfMap(all))
 	}
-	_, err := d.json.ReadToken()
-	return err
+	return d.json.Leave()
 }
 
 // nested reads a value that is a message in proto, whatever it is in JSON.
-func (d *decoder) nested(s *scalar, into protoreflect.Message, depth int) (bool, error) {
-	kind := d.json.PeekKind()
+func (d *decoder) nested(s *scalar, into protoreflect.Message) (bool, error) {
+	kind := d.json.Kind()
 	switch s.message.special {
 	case value:
-		return d.dynamic(into, depth)
+		return d.dynamic(into)
 	case wrapper:
 		inner := s.message.fields[0]
 		v, ok, err := d.scalar(inner.scalar)
@@ -240,11 +231,11 @@ func (d *decoder) nested(s *scalar, into protoreflect.Message, depth int) (bool,
 		if kind != '"' {
 			return false, d.mismatch(s.want, kind)
 		}
-		raw, err := d.json.ReadValue()
+		raw, err := d.json.Scalar()
 		if err != nil {
 			return false, err
 		}
-		if protojson.Unmarshal(raw, into.Interface()) != nil {
+		if s.pattern != nil && !s.pattern.Match(raw[1:len(raw)-1]) || protojson.Unmarshal(raw, into.Interface()) != nil {
 			d.wrong("must be " + s.want)
 			return false, nil
 		}
@@ -253,38 +244,29 @@ func (d *decoder) nested(s *scalar, into protoreflect.Message, depth int) (bool,
 		if kind != '[' {
 			return false, d.mismatch("an array", kind)
 		}
-		return d.dynamicList(into, depth)
+		return d.dynamicList(into)
 	case structure:
 		if kind != '{' {
 			return false, d.mismatch("an object", kind)
 		}
-		return d.dynamicStruct(into, depth)
+		return d.dynamicStruct(into)
 	}
 	if kind != '{' {
 		return false, d.mismatch("an object", kind)
 	}
 	before := len(d.violations)
-	err := d.message(s.message, into, depth+1)
+	err := d.message(s.message, into)
 	return len(d.violations) == before, err
 }
 
-// syntax makes a violation of what cannot be read on.
-func (d *decoder) syntax(err error) {
-	bad, ok := errors.AsType[*jsontext.SyntacticError](err)
-	if !ok {
-		d.wrong("must be one JSON object")
-		return
-	}
-	d.pointer = append(d.pointer[:0], bad.JSONPointer...)
-	if errors.Is(err, jsontext.ErrDuplicateName) {
-		d.wrong("is given twice")
-		return
-	}
-	d.wrong("is not valid JSON")
+// unreadable makes a violation of what cannot be read on.
+func (d *decoder) unreadable(err error) {
+	d.pointer = append(d.pointer[:0], d.json.Pointer()...)
+	d.wrong(strictjson.Sentence(err))
 }
 
 // mismatch tells that a value is of the wrong kind, and skips it.
-func (d *decoder) mismatch(want string, got jsontext.Kind) error {
+func (d *decoder) mismatch(want string, got strictjson.Kind) error {
 	switch got {
 	case 'n':
 		d.wrong("must be " + want + ", not null; leave it out if it is not wanted")
@@ -292,10 +274,10 @@ func (d *decoder) mismatch(want string, got jsontext.Kind) error {
 	default:
 		d.wrong("must be " + want + ", not " + kinds[got])
 	}
-	return d.json.SkipValue()
+	return d.json.Skip()
 }
 
-var kinds = map[jsontext.Kind]string{
+var kinds = map[strictjson.Kind]string{
 	't': "a boolean", 'f': "a boolean", '"': "a string", '0': "a number", '{': "an object", '[': "an array",
 }
 

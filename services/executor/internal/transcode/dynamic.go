@@ -4,6 +4,8 @@ import (
 	"strconv"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/sallyport-mcp/sallyport/pkg/strictjson"
 )
 
 // Field numbers of google/protobuf/struct.proto.
@@ -20,27 +22,23 @@ const (
 )
 
 // dynamic reads any JSON value into a google.protobuf.Value.
-func (d *decoder) dynamic(into protoreflect.Message, depth int) (bool, error) {
-	if depth > maxDepth {
-		d.wrong("is nested too deeply")
-		return false, d.json.SkipValue()
-	}
+func (d *decoder) dynamic(into protoreflect.Message) (bool, error) {
 	fields := into.Descriptor().Fields()
-	switch kind := d.json.PeekKind(); kind {
+	switch kind := d.json.Kind(); kind {
 	case '{':
 		f := fields.ByNumber(valueStruct)
 		v := into.NewField(f)
-		ok, err := d.dynamicStruct(v.Message(), depth+1)
+		ok, err := d.dynamicStruct(v.Message())
 		into.Set(f, v)
 		return ok, err
 	case '[':
 		f := fields.ByNumber(valueList)
 		v := into.NewField(f)
-		ok, err := d.dynamicList(v.Message(), depth+1)
+		ok, err := d.dynamicList(v.Message())
 		into.Set(f, v)
 		return ok, err
 	default:
-		token, err := d.json.ReadToken()
+		raw, err := d.json.Scalar()
 		if err != nil {
 			return false, err
 		}
@@ -48,11 +46,11 @@ func (d *decoder) dynamic(into protoreflect.Message, depth int) (bool, error) {
 		case 'n':
 			into.Set(fields.ByNumber(valueNull), protoreflect.ValueOfEnum(0))
 		case 't', 'f':
-			into.Set(fields.ByNumber(valueBool), protoreflect.ValueOfBool(token.Bool()))
+			into.Set(fields.ByNumber(valueBool), protoreflect.ValueOfBool(kind == 't'))
 		case '"':
-			into.Set(fields.ByNumber(valueString), protoreflect.ValueOfString(token.String()))
+			into.Set(fields.ByNumber(valueString), protoreflect.ValueOfString(strictjson.Text(raw)))
 		default:
-			n, err := strconv.ParseFloat(token.String(), 64)
+			n, err := strconv.ParseFloat(string(raw), 64)
 			if err != nil {
 				d.wrong("must be a number that fits 64 bits")
 				return false, nil
@@ -63,21 +61,21 @@ func (d *decoder) dynamic(into protoreflect.Message, depth int) (bool, error) {
 	}
 }
 
-func (d *decoder) dynamicStruct(into protoreflect.Message, depth int) (bool, error) {
-	if _, err := d.json.ReadToken(); err != nil {
+func (d *decoder) dynamicStruct(into protoreflect.Message) (bool, error) {
+	if err := d.json.Enter(); err != nil {
 		return false, err
 	}
 	all := into.Mutable(into.Descriptor().Fields().ByNumber(structFields)).Map()
 	good := true
-	for d.json.PeekKind() != '}' {
-		name, err := d.json.ReadToken()
+	for d.json.Kind() != '}' {
+		name, err := d.json.Name()
 		if err != nil {
 			return false, err
 		}
-		key := name.String()
+		key := strictjson.Text(name)
 		at := d.push(key)
 		v := all.NewValue()
-		ok, err := d.dynamic(v.Message(), depth+1)
+		ok, err := d.dynamic(v.Message())
 		if err != nil {
 			return false, err
 		}
@@ -85,20 +83,19 @@ func (d *decoder) dynamicStruct(into protoreflect.Message, depth int) (bool, err
 		d.pointer = d.pointer[:at]
 		good = good && ok
 	}
-	_, err := d.json.ReadToken()
-	return good, err
+	return good, d.json.Leave()
 }
 
-func (d *decoder) dynamicList(into protoreflect.Message, depth int) (bool, error) {
-	if _, err := d.json.ReadToken(); err != nil {
+func (d *decoder) dynamicList(into protoreflect.Message) (bool, error) {
+	if err := d.json.Enter(); err != nil {
 		return false, err
 	}
 	all := into.Mutable(into.Descriptor().Fields().ByNumber(listValues)).List()
 	good := true
-	for i := 0; d.json.PeekKind() != ']'; i++ {
+	for i := 0; d.json.Kind() != ']'; i++ {
 		at := d.pushIndex(i)
 		v := all.NewElement()
-		ok, err := d.dynamic(v.Message(), depth+1)
+		ok, err := d.dynamic(v.Message())
 		if err != nil {
 			return false, err
 		}
@@ -106,6 +103,5 @@ func (d *decoder) dynamicList(into protoreflect.Message, depth int) (bool, error
 		d.pointer = d.pointer[:at]
 		good = good && ok
 	}
-	_, err := d.json.ReadToken()
-	return good, err
+	return good, d.json.Leave()
 }

@@ -7,12 +7,14 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/sallyport-mcp/sallyport/pkg/strictjson"
 )
 
 // scalar reads one value that is not a message. It reports whether there is
 // one; if not, a violation says why.
 func (d *decoder) scalar(s *scalar) (protoreflect.Value, bool, error) {
-	kind := d.json.PeekKind()
+	kind := d.json.Kind()
 	want := kind
 	switch s.kind {
 	case protoreflect.BoolKind:
@@ -34,7 +36,7 @@ func (d *decoder) scalar(s *scalar) (protoreflect.Value, bool, error) {
 	if kind != want {
 		return protoreflect.Value{}, false, d.mismatch(s.want, kind)
 	}
-	token, err := d.json.ReadToken()
+	raw, err := d.json.Scalar()
 	if err != nil {
 		return protoreflect.Value{}, false, err
 	}
@@ -42,21 +44,21 @@ func (d *decoder) scalar(s *scalar) (protoreflect.Value, bool, error) {
 	ok := true
 	switch {
 	case s.kind == protoreflect.BoolKind:
-		v = protoreflect.ValueOfBool(token.Bool())
+		v = protoreflect.ValueOfBool(kind == 't')
 	case s.kind == protoreflect.EnumKind:
-		if e := s.enum.Values().ByName(protoreflect.Name(token.String())); e != nil {
+		if e := s.enum.Values().ByName(protoreflect.Name(strictjson.Text(raw))); e != nil {
 			v = protoreflect.ValueOfEnum(e.Number())
 		} else {
 			ok = false
 		}
 	case kind == '0':
-		v, ok = number(s.kind, token.String())
+		v, ok = number(s.kind, string(raw))
 	case s.kind == protoreflect.StringKind:
-		v = protoreflect.ValueOfString(token.String())
+		v = protoreflect.ValueOfString(strictjson.Text(raw))
 	case s.kind == protoreflect.BytesKind:
-		v, ok = decodeBytes(token.String())
+		v, ok = decodeBytes(strictjson.Text(raw))
 	default:
-		v, ok = digits(s.kind, token.String())
+		v, ok = digits(s.kind, strictjson.Text(raw))
 	}
 	if !ok {
 		d.wrong("must be " + s.want)

@@ -11,18 +11,19 @@ package transcode
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 
-	"github.com/go-json-experiment/json/jsontext"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
-// Bounds on what a plan may describe and what arguments may hold.
+// Bounds on what a plan may describe and what results may hold. Those on
+// arguments are package strictjson's.
 const (
 	maxMessages   = 1000 // types in one plan
-	maxDepth      = 64   // nesting of arguments and results
+	maxDepth      = 64   // nesting of results
 	maxViolations = 32   // told at once
 )
 
@@ -49,7 +50,7 @@ func NewPlan(desc protoreflect.MessageDescriptor, required func(protoreflect.Mes
 	}
 	return &Plan{
 		root:     root,
-		decoders: sync.Pool{New: func() any { return &decoder{json: new(jsontext.Decoder)} }},
+		decoders: sync.Pool{New: func() any { return new(decoder) }},
 	}, nil
 }
 
@@ -96,6 +97,7 @@ type scalar struct {
 	message *message
 	enum    protoreflect.EnumDescriptor
 	want    string
+	pattern *regexp.Regexp // of a text; nil is any
 }
 
 type planner struct {
@@ -184,6 +186,9 @@ func (p *planner) scalar(desc protoreflect.FieldDescriptor) (*scalar, error) {
 		switch m.special {
 		case text:
 			s.want = textWants[desc.Message().FullName()]
+			if m.desc.Name() == "Duration" {
+				s.pattern = durations
+			}
 		case wrapper:
 			s.want = m.fields[0].scalar.want
 		case list:

@@ -1,6 +1,16 @@
 package transcode
 
-import "google.golang.org/protobuf/reflect/protoreflect"
+import (
+	"regexp"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// DurationPattern is how a google.protobuf.Duration is written; protobuf itself
+// would take "+1s" and ".5s" too.
+const DurationPattern = `^-?[0-9]+(\.[0-9]{1,9})?s$`
+
+var durations = regexp.MustCompile(DurationPattern)
 
 // wants says what a value must be, in the words of an answer.
 var wants = map[protoreflect.Kind]string{

@@ -33,10 +33,11 @@ type Language struct {
 var languages = map[string]Language{
 	"typescript": {"typescript", "npm install", "node NAME.ts"},
 	"python":     {"python", "pip install -r requirements.txt", "python3 NAME.py"},
+	"go":         {"go", "go mod tidy && go build", "./NAME"},
 }
 
 // Languages are the names of all.
-func Languages() []string { return []string{"typescript", "python"} }
+func Languages() []string { return []string{"typescript", "python", "go"} }
 
 // words are a name in the forms that languages want.
 type words struct {
@@ -65,7 +66,7 @@ func spell(name string) words {
 func Write(folder, name, language string) (l Language, files []string, err error) {
 	l, ok := languages[language]
 	if !ok {
-		return l, nil, fmt.Errorf("there is no template for %q; there are %s", language, strings.Join(Languages(), " and "))
+		return l, nil, fmt.Errorf("there is no template for %q; there are %s", language, strings.Join(Languages(), ", "))
 	}
 	if !names.MatchString(name) || len(name) > 40 {
 		return l, nil, fmt.Errorf("%q is no name for a service: up to 40 lower-case letters and digits, with dashes between words", name)

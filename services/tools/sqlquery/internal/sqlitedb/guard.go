@@ -12,19 +12,17 @@ import (
 // policy is what queries may do. It never changes, and names are in lower case.
 type policy struct {
 	tables    map[string]bool
-	hidden    map[string]bool // table.column
+	veiled    map[string]bool // tables that are read through a view of ours alone
 	functions map[string]bool
 }
 
 // newPolicy returns the policy for one query.
 func newPolicy(scope access.Scope, functions map[string]bool) *policy {
-	p := &policy{tables: make(map[string]bool), hidden: make(map[string]bool), functions: functions}
+	p := &policy{tables: make(map[string]bool), veiled: make(map[string]bool), functions: functions}
 	for _, t := range scope.Tables {
 		name := strings.ToLower(t.Name)
 		p.tables[name] = true
-		for _, h := range t.Hidden {
-			p.hidden[name+"."+strings.ToLower(h)] = true
-		}
+		p.veiled[name] = p.veiled[name] || veiled(t)
 	}
 	return p
 }
@@ -39,7 +37,9 @@ func set(names []string) map[string]bool {
 
 // guard is the authorizer of one connection. It denies what it does not know.
 type guard struct {
+	file    string  // what the connection calls the file; see [DB]
 	policy  *policy // of the query that is running
+	pass    string  // what views of ours call what they read; see veil.go
 	own     bool    // a statement of ours is being compiled
 	refused string  // the first thing that was denied, in words
 }
@@ -53,34 +53,36 @@ func (g *guard) trusted(run func() error) error {
 
 // authorize implements [sqlite.AuthorizerFn]. It runs within the call that
 // compiles the statement, hence needs no lock.
-func (g *guard) authorize(action sqlite.AuthorizerActionCode, arg1, arg2, database, _ string) sqlite.AuthorizerReturnCode {
+//
+// The view, or common table, that asks has a name that a query can choose. It
+// counts for nothing unless it is the pass, which is random and of one query.
+func (g *guard) authorize(action sqlite.AuthorizerActionCode, arg1, arg2, database, asks string) sqlite.AuthorizerReturnCode {
 	if g.own {
 		return sqlite.AuthorizerOK
 	}
-	// The name of the view or subquery that asks is not looked at: a query can
-	// choose it.
+	ours := g.pass != "" && asks == g.pass
 	switch action {
 	case sqlite.AuthSelect, sqlite.AuthRecursive:
 		return sqlite.AuthorizerOK
 	case sqlite.AuthFunction:
-		if g.policy.functions[strings.ToLower(arg2)] {
+		if ours || g.policy.functions[strings.ToLower(arg2)] {
 			return sqlite.AuthorizerOK
 		}
 		return g.deny("calling function " + arg2)
 	case sqlite.AuthRead:
 		name := strings.ToLower(arg1)
-		if database == "" && arg2 == "" {
+		switch {
+		case arg2 == "" && (database == "" || database == g.file):
 			// A table of which no column is used, or a subquery: SQLite does not
-			// tell which. The check of the program does.
+			// tell which, nor who asks. The check of the program does.
+			return sqlite.AuthorizerOK
+		case !g.policy.tables[name]:
+		case database == "temp", database == "": // a view of ours, or what is made of one
+			return sqlite.AuthorizerOK
+		case database == g.file && (ours || !g.policy.veiled[name]):
 			return sqlite.AuthorizerOK
 		}
-		if !g.policy.tables[name] || database != "main" && database != "" {
-			return g.deny("reading table " + arg1)
-		}
-		if g.policy.hidden[name+"."+strings.ToLower(arg2)] {
-			return sqlite.AuthorizerIgnore // reads as NULL within a query, where * names it; it is not returned, see shadow.go
-		}
-		return sqlite.AuthorizerOK
+		return g.deny("reading table " + arg1)
 	}
 	return g.deny(inWords(action, arg1, arg2))
 }

@@ -30,7 +30,7 @@ func (s *session) checkProgram(ctx context.Context, conn *sql.Conn, query string
 		switch {
 		case o.virtual:
 			s.guard.deny("virtual tables")
-		case o.database != 0 || !ok:
+		case o.database != attached || !ok:
 			s.guard.deny("reading the schema or temporary tables")
 		case !s.guard.policy.tables[strings.ToLower(name)]:
 			s.guard.deny("reading table " + name)
@@ -52,8 +52,11 @@ type program struct {
 type cursor struct {
 	virtual  bool
 	root     int64 // page where the table or index begins
-	database int64 // 0 is main, 1 is temp
+	database int64 // 0 is main, 1 is temp, then what is attached
 }
+
+// attached is the number of the file.
+const attached = 2
 
 // explainOn compiles a query, and does not run it.
 func explainOn(ctx context.Context, conn *sql.Conn, query string, args []any) (out program, err error) {
@@ -85,7 +88,7 @@ func explainOn(ctx context.Context, conn *sql.Conn, query string, args []any) (o
 func (s *session) roots(ctx context.Context, conn *sql.Conn) (out map[int64]string, err error) {
 	var rows *sql.Rows
 	err = s.guard.trusted(func() error {
-		rows, err = conn.QueryContext(ctx, "SELECT rootpage, tbl_name FROM main.sqlite_schema WHERE rootpage > 0")
+		rows, err = conn.QueryContext(ctx, "SELECT rootpage, tbl_name FROM "+quote(s.guard.file)+".sqlite_schema WHERE rootpage > 0")
 		return err
 	})
 	if err != nil {

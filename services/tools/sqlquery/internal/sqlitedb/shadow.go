@@ -32,6 +32,7 @@ type shadow struct {
 // layout is what is visible of a table.
 type layout struct {
 	name    string
+	veiled  bool
 	columns []string
 }
 
@@ -39,14 +40,14 @@ type layout struct {
 func (d *DB) follow(ctx context.Context, s *session, conn *sql.Conn, scope access.Scope) (*shadow, error) {
 	var version int64
 	err := s.guard.trusted(func() error {
-		return conn.QueryRowContext(ctx, "PRAGMA main.schema_version").Scan(&version)
+		return conn.QueryRowContext(ctx, "PRAGMA "+quote(s.guard.file)+".schema_version").Scan(&version)
 	})
 	if err != nil {
 		return nil, err
 	}
 	key := fmt.Sprint(version)
 	for _, t := range scope.Tables {
-		key += fmt.Sprintf(" %q%q", t.Name, t.Hidden)
+		key += fmt.Sprintf(" %q%q%t", t.Name, t.Hidden, t.Rows != nil)
 	}
 	if s.shadow != nil && s.shadow.key == key {
 		s.shadow.guard.policy, s.shadow.guard.refused = s.guard.policy, ""
@@ -69,7 +70,7 @@ func (d *DB) follow(ctx context.Context, s *session, conn *sql.Conn, scope acces
 			fresh.tables = append(fresh.tables, l)
 		}
 	}
-	fresh.db = sql.OpenDB(guarded{demodb.Connector("shadow", "mode=memory&_dqs=0"), fresh.guard})
+	fresh.db = sql.OpenDB(guarded{demodb.Connector("shadow", "mode=memory&_dqs=0"), fresh.guard, ""})
 	fresh.db.SetMaxOpenConns(1)
 	if err := fresh.create(ctx, d); err != nil {
 		return nil, errors.Join(err, fresh.db.Close())
@@ -81,10 +82,10 @@ func (d *DB) follow(ctx context.Context, s *session, conn *sql.Conn, scope acces
 // lay returns what is visible of a table: nothing if there is none, or if it has
 // not the columns that are to be hidden. It fails closed.
 func (s *session) lay(ctx context.Context, conn *sql.Conn, t access.Table) (_ layout, err error) {
-	l := layout{name: t.Name}
+	l := layout{name: t.Name, veiled: veiled(t)}
 	var rows *sql.Rows
 	err = s.guard.trusted(func() error {
-		rows, err = conn.QueryContext(ctx, "SELECT name FROM pragma_table_xinfo(?, 'main')", t.Name)
+		rows, err = conn.QueryContext(ctx, "SELECT name FROM pragma_table_xinfo(?, ?)", t.Name, s.guard.file)
 		return err
 	})
 	if err != nil {
@@ -120,16 +121,31 @@ func (h *shadow) create(ctx context.Context, d *DB) error {
 	}
 	return h.guard.trusted(func() error {
 		for _, t := range h.tables {
-			columns := make([]string, len(t.columns))
-			for i, c := range t.columns {
-				columns[i] = quote(c)
-			}
-			if _, err := conn.ExecContext(ctx, "CREATE TABLE "+quote(t.name)+" ("+strings.Join(columns, ", ")+")"); err != nil {
+			if _, err := conn.ExecContext(ctx, t.empty()); err != nil {
 				return fmt.Errorf("make a table of the shadow: %w", err)
 			}
 		}
 		return nil
 	})
+}
+
+// empty returns the statement that makes the table in the shadow. What is a view
+// on the file is one here: it has no rowid.
+func (l layout) empty() string {
+	head := quote(l.name) + " (" + quoted(l.columns) + ")"
+	if l.veiled {
+		return "CREATE TEMP VIEW " + head + " AS SELECT NULL" + strings.Repeat(", NULL", len(l.columns)-1)
+	}
+	return "CREATE TEMP TABLE " + head
+}
+
+// quoted returns a list of names.
+func quoted(names []string) string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = quote(n)
+	}
+	return strings.Join(out, ", ")
 }
 
 func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
@@ -183,5 +199,5 @@ func (h *shadow) unlike() error {
 		all = append(all, fmt.Sprintf("%s has %s", t.name, strings.Join(t.columns, ", ")))
 	}
 	return fault.New(codes.PermissionDenied, sqlqueryv1.Reason_REASON_REFUSED,
-		"name each column with its table, and not by *: %s", strings.Join(all, "; "))
+		"the query cannot be run on the tables as they are; name them and their columns plainly: %s", strings.Join(all, "; "))
 }

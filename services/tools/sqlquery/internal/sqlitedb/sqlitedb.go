@@ -3,7 +3,10 @@
 //
 // The engine itself is the guard, in layers that do not depend on each other:
 //
-//   - The file is opened read-only.
+//   - The file is opened read-only, and under a name that no query can know:
+//     what connections call main is an empty database.
+//   - Tables of which only a part is visible are read through views alone. See
+//     veil.go.
 //   - An authorizer, asked by SQLite while it compiles a statement, denies
 //     everything but SELECT, reading the listed tables, and the listed
 //     functions. See guard.go.
@@ -21,6 +24,7 @@ package sqlitedb
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -42,7 +46,7 @@ const cleanup = time.Second
 // options of each connection. Pragmas run before the authorizer is in place,
 // which then denies all others. DQS off makes a misspelt column an error and
 // not a string.
-const options = "mode=ro&_defensive=1&_dqs=0&_query_only=1&_busy_timeout=2000" +
+const options = "mode=memory&_defensive=1&_dqs=0&_query_only=1&_busy_timeout=2000" +
 	"&_pragma=trusted_schema(0)&_pragma=cell_size_check(1)&_pragma=mmap_size(0)"
 
 // Config says what may be read, and how much.
@@ -73,8 +77,8 @@ type session struct {
 func Open(cfg Config) *DB {
 	d := &DB{cfg: cfg, functions: set(cfg.Functions), sessions: make(chan *session, cfg.Connections)}
 	for range cfg.Connections {
-		g := new(guard)
-		db := sql.OpenDB(guarded{demodb.Connector(cfg.Path, options), g})
+		g := &guard{file: "f" + rand.Text()}
+		db := sql.OpenDB(guarded{demodb.Connector("main", options), g, demodb.URI(cfg.Path, "mode=ro")})
 		db.SetMaxOpenConns(1)
 		d.sessions <- &session{db: db, guard: g}
 	}
@@ -91,7 +95,7 @@ func (d *DB) Ping(ctx context.Context) error {
 // faults, or that of a context which ended by cancellation.
 func (d *DB) Query(ctx context.Context, scope access.Scope, query string, args []any) (*table.Table, error) {
 	policy := newPolicy(scope, d.functions)
-	if err := policy.checkText(query, len(args)); err != nil {
+	if err := checkText(query, len(args)); err != nil {
 		return nil, err
 	}
 	select {
@@ -154,6 +158,9 @@ func (d *DB) query(ctx context.Context, s *session, scope access.Scope, query st
 	}
 	seen, err := h.try(ctx, query, args)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.veil(ctx, conn, scope, h.tables); err != nil {
 		return nil, err
 	}
 	width, err := s.checkProgram(ctx, conn, query, args)
@@ -248,10 +255,12 @@ func (d *DB) limit(conn *sql.Conn) error {
 	return nil
 }
 
-// guarded opens connections that have the guard from their first statement on.
+// guarded opens connections that have the guard from their first statement on,
+// with the file attached unless there is none.
 type guarded struct {
 	*demodb.FileConnector
 	guard *guard
+	file  string // as a URI
 }
 
 // Connect implements [driver.Connector].
@@ -261,8 +270,14 @@ func (c guarded) Connect(ctx context.Context) (driver.Conn, error) {
 		return nil, err
 	}
 	r, ok := conn.(sqlite.AuthorizerRegisterer)
-	if !ok { // fails closed
+	e, canExec := conn.(driver.ExecerContext)
+	if !ok || !canExec { // fails closed
 		return nil, errors.Join(errors.New("the driver has no authorizer"), conn.Close())
+	}
+	if c.file != "" {
+		if _, err := e.ExecContext(ctx, "ATTACH "+literal(c.file)+" AS "+quote(c.guard.file), nil); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
 	}
 	if err := r.RegisterAuthorizer(c.guard.authorize); err != nil {
 		return nil, errors.Join(err, conn.Close())
