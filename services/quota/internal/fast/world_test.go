@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/fast"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
@@ -156,7 +154,6 @@ func (w *world) send(from *node, f *quotav1.FastFrame) {
 			copies++
 		}
 		for range copies {
-			f := proto.CloneOf(f)
 			w.carry(from.id, to.id, func() { w.receive(to, from, f) })
 		}
 	}
@@ -192,7 +189,7 @@ func (w *world) ask(n, from *node, gap *fast.Gap) {
 				w.at(50*time.Millisecond, func() { n.Failed(gap.Boot) })
 				return
 			}
-			reply := proto.CloneOf(from.Tell(from.now(), q))
+			reply := from.Tell(from.now(), q)
 			w.at(time.Duration(w.rng.Int64N(int64(w.most))), func() {
 				if n.gone {
 					return
