@@ -264,6 +264,7 @@ func TestWindowsOfTheClockAreThoseOfWhoeverIsAhead(t *testing.T) {
 	if left := b.left(0, 1); left != 40 {
 		t.Errorf("%d left", left)
 	}
+	w.every = 10 * time.Millisecond
 	w.run(time.Minute)
 	if left := b.left(0, 1); left != 100 {
 		t.Errorf("%d left in the next window", left)
@@ -357,6 +358,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	if ok, err := n.Take(n.now(), []limiter.Ask{{Limit: 1, Key: key(40_000), Cost: 1}}); !ok || err != nil {
 		t.Errorf("a shadow limit without room: %v, %v", ok, err)
 	}
+	w.every = 50 * time.Millisecond
 	w.run(2 * time.Minute)
 	if ok, err := n.Take(n.now(), []limiter.Ask{{Limit: 0, Key: key(40_000), Cost: 1}}); !ok || err != nil {
 		t.Errorf("when all windows are over: %v, %v", ok, err)
@@ -373,8 +375,8 @@ func TestTheBoundThatIsToldHolds(t *testing.T) {
 	most := uint64(0)
 	for range 40_000 {
 		n := w.nodes[w.rng.IntN(3)]
-		if ok, _ := n.take(0, 1, 1); ok {
-			o.admitted(n, 1)
+		if ok, degraded := n.take(0, 1, 1); ok {
+			o.admitted(n, 1, degraded)
 		}
 		most = max(most, uint64(len(o.spends))-min(uint64(len(o.spends)), 1000))
 		w.run(time.Duration(w.rng.ExpFloat64() * float64(time.Second) / 10_000))

@@ -10,9 +10,10 @@ import (
 
 // spent is what one process has admitted.
 type spent struct {
-	at   time.Duration
-	by   *node
-	cost uint64
+	at       time.Duration
+	by       *node
+	cost     uint64
+	degraded bool
 }
 
 // oracle knows all that was admitted of a key.
@@ -25,12 +26,18 @@ type oracle struct {
 
 // admitted adds a spend, and holds it against the bound: what is in the window that
 // ends with it is no more than the limit, and what others have admitted in the time
-// that a word may take, and processes that died before others have heard of it.
-func (o *oracle) admitted(n *node, cost uint32) {
+// that a word may take, and processes that died before others have heard of it. If
+// others are silent, that is the time before they were found to be; what they have
+// admitted since is their share.
+func (o *oracle) admitted(n *node, cost uint32, degraded bool) {
 	o.w.t.Helper()
 	now, l := o.w.now, uint64(o.spec.Max)
-	o.spends = append(o.spends, spent{now, n, uint64(cost)})
-	slack := o.w.cfg.Silence + o.w.most
+	o.spends = append(o.spends, spent{now, n, uint64(cost), degraded})
+	slack := o.w.cfg.Silence + o.w.most + o.w.every
+	since := now - slack
+	if degraded && n.silent > 0 {
+		since = n.silent - slack
+	}
 	var total, unheard uint64
 	kept := o.spends[:0]
 	for _, s := range o.spends {
@@ -39,7 +46,7 @@ func (o *oracle) admitted(n *node, cost uint32) {
 		}
 		kept = append(kept, s)
 		total += s.cost
-		if s.by != n && (s.at > now-slack || s.by.gone && s.at > s.by.died-slack) {
+		if s.by != n && (s.at > now-slack || s.at > since && !s.degraded || s.by.gone && s.at > s.by.died-slack) {
 			unheard += s.cost
 		}
 	}
@@ -68,7 +75,7 @@ func TestNoWindowAdmitsMoreThanTheBound(t *testing.T) {
 		spec := limiter.Spec{Max: uint32(20 + rng.IntN(500)), Window: time.Duration(1+rng.IntN(4)) * time.Second, Without: limiter.Share}
 		w := newWorld(t, seed, nodes, spec)
 		w.lose, w.double = rng.Float64()*0.3, rng.Float64()*0.2
-		w.most = time.Duration(1+rng.IntN(40)) * time.Millisecond
+		w.most, w.every = time.Duration(1+rng.IntN(40))*time.Millisecond, time.Duration(2+rng.IntN(10))*time.Millisecond
 		spec = w.specs[0]
 		oracles := []*oracle{{w: w, spec: spec}, {w: w, spec: spec}}
 		end := w.now + 6*spec.Window
@@ -78,8 +85,8 @@ func TestNoWindowAdmitsMoreThanTheBound(t *testing.T) {
 			for range 1 + rng.IntN(200) {
 				n := w.nodes[rng.IntN(len(w.nodes))]
 				k, cost := rng.IntN(2), uint32(1+rng.IntN(3))
-				if ok, _ := n.take(0, k, cost); ok {
-					oracles[k].admitted(n, cost)
+				if ok, degraded := n.take(0, k, cost); ok {
+					oracles[k].admitted(n, cost, degraded)
 				}
 				if len(w.nodes) == nodes && rng.IntN(3000) == 0 {
 					w.kill(n)
@@ -115,6 +122,7 @@ func TestALimitHoldsWhereWordsAreFast(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(spec.Algorithm, spec.Max), func(t *testing.T) {
 			w := newWorld(t, 1, 3, spec)
+			w.every = 8 * time.Millisecond
 			admitted, cost := uint32(0), spec.Max/50
 			for i := range 90 {
 				if ok, degraded := w.nodes[i%3].take(0, 1, cost); degraded {

@@ -26,6 +26,7 @@ type world struct {
 
 	lose, double float64
 	most         time.Duration // that a message takes
+	every        time.Duration // how often nodes send
 	cut          map[[2]string]bool
 }
 
@@ -38,8 +39,8 @@ type node struct {
 	wall   time.Duration // the time of the day less its monotonic clock
 	boot   uint64
 	gone   bool
-	told   time.Duration // when it last sent counts
 	beaten time.Duration
+	silent time.Duration // since when others are; zero if they are not
 	died   time.Duration
 }
 
@@ -65,7 +66,7 @@ const day = 24 * time.Hour
 func newWorld(t testing.TB, seed uint64, nodes int, specs ...limiter.Spec) *world {
 	w := &world{
 		t: t, rng: rand.New(rand.NewPCG(seed, 11)), cfg: fast.DefaultConfig(), specs: specs, now: 100 * day,
-		most: 3 * time.Millisecond, cut: make(map[[2]string]bool),
+		most: 3 * time.Millisecond, every: 2 * time.Millisecond, cut: make(map[[2]string]bool),
 	}
 	for i := range specs {
 		specs[i].Fast, specs[i].Name, specs[i].Count = true, uint64(1000+i), uint64(i)
@@ -129,6 +130,11 @@ func (n *node) step() {
 		return
 	}
 	w := n.w
+	if !n.Silent(n.now()) {
+		n.silent = 0
+	} else if n.silent == 0 {
+		n.silent = w.now
+	}
 	if f, _ := n.Collect(n.now()); f != nil {
 		n.beaten = w.now
 		w.send(n, f)
@@ -136,7 +142,7 @@ func (n *node) step() {
 		n.beaten = w.now
 		w.send(n, n.Beat(n.now(), true, false))
 	}
-	w.at(w.cfg.Every, n.step)
+	w.at(w.every, n.step)
 }
 
 // send hands a frame to all others, to each when and if it likes.
