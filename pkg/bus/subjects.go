@@ -23,6 +23,11 @@ const (
 	SubjectQuotaAsks   = "sallyport.quota.asks."
 	SubjectQuotaCopies = "sallyport.quota.copies."
 	SubjectQuotaChecks = "sallyport.quota.checks."
+	// SubjectQuotaFast carries a quotav1.FastFrame from each quota node to all, about
+	// limits in fast mode; SubjectQuotaFastSyncs and a number that names a process is
+	// where it takes quotav1.FastSyncRequest.
+	SubjectQuotaFast      = "sallyport.quota.fast"
+	SubjectQuotaFastSyncs = "sallyport.quota.fastsyncs."
 	// SubjectQuotaBookings and the id of a quota node is where it takes
 	// quotav1.LedgerRequest.
 	SubjectQuotaBookings = "sallyport.quota.bookings."

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/fast"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/rate"
 )
@@ -29,6 +30,7 @@ type section struct {
 	clock     bool
 	penalty   bool
 	without   limiter.Without
+	fast      bool
 	place     string // of an override: whom it is for
 	when      map[string]Strings
 }
@@ -46,10 +48,18 @@ func (b *builder) rates(name string, s section, limits Strings, burst uint32) []
 	}
 	var numbers []uint32
 	for _, r := range rates {
-		spec := limiter.Spec{Algorithm: s.algorithm, Max: r.Limit, Window: r.Window, Burst: burst, Shadow: s.rule.Shadow, Clock: s.clock, Penalty: s.penalty, Without: s.without}
+		spec := limiter.Spec{Algorithm: s.algorithm, Max: r.Limit, Window: r.Window, Burst: burst, Shadow: s.rule.Shadow, Clock: s.clock, Penalty: s.penalty, Without: s.without, Fast: s.fast}
 		if err := spec.Validate(); err != nil {
 			b.fail(name, "%w", err)
 			continue
+		}
+		form := spec.Form()
+		if s.fast {
+			if err := fast.Check(spec); err != nil {
+				b.fail("mode", "%w", err)
+				return nil // the same would hold of all
+			}
+			form = fast.Form(spec)
 		}
 		title := s.rule.ID
 		if len(rates) > 1 {
@@ -57,7 +67,7 @@ func (b *builder) rates(name string, s section, limits Strings, burst uint32) []
 		}
 		numbers = append(numbers, uint32(len(b.plan.rates)))
 		is := identity{rule: s.rule.ID, key: fmt.Sprintf("%q", s.rule.Key), place: s.place}
-		spec.Name = is.name(spec.Form())
+		spec.Name = is.name(form)
 		b.rateSpecs = append(b.rateSpecs, spec)
 		b.plan.rates = append(b.plan.rates, bound{
 			name:   title,

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/cluster"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/fast"
 )
 
 // Config is the "quota" section of the configuration file.
@@ -44,6 +45,9 @@ type Config struct {
 	// Cluster makes several nodes count as one. Each then has copies in memory of
 	// about as many counters as it has of its own.
 	Cluster cluster.Config `yaml:"cluster"`
+	// Fast is about rules with mode fast. Nodes may have as many counters for them as
+	// MaxKeys besides, 200 bytes each and 100 more for each further node.
+	Fast fast.Config `yaml:"fast"`
 }
 
 // Rule limits whoever it matches. Those it cannot tell apart share its counts.
@@ -87,6 +91,20 @@ type Rule struct {
 	Penalty string `yaml:"penalty"`
 	// Burst is what gcra admits at once; the limit when zero.
 	Burst uint32 `yaml:"burst"`
+	// Mode is strict (the default) or fast, and makes no difference for a node that
+	// counts alone.
+	//
+	// strict never admits more than the limit on all nodes together: one node owns
+	// each count, and a check of another waits for its word.
+	//
+	// fast lets each node decide at once, by what it knows. Nodes tell each other
+	// what they have admitted within fast.every, so a limit may be exceeded by what
+	// all but one admit until they have heard: for limits of thousands, which protect
+	// what is behind them. ExplainRules tells by how much. It is for sliding, and for
+	// fixed with the windows of the clock; large or small, limits are counted in
+	// tenths of a window. To change the mode begins a new count where several nodes
+	// count. What to do while a node is silent says OnUnavailable.
+	Mode string `yaml:"mode"`
 	// Kind is rate (the default), steps for a budget of steps in a context, or loop
 	// for how often one and the same call may be repeated in a context: the refusals
 	// of these two tell an agent to stop rather than to retry. A loop is keyed by
@@ -114,6 +132,12 @@ type Rule struct {
 	// more than it, but for what was not copied yet.
 	//
 	// allow lets it pass.
+	//
+	// In fast mode it is about other nodes from which nothing complete was heard for
+	// fast.silence: deny fails the check; share, which is the default then, admits on
+	// each of N nodes up to an N-th of the limit, while that is known not to exceed it;
+	// allow goes on with what is known, so of nodes that cannot hear each other each
+	// admits up to the limit.
 	//
 	// Such answers have degraded set, and are counted by a metric; what they admitted
 	// is charged to the next owner, up to the limit. Checks with an idempotency key,
@@ -208,6 +232,7 @@ func DefaultConfig() Config {
 		MaxReplays:  16_384,
 		MaxBookings: 1_000_000,
 		Cluster:     cluster.DefaultConfig(),
+		Fast:        fast.DefaultConfig(),
 	}
 }
 
@@ -223,5 +248,5 @@ func (c Config) Validate() error {
 	if len(c.RulesFiles) > 0 && !reflect.DeepEqual(c.Rules, DefaultConfig().Rules) {
 		err = errors.Join(err, &mistake{"rules", errors.New("stand in rules_files already; write rules in one of the two places")})
 	}
-	return errors.Join(err, c.Cluster.Validate())
+	return errors.Join(err, c.Cluster.Validate(), c.Fast.Validate())
 }

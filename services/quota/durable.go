@@ -173,8 +173,8 @@ func (s *Service) decideDurably(ctx context.Context, p *plan, req *quotav1.Check
 // charged last: what is in the ledger is never taken back.
 //
 // When a quota refuses after all, because others were faster, a node that counts
-// alone gives back what it took of the rates. Members leave it: to a rate it is one
-// more call.
+// alone gives back what it took of the rates. Members leave it, but for rates in fast
+// mode: to a rate it is one more call.
 func (s *Service) judge(ctx context.Context, p *plan, req *quotav1.CheckRequest, asks []limiter.Ask, probe bool) (*quotav1.CheckResponse, int, error) {
 	sub := s.subjectOf(p, req.GetSubject())
 	cost, _ := costOf(req.Cost)
@@ -259,7 +259,11 @@ func allShadow(asks []ledger.Ask) bool {
 
 // giveBack undoes a spend from rates, as far as that is possible.
 func (s *Service) giveBack(asks []limiter.Ask) {
-	if s.cluster != nil || len(asks) == 0 {
+	if s.cluster != nil {
+		s.giveBackFast(asks)
+		return
+	}
+	if len(asks) == 0 {
 		return
 	}
 	s.limiter.Undo(s.now(), asks)

@@ -132,6 +132,7 @@ func (b *builder) alone(r Rule) {
 		{"kind", r.Kind != ""},
 		{"windows", r.Windows != ""},
 		{"penalty", r.Penalty != ""},
+		{"mode", r.Mode != ""},
 	} {
 		if other.set {
 			b.fail(other.name, "is of no use in a rule with a quota; write another rule for it")

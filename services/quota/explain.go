@@ -47,6 +47,9 @@ func (a admin) ExplainRules(context.Context, *quotav1.ExplainRulesRequest) (*quo
 		if b := &p.rates[n]; b.gone == 0 {
 			e := p.explainRate(b, p.rateSpecs[n])
 			e.Keys = uint64(rateKeys[n])
+			if p.rateSpecs[n].Fast {
+				s.explainFast(e, uint32(n))
+			}
 			all = append(all, ordered{b.order, e})
 		}
 	}
@@ -95,10 +98,11 @@ func (p *plan) explainRate(b *bound, spec limiter.Spec) *quotav1.RuleExplanation
 	if spec.Penalty {
 		n.add("What it refuses counts too: who keeps trying keeps being refused.")
 	}
-	switch spec.Without {
-	case limiter.Share:
+	switch {
+	case spec.Fast: // see explainFast
+	case spec.Without == limiter.Share:
 		n.add("Without the node that owns a count, each node admits a fair part of what is left as far as it knows.")
-	case limiter.Allow:
+	case spec.Without == limiter.Allow:
 		n.add("Without the node that owns a count, everything passes.")
 	}
 	n.rule(p, b, r)
@@ -137,7 +141,7 @@ func (p *plan) explainQuota(q *quota) *quotav1.RuleExplanation {
 
 func (p *plan) explain(b *bound, r Rule) *quotav1.RuleExplanation {
 	return &quotav1.RuleExplanation{
-		Name: b.name, Kind: b.kind, Mode: "strict", Limit: b.limit, Shadow: b.shadow, OnUnavailable: cmp.Or(r.OnUnavailable, "deny"),
+		Name: b.name, Kind: b.kind, Mode: cmp.Or(r.Mode, modeStrict), Limit: b.limit, Shadow: b.shadow, OnUnavailable: unavailable(r),
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/cluster"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/fast"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
 )
 
@@ -19,6 +20,7 @@ type Peers struct {
 	Name  string
 	Store cluster.Store
 	Wire  cluster.Wire
+	Fast  fast.Wire
 }
 
 // NewMember is [New] for a node that counts together with others while it runs.
@@ -41,7 +43,11 @@ func NewMember(cfg Config, meter metric.Meter, log *slog.Logger, peers Peers) (*
 		return nil, err
 	}
 	s.hash.cluster = s.cluster
-	return s, nil
+	s.fast, err = fast.New(fast.Options{
+		Config: cfg.Fast, Specs: s.plan.Load().rateSpecs, MaxKeys: cfg.MaxKeys, Now: s.now, Wall: s.limiter.Wall,
+		Wire: peers.Fast, Members: s.cluster.Members, Log: log, Meter: meter,
+	})
+	return s, err
 }
 
 // Ready reports whether a member serves its part of the counts.
@@ -116,16 +122,6 @@ func (s *Service) checkForwarded(ctx context.Context, req *quotav1.CheckRequest)
 	return res
 }
 
-// spendTogether is spend over all nodes.
-func (s *Service) spendTogether(ctx context.Context, asks []limiter.Ask, probe bool) (ok bool, err error) {
-	if probe {
-		ok, err = s.cluster.Peek(ctx, asks)
-	} else {
-		ok, err = s.cluster.Take(ctx, asks)
-	}
-	return ok, failure(err)
-}
-
 // atOnce is how many checks of a batch are under way at a time. Those that go to
 // one node travel together.
 const atOnce = 128
@@ -151,14 +147,7 @@ func (s *Service) batchTogether(ctx context.Context, p *plan, checks []*quotav1.
 	return g.Wait()
 }
 
-// peekTogether fills in the states of limits and permits.
-func (s *Service) peekTogether(ctx context.Context, asks, held []limiter.Ask) error {
-	if _, err := s.cluster.Peek(ctx, asks); err != nil {
-		return failure(err)
-	}
-	_, err := s.cluster.PeekPermits(ctx, held)
-	return failure(err)
-}
-
 // OnBus are the peers on a bus.
-func OnBus(name string, b *bus.Bus) Peers { return Peers{Name: name, Store: b, Wire: cluster.NATS(b)} }
+func OnBus(name string, b *bus.Bus) Peers {
+	return Peers{Name: name, Store: b, Wire: cluster.NATS(b), Fast: fast.NATS(b)}
+}

@@ -20,6 +20,9 @@ const (
 	kindRate  = "rate"
 	kindSteps = "steps"
 	kindLoop  = "loop"
+
+	modeStrict = "strict"
+	modeFast   = "fast"
 )
 
 // plan is the configuration made ready for checks. It is never written after
@@ -202,14 +205,17 @@ func (b *builder) rule(r Rule) {
 		b.quota(r, c)
 		return
 	}
+	fast := b.choice("mode", r.Mode, modeStrict, modeFast) == modeFast
 	without := limiter.Deny
-	switch b.choice("on_unavailable", r.OnUnavailable, "deny", "share", "allow") {
+	switch b.choice("on_unavailable", unavailable(r), "deny", "share", "allow") {
 	case "share":
 		without = limiter.Share
 	case "allow":
 		without = limiter.Allow
 	}
-	if without != limiter.Deny && r.Concurrency.Max > 0 {
+	if fast && r.Concurrency != (Concurrency{}) {
+		b.fail("mode", "cannot be fast for a rule with concurrency, which the owner of a permit alone can count; put the limit into a rule of its own")
+	} else if without != limiter.Deny && r.Concurrency.Max > 0 {
 		b.fail("on_unavailable", "must be deny for a rule with concurrency: permits are not given without their owner; put the limit into a rule of its own")
 	}
 	kind := quotav1.RefusalKind_REFUSAL_KIND_RATE
@@ -238,7 +244,7 @@ func (b *builder) rule(r Rule) {
 		b.fail("limit", "is missing, and so are concurrency and quota")
 	}
 
-	s := section{rule: r, kind: kind, algorithm: algorithm, clock: clock, penalty: penalty, without: without}
+	s := section{rule: r, kind: kind, algorithm: algorithm, clock: clock, penalty: penalty, without: without, fast: fast}
 	if len(r.Limit) > 0 {
 		c.terms.rates = b.rates("limit", s, r.Limit, r.Burst)
 	} else if r.Burst > 0 {
@@ -366,3 +372,14 @@ func (b *builder) extend(name string) {
 
 // defaultTTL is how long a permit lives if the rule does not say.
 const defaultTTL = time.Minute
+
+// unavailable is what a rule says, or what holds where it is silent.
+func unavailable(r Rule) string {
+	switch {
+	case r.OnUnavailable != "":
+		return r.OnUnavailable
+	case r.Mode == modeFast:
+		return "share"
+	}
+	return "deny"
+}

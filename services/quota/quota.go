@@ -34,6 +34,7 @@ import (
 	"github.com/sallyport-mcp/sallyport/pkg/fault"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/cluster"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/fast"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/ledger"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
 )
@@ -51,8 +52,9 @@ type Service struct {
 	metrics metrics
 	start   time.Time     // origin of the limiter's time, by the monotonic clock
 	origin  time.Duration // what the limiter's time was then
-	cluster *cluster.Node // nil for a node that counts alone
-	bus     *bus.Bus      // nil without a ledger, as is book
+	cluster *cluster.Node // nil for a node that counts alone, as is fast
+	fast    *fast.Node
+	bus     *bus.Bus // nil without a ledger, as is book
 	book    *ledger.Book
 	clock   func() time.Time // the time of day; nil for that of the machine
 	patient time.Duration    // how long the ledger may be silent; ledgerPatience when zero
@@ -134,6 +136,9 @@ func failure(err error) error {
 	case errors.Is(err, cluster.ErrUnreachable):
 		return fault.New(codes.Unavailable, quotav1.Reason_REASON_PEERS_LOST,
 			"no word from the quota node that owns the count").After(time.Second)
+	case errors.Is(err, fast.ErrSilent):
+		return fault.New(codes.Unavailable, quotav1.Reason_REASON_PEERS_LOST,
+			"no word from quota nodes that count together").After(time.Second)
 	}
 	return err
 }

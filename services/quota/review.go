@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/fast"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/rate"
 )
 
@@ -32,6 +33,10 @@ func (b *builder) reviewLimit(r Rule, limit Strings, burst uint32) {
 		return // said already, or there is none
 	}
 	for _, short := range rates {
+		if most := fast.Usual(short.Limit); r.Mode == modeFast && most >= short.Limit {
+			b.warn(r, "fast mode may admit %s on each node: until they have heard of it, each further node may admit %d more at 10,000 checks a second; write mode: strict for so small a limit",
+				short, most)
+		}
 		if r.Algorithm == "gcra" && cmp.Or(burst, short.Limit) >= short.Limit {
 			b.warn(r, "admits up to %d in one window of %s, not %d: what refills meanwhile comes on top of the burst; halve limit and burst to bound it",
 				uint64(cmp.Or(burst, short.Limit))+uint64(short.Limit), short.Span(), short.Limit)

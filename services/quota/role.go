@@ -56,6 +56,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if s.cluster != nil {
 		var member sync.WaitGroup
 		member.Go(func() { s.cluster.Run(ctx) })
+		member.Go(func() { s.tellOthers(ctx) })
 		defer member.Wait()
 	}
 	var follower sync.WaitGroup
@@ -75,5 +76,12 @@ func (s *Service) Run(ctx context.Context) error {
 			s.permits.Sweep(s.now())
 			s.replays.sweep(s.now())
 		}
+	}
+}
+
+// tellOthers exchanges counts in fast mode until ctx is done.
+func (s *Service) tellOthers(ctx context.Context) {
+	if err := s.fast.Run(ctx); err != nil {
+		s.rules.log.Error("this quota node cannot hear of what others admit in fast mode", "err", err)
 	}
 }

@@ -163,6 +163,7 @@ func (s *Service) use(next *plan) {
 	s.limiter.Change(s.now(), next.rateSpecs)
 	s.permits.Change(next.permitSpecs)
 	if s.cluster != nil {
+		s.fast.Change(s.now(), next.rateSpecs)
 		s.cluster.Renamed()
 	}
 	s.plan.Store(next)

@@ -25,10 +25,13 @@ func quotaExplainCommand(o *operator) *cobra.Command {
 		Short: "Tell what the rules in use promise, what they cost, and what is wrong with newer ones",
 		Long: `Explain shows every limit of every rule that the quota service uses: the most that
 one window can admit while all is well, how many callers it counts on the node that
-answers, and what is worth knowing. If newer rules do not hold because of a mistake,
+answers, and what is worth knowing. Where several nodes count a rule in fast mode,
+each decides at once; then MOST has after a plus how much more they can admit until
+they hear of each other, by what was seen in the last minute, and the notes say what
+it can be at worst and while a node is silent. If newer rules do not hold because of a mistake,
 it says where the mistake is, and ends with exit code 1.`,
 		Example: `  sallyport quota explain
-  sallyport quota explain --json | jq '.rules[] | select(.most_admitted > .limit)'`,
+  sallyport quota explain --json | jq '.rules[] | select(.most_admitted + .excess > .limit)'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			conn, err := o.dial("quota")
@@ -58,7 +61,7 @@ it says where the mistake is, and ends with exit code 1.`,
 
 // printRules shows a table of limits, then the notes about each.
 func printRules(w io.Writer, resp *quotav1.ExplainRulesResponse) error {
-	rows := [][]string{{"RULE", "KIND", "ALGORITHM", "LIMIT", "MOST", "CALLERS", "BYTES EACH", "WITHOUT OWNER"}}
+	rows := [][]string{{"RULE", "KIND", "MODE", "ALGORITHM", "LIMIT", "MOST", "CALLERS", "BYTES EACH", "WITHOUT OTHERS"}}
 	for _, r := range resp.GetRules() {
 		kind := lowered(r.GetKind().String(), "REFUSAL_KIND_")
 		if r.GetShadow() {
@@ -69,7 +72,7 @@ func printRules(w io.Writer, resp *quotav1.ExplainRulesResponse) error {
 			most += fmt.Sprintf("+%d", r.GetExcess())
 		}
 		rows = append(rows, []string{
-			r.GetName(), kind, r.GetAlgorithm(), limitText(r), most, fmt.Sprint(r.GetKeys()), fmt.Sprint(r.GetBytesPerKey()), r.GetOnUnavailable(),
+			r.GetName(), kind, r.GetMode(), r.GetAlgorithm(), limitText(r), most, fmt.Sprint(r.GetKeys()), fmt.Sprint(r.GetBytesPerKey()), r.GetOnUnavailable(),
 		})
 	}
 	if err := table(w, rows); err != nil {

@@ -116,6 +116,24 @@ func TestQuotaRulesChangeWhileTheSystemRuns(t *testing.T) {
 					t.Errorf("explain does not say %q:\n%s", want, stdout)
 				}
 			}
+			write(rules, "rules: [{id: calls, match: {tool: echo}, key: [user], limit: 5/hour}, {id: fleet, limit: 9000/second, mode: fast}]\n")
+			await("a rule in fast mode", func(resp *quotav1.ExplainRulesResponse) bool {
+				return len(resp.GetRules()) == 2 && resp.GetRules()[1].GetMode() == "fast" && len(resp.GetProblems()) == 0
+			})
+			if got := calls(1); got != 0 {
+				t.Error("a call passed of a strict rule that is used up")
+			}
+			_, stdout, _ = sallyport(t, i, "quota", "explain")
+			said := "this one counts alone, and the limit holds"
+			if e.Nodes > 1 {
+				said = "Each of 3 nodes decides by itself and tells the others within 2ms."
+			}
+			for _, want := range []string{"MODE", "fast", said} {
+				if !strings.Contains(stdout, want) {
+					t.Errorf("explain does not say %q:\n%s", want, stdout)
+				}
+			}
+			write(rules, "rules:\n  - {id: calls, key: [usr], limit: 9/hour}\n")
 			if code, stdout, stderr := sallyport(t, i, "config", "validate", config); code != exitUsage || !strings.Contains(stderr, "rules.yaml:2:22") {
 				t.Errorf("config validate: exit %d: %s%s", code, stdout, stderr)
 			}

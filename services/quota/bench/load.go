@@ -35,6 +35,7 @@ const (
 // defaults are. Nobody reaches the limits.
 const (
 	oneRule   = "rules: [{id: per-ip, key: [ip], limit: 1000000000/minute}]"
+	fastRule  = "rules: [{id: per-ip, key: [ip], limit: 1000000000/minute, mode: fast}]"
 	fiveRules = `
 rules:
   - {id: per-ip-calls, match: {action: tools/call}, key: [ip], limit: 1000000000/minute}

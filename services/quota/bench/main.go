@@ -1,8 +1,9 @@
 // Command bench measures what a decision of the quota service costs: over gRPC
 // beside a bare echo, by one node and by two that count as one, as single checks,
 // streams and batches; and without gRPC, what the counting alone takes in time and
-// in memory. It also measures how soon a copy is with the heir, and how long a key
-// is without an owner after a node was killed.
+// in memory. It also measures how soon a copy is with the heir, how long a key is
+// without an owner after a node was killed, and how soon nodes know what others have
+// admitted in fast mode.
 //
 // Servers are processes of their own, and so is NATS; all share the machine with
 // the load, which comes from this process. Decisions per second depend on whatever
@@ -52,7 +53,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs.SetOutput(stderr)
 	fs.DurationVar(&o.span, "span", 2*time.Second, "measure each row of the table for this `long`")
 	fs.IntVar(&o.rounds, "rounds", 3, "measure every row this `many` times and show the median")
-	fs.StringVar(&o.part, "part", "", "measure only parts with this `text` in their name: decisions over gRPC, cluster, engine, memory")
+	fs.StringVar(&o.part, "part", "", "measure only parts with this `text` in their name: decisions over gRPC, cluster, fast, engine, memory")
 	fs.StringVar(&o.only, "only", "", "measure only rows over gRPC with this `text` in their name")
 	fs.StringVar(&o.keys, "keys", "1,5", "millions of keys to weigh, with commas between; 10 need 2 GB")
 	fs.StringVar(&o.profile, "profile", "", "write CPU profiles of the servers of each row to this `folder`")
@@ -84,7 +85,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		name    string
 		measure func(context.Context, options, io.Writer, io.Writer) error
 	}{
-		{"decisions over gRPC", overGRPC}, {"cluster", ofCluster}, {"engine", engine}, {"memory", memory},
+		{"decisions over gRPC", overGRPC}, {"cluster", ofCluster}, {"fast", ofFast}, {"engine", engine}, {"memory", memory},
 	} {
 		if !strings.Contains(part.name, o.part) {
 			continue

@@ -11,3 +11,11 @@ func (n *Node) Owner(k limiter.Key) (id string, mine bool) {
 	id = n.view.owner(slotOf(k))
 	return id, id != "" && id == n.id
 }
+
+// Members are the ids of this node, empty while it is no member, and of all members
+// by the view of this node.
+func (n *Node) Members() (self string, all []string) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.id, n.view.members
+}

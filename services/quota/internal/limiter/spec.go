@@ -53,6 +53,9 @@ type Spec struct {
 	// Without is what to do while the node that owns a count cannot be reached; the
 	// limiter knows of no nodes.
 	Without Without
+	// Fast limits are counted by package fast, where several nodes count; the limiter
+	// counts them as others.
+	Fast bool
 	// Count tells limits that had one number one after the other apart: what was
 	// counted under another is forgotten. See [Limiter.Change].
 	Count uint64

@@ -287,7 +287,8 @@ type CheckResponse struct {
 	RetryAfter *durationpb.Duration `protobuf:"bytes,3,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	// All limits that matched, in the order of the configuration.
 	Limits []*LimitState `protobuf:"bytes,4,rep,name=limits,proto3" json:"limits,omitempty"`
-	// True if a limit was decided without the node that owns its count.
+	// True if a limit was decided without the node that owns its count or, in fast
+	// mode, while another node was silent.
 	Degraded bool `protobuf:"varint,5,opt,name=degraded,proto3" json:"degraded,omitempty"`
 	// What kind of limit refused.
 	Refusal       RefusalKind `protobuf:"varint,6,opt,name=refusal,proto3,enum=sallyport.quota.v1.RefusalKind" json:"refusal,omitempty"`
@@ -1886,8 +1887,9 @@ type RuleExplanation struct {
 	OnUnavailable string `protobuf:"bytes,8,opt,name=on_unavailable,json=onUnavailable,proto3" json:"on_unavailable,omitempty"`
 	// Most that can be admitted in one window while all is well, over all nodes.
 	MostAdmitted uint64 `protobuf:"varint,9,opt,name=most_admitted,json=mostAdmitted,proto3" json:"most_admitted,omitempty"`
-	// Of a fast rule: by how much that can be more than the limit, at the rate that
-	// was seen in the last minute.
+	// Of a fast rule: by how much more all nodes together can admit, by what was seen
+	// in the last minute; what it can be at worst, and while nodes are silent, is in
+	// notes.
 	Excess uint64 `protobuf:"varint,10,opt,name=excess,proto3" json:"excess,omitempty"`
 	// Live counters of this node, and bytes of each.
 	Keys        uint64 `protobuf:"varint,11,opt,name=keys,proto3" json:"keys,omitempty"`
