@@ -152,9 +152,16 @@ func (c *converter) write(s *openapi3.Schema, level int) (any, error) {
 		name string
 		of   *openapi3.SchemaRef
 	}{
-		{"not", s.Not}, {"items", s.Items}, {"contains", s.Contains}, {"propertyNames", s.PropertyNames},
-		{"if", s.If}, {"then", s.Then}, {"else", s.Else}, {"additionalProperties", s.AdditionalProperties.Schema},
-		{"unevaluatedItems", s.UnevaluatedItems.Schema}, {"unevaluatedProperties", s.UnevaluatedProperties.Schema},
+		{"not", s.Not},
+		{"items", s.Items},
+		{"contains", s.Contains},
+		{"propertyNames", s.PropertyNames},
+		{"if", s.If},
+		{"then", s.Then},
+		{"else", s.Else},
+		{"additionalProperties", s.AdditionalProperties.Schema},
+		{"unevaluatedItems", s.UnevaluatedItems.Schema},
+		{"unevaluatedProperties", s.UnevaluatedProperties.Schema},
 	} {
 		if one.of == nil {
 			continue

@@ -120,7 +120,7 @@ func (p *Plan) Validate() error {
 	case len(p.Path) > 2048, !strings.HasPrefix(rest, "/"), strings.HasPrefix(rest, "//"), !static.MatchString(rest):
 		return errors.New("the path is not a path of a URL from a slash on")
 	case climbs(rest):
-		return errors.New("the path has a segment . or ..")
+		return errors.New("the path has a dot segment, which leads to another path")
 	}
 	return nil
 }
@@ -163,7 +163,7 @@ func (p *Plan) Build(arguments []byte, taken func(name string) bool) (*Parts, er
 	out := &Parts{Query: strings.Join(w.query, "&"), Header: w.header}
 	out.Path = variable.ReplaceAllStringFunc(p.Path, func(v string) string { return w.path[v[1:len(v)-1]] })
 	if climbs(out.Path) {
-		return nil, errors.New("the arguments together make a segment . or .. of the path")
+		return nil, errors.New("the arguments together make a dot segment of the path, which leads to another path")
 	}
 	if len(out.Path)+len(out.Query) > maxTarget {
 		return nil, fmt.Errorf("the arguments make a URL of more than %d bytes", maxTarget)
