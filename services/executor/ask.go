@@ -53,7 +53,7 @@ func (s *Service) ask(
 	}
 	var end ending
 	var blocked *guard.Blocked
-	check := s.guards.For(ctx, "", g.GetPrincipal().GetRoles())
+	check := s.guards.For(ctx, guard.Call{Roles: g.GetPrincipal().GetRoles(), ReadOnly: true})
 	source, err := find(snap)
 	switch {
 	case err != nil:
@@ -72,7 +72,7 @@ func (s *Service) ask(
 	}
 	if b := blocked; b != nil {
 		end = ending{reason: auditv1.Reason_REASON_GUARD_BLOCKED, err: fault.New(codes.Unavailable, executorv1.Reason_REASON_PROVIDER,
-			"the %s was read and is not passed on: the guard %q has found %s%s; reading it again will not help", a.what, b.Guard, b.Rule, where(b))}
+			"the %s was read and is not passed on: %s; reading it again will not help", a.what, ground(b))}
 	}
 	end.findings = check.Findings()
 	if end.err != nil {

@@ -242,6 +242,7 @@ func (c *call) invoke(ctx, calling context.Context, lease *catalogue.Lease, msg 
 			}
 		}
 	}
+	took := time.Since(start)
 	end := ending{answer: answer, status: auditv1.Status_STATUS_OK}
 	tell(ctx, lease, err)
 	if err == nil {
@@ -261,7 +262,7 @@ func (c *call) invoke(ctx, calling context.Context, lease *catalogue.Lease, msg 
 		s.log.WarnContext(ctx, "tool call failed", "tool", t.Name(), "service", t.Service,
 			"decision", c.grant.GetDecisionId(), "reason", reasonName(end.reason), "code", codeOf(err).String())
 	}
-	end.duration = time.Since(start)
+	end.duration = took
 	return end
 }
 

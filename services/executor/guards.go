@@ -12,10 +12,23 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard"
 )
 
+// guard makes the chain of guards.
+func (s *Service) guard(o Options) (err error) {
+	if address := o.Config.Guards.External.Address; address != "" {
+		if s.external, err = o.Dial("guard", address); err != nil {
+			return fmt.Errorf("external guard: %w", err)
+		}
+	}
+	s.guards, err = guard.New(o.Config.Guards, s.external, o.Log)
+	return err
+}
+
 // guardArguments looks at what the caller has sent. It fails closed: what a guard
 // that may block cannot look at is refused.
 func (c *call) guardArguments(ctx context.Context) *executorv1.Refusal {
-	c.check = c.service.guards.For(ctx, c.entry.Name(), c.grant.GetPrincipal().GetRoles())
+	c.check = c.service.guards.For(ctx, guard.Call{
+		Tool: c.entry.Name(), Roles: c.grant.GetPrincipal().GetRoles(), ReadOnly: c.entry.ReadOnly(),
+	})
 	if b := c.check.Arguments(c.request.GetArguments()); b != nil {
 		return blockedArguments(c.entry.Name(), "arguments", b)
 	}
@@ -43,9 +56,9 @@ func (c *call) guardAnswer(end *ending) {
 	case b != nil:
 		*end = refuse(&executorv1.Refusal{
 			Reason: auditv1.Reason_REASON_GUARD_BLOCKED,
-			Message: fmt.Sprintf("%s was called, but its result is not passed on: the guard %q has found %s%s. "+
+			Message: fmt.Sprintf("%s was called, but its result is not passed on: %s. "+
 				"It was done all the same; calling again will not help. Ask for something else, or ask an operator.",
-				c.entry.Name(), b.Guard, b.Rule, where(b)),
+				c.entry.Name(), ground(b)),
 		})
 	case grown(end, limit):
 		*end = refuse(&executorv1.Refusal{
@@ -64,6 +77,14 @@ func grown(end *ending, limit int) bool {
 	return len(end.answer.JSON) > limit || own > limit || proto.Size(r)-own > limit
 }
 
+// ground says why something is not passed on.
+func ground(b *guard.Blocked) string {
+	if b.Failed {
+		return fmt.Sprintf("the guard %q has not looked at it (%s), and without that it may not be", b.Guard, b.Rule)
+	}
+	return fmt.Sprintf("the guard %q has found %s%s", b.Guard, b.Rule, where(b))
+}
+
 func where(b *guard.Blocked) string {
 	if b.Pointer == "" {
 		return ""
@@ -72,6 +93,13 @@ func where(b *guard.Blocked) string {
 }
 
 func blockedArguments(name, what string, b *guard.Blocked) *executorv1.Refusal {
+	if b.Failed {
+		return &executorv1.Refusal{
+			Reason: auditv1.Reason_REASON_GUARD_BLOCKED, Retryable: true,
+			Message: fmt.Sprintf("%s was not called: the guard %q has not looked at its %s (%s), and without that it may not be called. Try again later.",
+				name, b.Guard, what, b.Rule),
+		}
+	}
 	return &executorv1.Refusal{
 		Reason: auditv1.Reason_REASON_GUARD_BLOCKED,
 		Message: fmt.Sprintf("%s was not called: the guard %q has found %s in its %s%s. Take it out and call again.",
@@ -106,7 +134,11 @@ func (c *call) guardEvent(m *executorv1.CallResponse) bool {
 
 // guardRead looks at what was read of a provider, other than a tool's result, or at
 // what it asks instead.
-func guardRead(check *guard.Check, m answer) (b *guard.Blocked) {
+func guardRead(check *guard.Check, m answer) *guard.Blocked {
+	return check.Together(func() *guard.Blocked { return walkRead(check, m) })
+}
+
+func walkRead(check *guard.Check, m answer) (b *guard.Blocked) {
 	if q := m.GetInputRequired(); q != nil {
 		q.InputRequests, b = check.JSON(q.GetInputRequests(), "/inputRequests")
 		return b
