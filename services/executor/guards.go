@@ -3,6 +3,7 @@ package executor
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -44,14 +45,21 @@ func (c *call) guardArguments(ctx context.Context) *executorv1.Refusal {
 // want it. It fails closed.
 func (c *call) guardAnswer(end *ending) {
 	var b *guard.Blocked
-	switch a := &end.answer; {
+	a := &end.answer
+	data := a.JSON
+	switch {
 	case a.Question != nil:
 		a.Question.InputRequests, b = c.check.JSON(a.Question.GetInputRequests(), "/inputRequests")
 	case a.Result != nil:
+		data = a.Result.GetStructured()
 		b = c.check.Result(a.Result)
 	default:
 		a.JSON, b = c.check.JSON(a.JSON, "/structuredContent")
 	}
+	if b == nil && a.Question == nil {
+		c.mend(end, data)
+	}
+	end.acted = acted(c.check.Findings())
 	switch limit := c.service.cfg.MaxResultBytes; {
 	case b != nil:
 		*end = refuse(&executorv1.Refusal{
@@ -67,6 +75,21 @@ func (c *call) guardAnswer(end *ending) {
 				c.entry.Name(), limit),
 		})
 	}
+}
+
+// acted sums up what guards have replaced in a result.
+func acted(findings []*auditv1.GuardFinding) (all []*executorv1.GuardActed) {
+	for _, f := range findings {
+		if f.GetAction() != auditv1.GuardAction_GUARD_ACTION_REDACTED {
+			continue
+		}
+		i := slices.IndexFunc(all, func(a *executorv1.GuardActed) bool { return a.GetGuard() == f.GetGuard() })
+		if i < 0 {
+			i, all = len(all), append(all, &executorv1.GuardActed{Guard: f.GetGuard()})
+		}
+		all[i].Redacted = min(all[i].GetRedacted()+f.GetCount(), 1<<24)
+	}
+	return all
 }
 
 // grown reports whether what was put in place of findings has made an answer larger

@@ -294,7 +294,7 @@ type direct struct {
 	answer []byte
 }
 
-func (d direct) Invoke(_ context.Context, _ string, _, reply any, _ ...grpc.CallOption) error {
+func (d *direct) Invoke(_ context.Context, _ string, _, reply any, _ ...grpc.CallOption) error {
 	return proto.Unmarshal(d.answer, reply.(proto.Message))
 }
 
@@ -311,14 +311,17 @@ func FuzzAnswer(f *testing.F) {
 		}
 		f.Add(raw, "hello", "où est-il?")
 	}
+	conn, cfg := &direct{}, patient()
+	cfg.Isolation.Breaker.MinCalls = 0
+	g, err := remote.New(cfg, conn, func(bool) {})
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, answer []byte, first, second string) {
 		if !utf8.ValidString(first) || !utf8.ValidString(second) || first == "" || second == "" {
 			return
 		}
-		g, err := remote.New(patient(), direct{answer: answer}, func(bool) {})
-		if err != nil {
-			t.Fatal(err)
-		}
+		conn.answer = answer
 		all := []remote.Text{{Text: first}, {Name: second, Text: second}}
 		v, failure := g.Check(t.Context(), "t", guardv1.Side_SIDE_RESULT, all)
 		if failure != "" {
