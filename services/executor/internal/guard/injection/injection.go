@@ -6,6 +6,7 @@ package injection
 
 import (
 	"regexp"
+	"regexp/syntax"
 
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard/span"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard/words"
@@ -28,8 +29,9 @@ const (
 
 // Guard scores texts. It is safe for concurrent use.
 type Guard struct {
-	words   *words.Words
+	words   *words.Words // of signs, and what these need by maxSigns and their index
 	phrases []*regexp.Regexp
+	needy   [maxSigns]bool // signs that need something
 }
 
 // New returns a guard.
@@ -40,38 +42,58 @@ func New() *Guard {
 		for _, w := range s.words {
 			all[w] = append(all[w], i)
 		}
-		g.phrases = append(g.phrases, regexp.MustCompile(`\A(?is:`+s.phrase+`)`))
+		phrase := regexp.MustCompile(`\A(?is:` + s.phrase + `)`)
+		g.phrases = append(g.phrases, phrase)
+		parsed, _ := syntax.Parse(phrase.String(), syntax.Perl) // it was compiled
+		for _, need := range needs(parsed) {
+			g.needy[i] = true
+			all[need] = append(all[need], maxSigns+i)
+		}
 	}
 	g.words = words.New(all)
 	return g
 }
 
+// hit is a word of a sign in a text.
+type hit struct{ sign, start, end int }
+
 // Find returns one finding for a text whose score is high, over its first phrase:
 // "score-suspect" or "score-likely". Kinds of phrases count once.
 func (g *Guard) Find(text string) []span.Found {
 	var tried [maxSigns]uint8 // by sign; maxTrials once it was found
-	score, first := 0, span.Found{}
-	last, counted := 0, 0 // where the last phrase ends, and its weight
+	var there [maxSigns]bool  // something that the sign needs
+	var hits []hit
 	g.words.Each(text, func(i, start, end int) bool {
-		if tried[i] == maxTrials || !whole(text, start, end) {
-			return true
+		if i >= maxSigns {
+			there[i-maxSigns] = true
+		} else if tried[i] < maxTrials && whole(text, start, end) {
+			tried[i]++
+			hits = append(hits, hit{i, start, end})
 		}
-		tried[i]++
-		at := g.phrases[i].FindStringIndex(text[end:min(len(text), end+reach)])
-		if at == nil {
-			return true
-		}
-		tried[i] = maxTrials
-		if score == 0 {
-			first = span.Found{Start: start, End: end + at[1]}
-		}
-		if start >= last { // what overlaps counts once, as the heaviest
-			counted = 0
-		}
-		score += max(signs[i].weight-counted, 0)
-		last, counted = max(last, end+at[1]), max(signs[i].weight, counted)
 		return true
 	})
+	tried = [maxSigns]uint8{}
+	score, first := 0, span.Found{}
+	last, counted := 0, 0 // where the last phrase ends, and its weight
+	for _, h := range hits {
+		if tried[h.sign] == maxTrials || g.needy[h.sign] && !there[h.sign] {
+			continue
+		}
+		at := g.phrases[h.sign].FindStringIndex(text[h.end:min(len(text), h.end+reach)])
+		if at == nil {
+			continue
+		}
+		tried[h.sign] = maxTrials
+		if score == 0 {
+			first = span.Found{Start: h.start, End: h.end + at[1]}
+		}
+		if h.start >= last { // what overlaps counts once, as the heaviest
+			counted = 0
+		}
+		weight := signs[h.sign].weight
+		score += max(weight-counted, 0)
+		last, counted = max(last, h.end+at[1]), max(weight, counted)
+	}
 	switch {
 	case score >= likely:
 		first.Rule = "score-likely"

@@ -1,6 +1,7 @@
 package injection
 
 import (
+	"regexp/syntax"
 	"strings"
 	"testing"
 )
@@ -19,6 +20,30 @@ func TestSigns(t *testing.T) {
 			if strings.ContainsAny(w, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") || w == "" {
 				t.Errorf("sign %d: the word %q is not in lower case", i, w)
 			}
+		}
+	}
+}
+
+// What a phrase needs is in all that it matches.
+func TestNeeds(t *testing.T) {
+	t.Parallel()
+	for expression, want := range map[string]string{
+		`x{0,3}(?i:\b(?:instructions?|rules)\b)`: "instruction rules",
+		`(?i:send|ab)`:                           "",
+		`(?i:to https?:|[a-z]{1,9}@)`:            "@ to http",
+		`(?i:send)?`:                             "",
+		`(?i:a+the words?)`:                      "the word",
+		`(?i:приказ)`:                            "",
+		`(?i:(one|two){2})`:                      "one two",
+		`(?i:(one|two){0,2})`:                    "",
+		``:                                       "",
+	} {
+		re, err := syntax.Parse(expression, syntax.Perl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(needs(re), " "); got != want {
+			t.Errorf("%s: got %q, want %q", expression, got, want)
 		}
 	}
 }
