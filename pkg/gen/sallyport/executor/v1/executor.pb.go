@@ -984,8 +984,10 @@ func (x *ReadResourceRequest) GetRound() *v1.Round {
 
 // ReadResourceResponse is what the provider answered.
 type ReadResourceResponse struct {
-	state         protoimpl.MessageState   `protogen:"open.v1"`
-	Response      *v1.ReadResourceResponse `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"`
+	state    protoimpl.MessageState   `protogen:"open.v1"`
+	Response *v1.ReadResourceResponse `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"`
+	// As in Result.
+	Guards        []*GuardActed `protobuf:"bytes,8,rep,name=guards,proto3" json:"guards,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1023,6 +1025,13 @@ func (*ReadResourceResponse) Descriptor() ([]byte, []int) {
 func (x *ReadResourceResponse) GetResponse() *v1.ReadResourceResponse {
 	if x != nil {
 		return x.Response
+	}
+	return nil
+}
+
+func (x *ReadResourceResponse) GetGuards() []*GuardActed {
+	if x != nil {
+		return x.Guards
 	}
 	return nil
 }
@@ -1188,8 +1197,10 @@ func (x *GetPromptRequest) GetRound() *v1.Round {
 
 // GetPromptResponse is what the provider answered.
 type GetPromptResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Response      *v1.GetPromptResponse  `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Response *v1.GetPromptResponse  `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"`
+	// As in Result.
+	Guards        []*GuardActed `protobuf:"bytes,8,rep,name=guards,proto3" json:"guards,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1227,6 +1238,13 @@ func (*GetPromptResponse) Descriptor() ([]byte, []int) {
 func (x *GetPromptResponse) GetResponse() *v1.GetPromptResponse {
 	if x != nil {
 		return x.Response
+	}
+	return nil
+}
+
+func (x *GetPromptResponse) GetGuards() []*GuardActed {
+	if x != nil {
+		return x.Guards
 	}
 	return nil
 }
@@ -1625,9 +1643,10 @@ const file_sallyport_executor_v1_executor_proto_rawDesc = "" +
 	"\x05grant\x18\x01 \x01(\fB\b\xbaH\x05z\x03\x18\x80 R\x05grant\x12\x1c\n" +
 	"\x03uri\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x03uri\x122\n" +
-	"\x05round\x18\x03 \x01(\v2\x1c.sallyport.provider.v1.RoundR\x05round\"_\n" +
+	"\x05round\x18\x03 \x01(\v2\x1c.sallyport.provider.v1.RoundR\x05round\"\xa4\x01\n" +
 	"\x14ReadResourceResponse\x12G\n" +
-	"\bresponse\x18\x01 \x01(\v2+.sallyport.provider.v1.ReadResourceResponseR\bresponse\"4\n" +
+	"\bresponse\x18\x01 \x01(\v2+.sallyport.provider.v1.ReadResourceResponseR\bresponse\x12C\n" +
+	"\x06guards\x18\b \x03(\v2!.sallyport.executor.v1.GuardActedB\b\xbaH\x05\x92\x01\x02\x10\x10R\x06guards\"4\n" +
 	"\x12ListPromptsRequest\x12\x1e\n" +
 	"\x05grant\x18\x01 \x01(\fB\b\xbaH\x05z\x03\x18\x80 R\x05grant\"Y\n" +
 	"\x13ListPromptsResponse\x12B\n" +
@@ -1640,9 +1659,10 @@ const file_sallyport_executor_v1_executor_proto_rawDesc = "" +
 	"\x05round\x18\x04 \x01(\v2\x1c.sallyport.provider.v1.RoundR\x05round\x1a<\n" +
 	"\x0eArgumentsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Y\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x01\n" +
 	"\x11GetPromptResponse\x12D\n" +
-	"\bresponse\x18\x01 \x01(\v2(.sallyport.provider.v1.GetPromptResponseR\bresponse\"{\n" +
+	"\bresponse\x18\x01 \x01(\v2(.sallyport.provider.v1.GetPromptResponseR\bresponse\x12C\n" +
+	"\x06guards\x18\b \x03(\v2!.sallyport.executor.v1.GuardActedB\b\xbaH\x05\x92\x01\x02\x10\x10R\x06guards\"{\n" +
 	"\x0fCompleteRequest\x12\x1e\n" +
 	"\x05grant\x18\x01 \x01(\fB\b\xbaH\x05z\x03\x18\x80 R\x05grant\x12H\n" +
 	"\arequest\x18\x02 \x01(\v2&.sallyport.provider.v1.CompleteRequestB\x06\xbaH\x03\xc8\x01\x01R\arequest\"W\n" +
@@ -1755,34 +1775,36 @@ var file_sallyport_executor_v1_executor_proto_depIdxs = []int32{
 	34, // 16: sallyport.executor.v1.ListResourcesResponse.templates:type_name -> sallyport.provider.v1.ResourceTemplate
 	27, // 17: sallyport.executor.v1.ReadResourceRequest.round:type_name -> sallyport.provider.v1.Round
 	35, // 18: sallyport.executor.v1.ReadResourceResponse.response:type_name -> sallyport.provider.v1.ReadResourceResponse
-	36, // 19: sallyport.executor.v1.ListPromptsResponse.prompts:type_name -> sallyport.provider.v1.Prompt
-	24, // 20: sallyport.executor.v1.GetPromptRequest.arguments:type_name -> sallyport.executor.v1.GetPromptRequest.ArgumentsEntry
-	27, // 21: sallyport.executor.v1.GetPromptRequest.round:type_name -> sallyport.provider.v1.Round
-	37, // 22: sallyport.executor.v1.GetPromptResponse.response:type_name -> sallyport.provider.v1.GetPromptResponse
-	38, // 23: sallyport.executor.v1.CompleteRequest.request:type_name -> sallyport.provider.v1.CompleteRequest
-	39, // 24: sallyport.executor.v1.CompleteResponse.response:type_name -> sallyport.provider.v1.CompleteResponse
-	40, // 25: sallyport.executor.v1.Catalogue.Entry.options:type_name -> sallyport.tool.v1.Tool
-	3,  // 26: sallyport.executor.v1.ExecutorService.ListTools:input_type -> sallyport.executor.v1.ListToolsRequest
-	5,  // 27: sallyport.executor.v1.ExecutorService.Call:input_type -> sallyport.executor.v1.CallRequest
-	11, // 28: sallyport.executor.v1.ExecutorService.ListResources:input_type -> sallyport.executor.v1.ListResourcesRequest
-	13, // 29: sallyport.executor.v1.ExecutorService.ReadResource:input_type -> sallyport.executor.v1.ReadResourceRequest
-	15, // 30: sallyport.executor.v1.ExecutorService.ListPrompts:input_type -> sallyport.executor.v1.ListPromptsRequest
-	17, // 31: sallyport.executor.v1.ExecutorService.GetPrompt:input_type -> sallyport.executor.v1.GetPromptRequest
-	19, // 32: sallyport.executor.v1.ExecutorService.Complete:input_type -> sallyport.executor.v1.CompleteRequest
-	21, // 33: sallyport.executor.v1.ExecutorService.Watch:input_type -> sallyport.executor.v1.WatchRequest
-	4,  // 34: sallyport.executor.v1.ExecutorService.ListTools:output_type -> sallyport.executor.v1.ListToolsResponse
-	6,  // 35: sallyport.executor.v1.ExecutorService.Call:output_type -> sallyport.executor.v1.CallResponse
-	12, // 36: sallyport.executor.v1.ExecutorService.ListResources:output_type -> sallyport.executor.v1.ListResourcesResponse
-	14, // 37: sallyport.executor.v1.ExecutorService.ReadResource:output_type -> sallyport.executor.v1.ReadResourceResponse
-	16, // 38: sallyport.executor.v1.ExecutorService.ListPrompts:output_type -> sallyport.executor.v1.ListPromptsResponse
-	18, // 39: sallyport.executor.v1.ExecutorService.GetPrompt:output_type -> sallyport.executor.v1.GetPromptResponse
-	20, // 40: sallyport.executor.v1.ExecutorService.Complete:output_type -> sallyport.executor.v1.CompleteResponse
-	22, // 41: sallyport.executor.v1.ExecutorService.Watch:output_type -> sallyport.executor.v1.WatchResponse
-	34, // [34:42] is the sub-list for method output_type
-	26, // [26:34] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	8,  // 19: sallyport.executor.v1.ReadResourceResponse.guards:type_name -> sallyport.executor.v1.GuardActed
+	36, // 20: sallyport.executor.v1.ListPromptsResponse.prompts:type_name -> sallyport.provider.v1.Prompt
+	24, // 21: sallyport.executor.v1.GetPromptRequest.arguments:type_name -> sallyport.executor.v1.GetPromptRequest.ArgumentsEntry
+	27, // 22: sallyport.executor.v1.GetPromptRequest.round:type_name -> sallyport.provider.v1.Round
+	37, // 23: sallyport.executor.v1.GetPromptResponse.response:type_name -> sallyport.provider.v1.GetPromptResponse
+	8,  // 24: sallyport.executor.v1.GetPromptResponse.guards:type_name -> sallyport.executor.v1.GuardActed
+	38, // 25: sallyport.executor.v1.CompleteRequest.request:type_name -> sallyport.provider.v1.CompleteRequest
+	39, // 26: sallyport.executor.v1.CompleteResponse.response:type_name -> sallyport.provider.v1.CompleteResponse
+	40, // 27: sallyport.executor.v1.Catalogue.Entry.options:type_name -> sallyport.tool.v1.Tool
+	3,  // 28: sallyport.executor.v1.ExecutorService.ListTools:input_type -> sallyport.executor.v1.ListToolsRequest
+	5,  // 29: sallyport.executor.v1.ExecutorService.Call:input_type -> sallyport.executor.v1.CallRequest
+	11, // 30: sallyport.executor.v1.ExecutorService.ListResources:input_type -> sallyport.executor.v1.ListResourcesRequest
+	13, // 31: sallyport.executor.v1.ExecutorService.ReadResource:input_type -> sallyport.executor.v1.ReadResourceRequest
+	15, // 32: sallyport.executor.v1.ExecutorService.ListPrompts:input_type -> sallyport.executor.v1.ListPromptsRequest
+	17, // 33: sallyport.executor.v1.ExecutorService.GetPrompt:input_type -> sallyport.executor.v1.GetPromptRequest
+	19, // 34: sallyport.executor.v1.ExecutorService.Complete:input_type -> sallyport.executor.v1.CompleteRequest
+	21, // 35: sallyport.executor.v1.ExecutorService.Watch:input_type -> sallyport.executor.v1.WatchRequest
+	4,  // 36: sallyport.executor.v1.ExecutorService.ListTools:output_type -> sallyport.executor.v1.ListToolsResponse
+	6,  // 37: sallyport.executor.v1.ExecutorService.Call:output_type -> sallyport.executor.v1.CallResponse
+	12, // 38: sallyport.executor.v1.ExecutorService.ListResources:output_type -> sallyport.executor.v1.ListResourcesResponse
+	14, // 39: sallyport.executor.v1.ExecutorService.ReadResource:output_type -> sallyport.executor.v1.ReadResourceResponse
+	16, // 40: sallyport.executor.v1.ExecutorService.ListPrompts:output_type -> sallyport.executor.v1.ListPromptsResponse
+	18, // 41: sallyport.executor.v1.ExecutorService.GetPrompt:output_type -> sallyport.executor.v1.GetPromptResponse
+	20, // 42: sallyport.executor.v1.ExecutorService.Complete:output_type -> sallyport.executor.v1.CompleteResponse
+	22, // 43: sallyport.executor.v1.ExecutorService.Watch:output_type -> sallyport.executor.v1.WatchResponse
+	36, // [36:44] is the sub-list for method output_type
+	28, // [28:36] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_executor_v1_executor_proto_init() }
