@@ -116,7 +116,8 @@ func TestExternalSeesAWholeResult(t *testing.T) {
 	result := func(structured string) *providerv1.ToolResult {
 		return &providerv1.ToolResult{
 			Content: []*providerv1.Content{
-				{Kind: &providerv1.Content_Text{Text: "bad\u200b and " + token}}, {Kind: &providerv1.Content_Text{Text: ""}},
+				{Kind: &providerv1.Content_Text{Text: "bad\u200b and " + token}},
+				{Kind: &providerv1.Content_Text{Text: ""}},
 				{Kind: &providerv1.Content_Resource{Resource: &providerv1.ResourceContents{Body: &providerv1.ResourceContents_Text{Text: "not bad"}}}},
 			},
 			Structured: []byte(structured),

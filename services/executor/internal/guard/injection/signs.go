@@ -22,10 +22,14 @@ const (
 // them are those in other languages.
 var signs = append([]sign{
 	// Orders to drop the orders there are.
-	{[]string{"ignore", "ignoring", "disregard", "disregarding", "forget", "override", "bypass", "do not follow", "don't follow", "stop following", "pay no attention to", "let go of", "abandon", "discard", "set aside", "remove", "no longer follow", "do not obey", "neglect"},
-		near + `\b` + earlier + `\b[^.!?\n]{0,30}\b` + orders + `\b`, 9},
-	{[]string{"ignore", "disregard", "forget", "forget about", "scrap", "erase"},
-		`\s{1,3}(?:about\s)?(?:everything|all|anything)\s(?:that\s)?(?:(?:was|is|were|has been|came|we|i|you)\s(?:\w+\s){0,3})?(?:above|before|prior|previous|previously|earlier|beforehand|said|told|know|discussed|provided|so far|else)\b`, 9},
+	{
+		[]string{"ignore", "ignoring", "disregard", "disregarding", "forget", "override", "bypass", "do not follow", "don't follow", "stop following", "pay no attention to", "let go of", "abandon", "discard", "set aside", "remove", "no longer follow", "do not obey", "neglect"},
+		near + `\b` + earlier + `\b[^.!?\n]{0,30}\b` + orders + `\b`, 9,
+	},
+	{
+		[]string{"ignore", "disregard", "forget", "forget about", "scrap", "erase"},
+		`\s{1,3}(?:about\s)?(?:everything|all|anything)\s(?:that\s)?(?:(?:was|is|were|has been|came|we|i|you)\s(?:\w+\s){0,3})?(?:above|before|prior|previous|previously|earlier|beforehand|said|told|know|discussed|provided|so far|else)\b`, 9,
+	},
 	{[]string{"ignore", "disregard", "forget", "skip"}, `\s{1,3}(?:the\s|all\s|everything\s)?(?:above|preceding|previous|documents? provided|provided|everything)\s(?:text\s|content\s|it\s)?(?:and|but|instead)\b`, 9},
 	// Marks of who speaks, in the notations of chat templates.
 	{[]string{"<|im_start|>", "<|im_end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|endoftext|>", "<|endofprompt|>", "<|eot_id|>", "<|begin_of_text|>", "<|start_header_id|>", "[inst]", "[/inst]", "<<sys>>", "<</sys>>", "<start_of_turn>", "<end_of_turn>", "(system_message)", "[system message]", "<system_message>", "<system-prompt>", "<system_prompt>"}, ``, 9},
@@ -66,8 +70,10 @@ var signs = append([]sign{
 	{[]string{"send", "forward", "post", "upload", "email", "transmit", "exfiltrate", "leak"}, `[^.!?\n]{0,80}\b(?:to|at)\s{1,3}(?:https?://|[\w.+-]{1,64}@[\w-]{1,63}\.)`, 6},
 	{[]string{"todo:", "todo for you:", "to do:", "your todo"}, `\s{0,4}(?:please\s)?(?:send|transfer|pay|wire|e-?mail|invite|book|reserve|make|buy|order|convert|concatenate|collect|share|post|forward|upload|download|add|create|delete|remove|cancel|schedule|reschedule|visit|go|tell|reply|say|click|open|refund|update|change|set|get|give|read|find|retrieve|recommend|call|purchase|approve|grant|disable)\b[^\n]{0,120}?` + goods, 6},
 	// Requests for what the model was told.
-	{[]string{"reveal", "print", "repeat", "output", "show", "show me", "tell me", "display", "give me", "what is", "what are", "what was", "what were", "write out", "list", "copy", "leak", "summarize", "translate", "disclose", "dump"},
-		`[^.!?\n]{0,30}\b(?:your|system|initial|hidden|secret)\s(?:` + secrets + `\s){0,2}(?:prompts?|instructions?|message|password|key|configuration|directives?|guidelines|rules)\b`, 6},
+	{
+		[]string{"reveal", "print", "repeat", "output", "show", "show me", "tell me", "display", "give me", "what is", "what are", "what was", "what were", "write out", "list", "copy", "leak", "summarize", "translate", "disclose", "dump"},
+		`[^.!?\n]{0,30}\b(?:your|system|initial|hidden|secret)\s(?:` + secrets + `\s){0,2}(?:prompts?|instructions?|message|password|key|configuration|directives?|guidelines|rules)\b`, 6,
+	},
 	{[]string{"repeat", "print", "output", "copy", "recite", "translate"}, `[^.!?\n]{0,20}\b(?:words|text|everything|sentences|content|prompt|instructions?|lines)\s(?:\w+\s){0,2}(?:above|before this|so far|verbatim|word for word|at the (?:top|beginning|start))\b`, 6},
 	{[]string{"prompt texts", "prompt text", "full prompt", "initial prompt", "hidden prompt", "system prompt"}, ``, 6},
 	// Another answer than the one that was asked for.
