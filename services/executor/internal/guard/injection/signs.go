@@ -4,22 +4,23 @@ package injection
 type sign struct {
 	words  []string
 	phrase string // of an expression, after the word
-	weight int
+	weight int    // see suspect and likely
 }
 
 // Parts of phrases.
 const (
 	near    = `[^.!?\n]{0,40}`
-	close   = `[^.!?\n]{0,20}`
+	nearer  = `[^.!?\n]{0,20}`
 	machine = `(?:ais?|llms?|a\.i\.|artificial intelligence|language models?|(?:ai |llm )?(?:agents?|assistants?|models?|systems?)|chat ?bots?|chatgpt|gpt|claude|gemini|copilot)`
 	orders  = `(?:instructions?|prompts?|rules|guidelines|directions|directives|constraints|restrictions|policies|messages?|orders|commands|inputs|tasks?|assignments|programming|training|context|conversations?|filters)`
 	earlier = `(?:previous|prior|above|earlier|preceding|past|former|all|any|your|system|other|initial|original|existing|these|those|every)`
-	goods   = `(?:\b(?:me|my|your|you|him|her|them|user|users|password|passwords|credentials?|code|account|bank|money|bill|rent|calendar|inbox|e-?mails?|messages?|link|channel|slack|file|files|hotel|restaurant|flight|car|reservation|event|events|iban|website|slack|channels?|transactions?|payment|subscription|function|token|address)\b|https?:|www\.|@|[$€£]|['"]|[a-z0-9]*\d{8})`
+	goods   = `(?:\b(?:me|my|your|you|him|her|them|user|users|password|passwords|credentials?|code|account|bank|money|bill|rent|calendar|inbox|e-?mails?|messages?|link|channel|slack|file|files|hotel|restaurant|flight|car|reservation|event|events|iban|website|channels|transactions?|payment|subscription|function|token|address)\b|https?:|www\.|@|[$€£]|['"]|[a-z0-9]*\d{8})`
 	secrets = `(?:system|initial|original|hidden|secret|full|entire|exact|complete|own|internal|previous|first|developer|all)`
 )
 
-// signs are ours, written from descriptions of attacks and not from test sets. Beside
-// them are those in other languages.
+// signs are ours: kinds of phrases, from descriptions of attacks and from some public
+// sets, which the README of the executor names beside those that nobody has looked at.
+// With them are personas and tongues.
 var signs = append([]sign{
 	// Orders to drop the orders there are.
 	{
@@ -34,7 +35,7 @@ var signs = append([]sign{
 	// Marks of who speaks, in the notations of chat templates.
 	{[]string{"<|im_start|>", "<|im_end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|endoftext|>", "<|endofprompt|>", "<|eot_id|>", "<|begin_of_text|>", "<|start_header_id|>", "[inst]", "[/inst]", "<<sys>>", "<</sys>>", "<start_of_turn>", "<end_of_turn>", "(system_message)", "[system message]", "<system_message>", "<system-prompt>", "<system_prompt>"}, ``, 9},
 	{[]string{"</system>", "<system>", "</instructions>", "</tool_result>", "</function_results>", "</user_input>", "</document>", "<important>", "<information>", "<admin>", "[system]", "[/system]", "[admin]", "### system", "### instruction", "###instruction", "#### instruction"}, ``, 6},
-	{[]string{"\nsystem:", "\nsystem message:", "\nassistant:", "[system note", "[system override", "system instruction:", "system update:", "system notice:", "admin instruction:"}, close + `\b(?:you|your|ignore|must|now|all|i|sure|new)\b`, 6},
+	{[]string{"\nsystem:", "\nsystem message:", "\nassistant:", "[system note", "[system override", "system instruction:", "system update:", "system notice:", "admin instruction:"}, nearer + `\b(?:you|your|ignore|must|now|all|i|sure|new)\b`, 6},
 	// New orders.
 	{[]string{"new instructions", "new instruction:", "updated instructions", "real instructions", "actual instructions", "additional instruction", "system override", "developer mode", "debug mode enabled", "maintenance mode", "admin override", "god mode", "sudo mode", "your new task", "your new role", "your new purpose", "your real task", "your true purpose", "your only task", "new task:", "new tasks follow", "your instructions are now", "instructions have changed", "instructions have been updated"}, ``, 6},
 	{[]string{"strictly adhere to", "must adhere to", "must follow", "must obey", "have to obey", "strictly follow", "please follow", "execute"}, `\s(?:only\s)?(?:the|this|these|my|all)\s(?:(?:following|new|below|next)\s){1,2}(?:instructions?|orders?|commands?|directives?|prompts?)\b`, 6},
@@ -53,14 +54,14 @@ var signs = append([]sign{
 	{[]string{"reveal", "disclose", "tell me", "give me", "print", "say", "spell", "leak", "output", "encode", "write", "share", "what is", "what's", "return"}, `[^.!?\n]{0,40}\b(?:the|your)\s(?:secret|hidden|forbidden|protected)\s(?:password|passphrase|key|code|word|phrase|information|value|message|token|data)\b`, 6},
 	// Orders before or after tools, where tools are described.
 	{[]string{"before you can", "before using this tool", "before using any", "before calling", "before answering", "before you use", "before invoking", "after using this tool", "when this tool is called", "when using this tool", "whenever this tool", "to use this tool"}, `[^.!?\n]{0,80}\b(?:must|need to|have to|call|read|send|first|please|always)\b`, 6},
-	{[]string{"this tool must be", "this tool should always be", "must call this tool", "always call this tool", "always use this tool", "always invoke this tool", "must always be called"}, close + `\b(?:first|before|called|instead|prior|every)\b`, 6},
+	{[]string{"this tool must be", "this tool should always be", "must call this tool", "always call this tool", "always use this tool", "always invoke this tool", "must always be called"}, nearer + `\b(?:first|before|called|instead|prior|every)\b`, 6},
 	// Somebody speaks to machines where people are spoken to.
 	{[]string{"attention", "note to", "notice to", "message to", "message for", "instruction for", "instructions for", "instructions to", "warning to", "dear", "hello", "hey", "hi", "addressed to", "reminder to", "reminder for"}, `[,:]?\s(?:the\s|any\s|all\s|every\s|whatever\s)?` + machine + `\b[^.\n]{0,40}(?:[:,!.]|\b(?:reading|processing|that|who)\b)`, 6},
 	{[]string{"if you are", "if you're", "as you are", "since you are"}, `\s(?:an?|the|any)\s` + machine + `\b[^.\n]{0,80}\b(?:you|must|please|then|do|should|reading|ignore|say|write|include|send)\b`, 6},
 	{[]string{"assistants", "agents", "language models", "llms", "ai models", "chatbots", "ai assistant", "ai agent", "ai systems"}, `\s(?:must|should|shall|are required to|are instructed to|have to|reading this|processing this|that read)\b`, 3},
 	{[]string{"important message from", "important message for", "important instruction", "important instructions", "urgent message from", "urgent instruction", "important! ", "high priority instruction", "critical instruction", "mandatory instruction"}, ``, 6},
 	// Somebody says that somebody has agreed.
-	{[]string{"user has", "user already", "owner has", "administrator has", "admin has", "customer has"}, close + `\b(?:approved|authorized|authorised|consented|agreed|permitted|confirmed|been notified|given (?:\w+\s)?(?:permission|consent|approval|authorization))\b`, 6},
+	{[]string{"user has", "user already", "owner has", "administrator has", "admin has", "customer has"}, nearer + `\b(?:approved|authorized|authorised|consented|agreed|permitted|confirmed|been notified|given (?:\w+\s)?(?:permission|consent|approval|authorization))\b`, 6},
 	{[]string{"confirmation", "permission", "approval", "consent"}, `\s(?:from the user\s|of the user\s)?(?:is|are)\s(?:not|no longer)\s(?:required|needed|necessary)\b`, 6},
 	{[]string{"without"}, `\s(?:asking|further|any|requiring|waiting for|user)\s{0,2}(?:the\s|for\s|user\s)?(?:confirmation|approval|permission|asking|user'?s?)\b`, 6},
 	{[]string{"due to", "because of", "according to", "as required by", "in line with", "enforced by"}, `\s(?:the\s|a\s|our\s|your\s|an\s)?(?:new\s|updated\s|current\s)?(?:user'?s?\s|company'?s?\s|system'?s?\s)?(?:security\s|safety\s|admin\s)?polic(?:y|ies)\b[^\n]{0,60}\b(?:thus|therefore|hence|so you|you (?:must|should|have to|need to))\b`, 6},

@@ -9,7 +9,7 @@ var tongues = []sign{
 	{[]string{"anweisungen", "obigen", "vorherigen", "alles davor"}, near + `(?:ignorieren|vergessen|missachten|zu streichen)`, 9},
 	{[]string{"zeig", "zeige", "zeigen sie", "nenne", "gib mir", "vorzeigen"}, near + `(?:prompt|systemanweisung|anweisungen)`, 6},
 	{[]string{"neue anweisungen", "neue aufgaben", "neuen aufgabe", "neue aufgabe", "weitere aufgaben"}, ``, 6},
-	{[]string{"du bist jetzt", "du bist nun", "sie sind jetzt", "jetzt bist du", "nun bist du", "ab jetzt bist", "dass sie als", "dass du als"}, close, 6},
+	{[]string{"du bist jetzt", "du bist nun", "sie sind jetzt", "jetzt bist du", "nun bist du", "ab jetzt bist", "dass sie als", "dass du als"}, nearer, 6},
 	// French.
 	{[]string{"ignore", "ignorez", "ignorer", "oublie", "oubliez", "oublier", "ne tiens pas compte", "ne tenez pas compte", "ne suis pas", "ne suivez pas"}, near + `(?:instructions|consignes|directives|règles|ordres|tout ce qui)[^.!?\n]{0,30}(?:précéd|antérieur|ci-dessus|avant|reçu|donné)`, 9},
 	{[]string{"ignore", "ignorez", "oublie", "oubliez"}, `\s(?:toutes|tes|vos|les)\s[^.!?\n]{0,30}(?:instructions|consignes|directives|règles|ordres)`, 9},
