@@ -14,11 +14,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sallyport-mcp/sallyport/pkg/devca"
 	guardv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/guard/v1"
 	"github.com/sallyport-mcp/sallyport/pkg/rpc"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard/remote"
@@ -42,11 +44,16 @@ func (s *server) Check(ctx context.Context, req *guardv1.CheckRequest) (*guardv1
 // serve starts a guard on a port and returns a connection as the executor has it.
 func serve(t testing.TB, s *server) grpc.ClientConnInterface {
 	t.Helper()
+	return serveWith(t, s, insecure.NewCredentials(), insecure.NewCredentials())
+}
+
+func serveWith(t testing.TB, s *server, own, client credentials.TransportCredentials) grpc.ClientConnInterface {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := grpc.NewServer()
+	srv := grpc.NewServer(grpc.Creds(own))
 	guardv1.RegisterGuardServiceServer(srv, s)
 	s.stop = srv.Stop
 	done := make(chan struct{})
@@ -54,7 +61,7 @@ func serve(t testing.TB, s *server) grpc.ClientConnInterface {
 		defer close(done)
 		_ = srv.Serve(listener) // until it is stopped
 	}()
-	conn, err := rpc.Dial(listener.Addr().String(), nil, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := rpc.Dial(listener.Addr().String(), nil, grpc.WithTransportCredentials(client))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,6 +179,33 @@ func TestFailures(t *testing.T) {
 				t.Errorf("got %q, %+v, want %q", failure, v, tt.want)
 			}
 		})
+	}
+}
+
+// What is at the address must prove to be the guard.
+func TestGuardProvesWhoItIs(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := devca.Ensure(dir, "executor", "guard", "basics"); err != nil {
+		t.Fatal(err)
+	}
+	for role, want := range map[string]remote.Failure{"guard": "", "basics": remote.Unavailable} {
+		own, err := devca.Files(dir).Server(role)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, err := devca.Files(dir).Client("executor", "guard")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := always(&guardv1.CheckResponse{Verdict: guardv1.Verdict_VERDICT_ALLOW})
+		g, err := remote.New(patient(), serveWith(t, s, own, client), func(bool) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, failure := g.Check(t.Context(), "t", guardv1.Side_SIDE_RESULT, texts); failure != want || want != "" && s.asked.Load() > 0 {
+			t.Errorf("%s: got %q, want %q", role, failure, want)
+		}
 	}
 }
 
