@@ -16,7 +16,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -116,26 +115,25 @@ func (l lone) measure(limit time.Duration) (sample, error) {
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	cpu, n, start := spentHere(), 0.0, time.Now()
+	cpu, err := processCPU(os.Getpid())
+	if err != nil {
+		return sample{}, err
+	}
+	n, start := 0.0, time.Now()
 	for ; n < maxLone && time.Since(start) < limit; n++ {
 		if err := l.do(); err != nil {
 			return sample{}, err
 		}
 	}
-	s := sample{cpu: micros(spentHere()-cpu) / n}
+	spent, err := processCPU(os.Getpid())
+	if err != nil {
+		return sample{}, err
+	}
+	s := sample{cpu: micros(spent-cpu) / n}
 	runtime.ReadMemStats(&after)
 	s.allocs = float64(after.Mallocs-before.Mallocs) / n
 	s.bytes = float64(after.TotalAlloc-before.TotalAlloc) / n
 	return s, nil
-}
-
-// spentHere is the CPU time of this process, user and system.
-func spentHere() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err) // it cannot fail for this process
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // bareHop returns a unary RPC by loopback, without TLS and interceptors.
