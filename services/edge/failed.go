@@ -103,8 +103,10 @@ func (x *exchange) failed(reason auditv1.Reason, message string) *refusal {
 	}
 }
 
-// allowedMeta is the decision for programs, as a member of _meta.
-func (x *exchange) allowedMeta() []byte {
+// allowedMeta is the decision for programs, as a member of _meta, with the guards that
+// have changed what is answered.
+func (x *exchange) allowedMeta(guards ...*executorv1.GuardActed) []byte {
 	b := append(make([]byte, 0, 96), `"dev.sallyport/decision":{"verdict":"ALLOW","decision_id":"`...)
-	return append(append(b, x.decision...), `"}`...)
+	b = append(append(b, x.decision...), '"')
+	return append(appendRedacted(b, guards), '}')
 }

@@ -97,12 +97,12 @@ func (x *exchange) getPrompt() *refusal {
 		if in := prompt.GetInputRequired(); in != nil {
 			return in, nil
 		}
-		x.answerPrompt(prompt)
+		x.answerPrompt(prompt, resp.GetGuards())
 		return nil, nil
 	})
 }
 
-func (x *exchange) answerPrompt(prompt *providerv1.GetPromptResponse) {
+func (x *exchange) answerPrompt(prompt *providerv1.GetPromptResponse, guards []*executorv1.GuardActed) {
 	x.beginResult()
 	if prompt.GetDescription() != "" {
 		x.out = append(appendText(append(x.out, `"description":`...), prompt.GetDescription()), ',')
@@ -116,7 +116,7 @@ func (x *exchange) answerPrompt(prompt *providerv1.GetPromptResponse) {
 		x.out = append(appendContent(append(x.out, `,"content":`...), m.GetContent()), '}')
 	}
 	x.out = append(x.out, ']')
-	x.endResult(x.allowedMeta())
+	x.endResult(x.allowedMeta(guards...))
 }
 
 // promptArguments reads an object of strings within its bounds.

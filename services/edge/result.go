@@ -49,6 +49,7 @@ func (x *exchange) answerResult(result *executorv1.Result) *refusal {
 	if first := result.GetRepeats(); first != "" {
 		decision = appendText(append(decision, `,"repeats":`...), first)
 	}
+	decision = appendRedacted(decision, result.GetGuards())
 	if no != nil {
 		x.reason = no.GetReason()
 		decision = append(append(decision, `,"reason":"`...), reasonName(x.reason)...)
@@ -57,6 +58,23 @@ func (x *exchange) answerResult(result *executorv1.Result) *refusal {
 	}
 	x.endResult(toolMeta(tool.GetMeta()), append(decision, '}'))
 	return nil
+}
+
+// appendRedacted tells how often which guards have replaced something in a result,
+// and nothing of what.
+func appendRedacted(b []byte, guards []*executorv1.GuardActed) []byte {
+	for i, g := range guards {
+		if i == 0 {
+			b = append(b, `,"redacted":{`...)
+		} else {
+			b = append(b, ',')
+		}
+		b = strconv.AppendUint(append(appendText(b, g.GetGuard()), ':'), uint64(g.GetRedacted()), 10)
+	}
+	if len(guards) > 0 {
+		b = append(b, '}')
+	}
+	return b
 }
 
 // takesStructured reports whether clients of this era take a value as structured

@@ -151,9 +151,9 @@ func (e *fakeExecutor) ReadResource(_ context.Context, req *executorv1.ReadResou
 	case uri == "test://asks":
 		return answer(&providerv1.ReadResourceResponse{Contents: text(uri, string(req.GetRound().GetInputResponses()))})
 	case uri == "test://binary":
-		return answer(&providerv1.ReadResourceResponse{Contents: []*providerv1.ResourceContents{
+		return &executorv1.ReadResourceResponse{Response: &providerv1.ReadResourceResponse{Contents: []*providerv1.ResourceContents{
 			{Uri: uri, MimeType: "image/png", Body: &providerv1.ResourceContents_Blob{Blob: []byte("png")}},
-		}})
+		}}, Guards: []*executorv1.GuardActed{{Guard: "secrets", Redacted: 1}}}, nil
 	}
 	return answer(&providerv1.ReadResourceResponse{Contents: text(uri, "hello"), Ttl: durationpb.New(1500e6)})
 }

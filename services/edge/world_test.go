@@ -410,7 +410,9 @@ func (e *fakeExecutor) Call(req *executorv1.CallRequest, stream grpc.ServerStrea
 		return talk(e, req, stream)
 	}
 	if key := req.GetIdempotencyKey(); key != "" {
-		return send(&executorv1.Result{Result: &providerv1.ToolResult{Content: text("done with key " + key)}, Repeats: "d_FIRST"})
+		return send(&executorv1.Result{Result: &providerv1.ToolResult{Content: text("done with key " + key)}, Repeats: "d_FIRST", Guards: []*executorv1.GuardActed{
+			{Guard: "secrets", Redacted: 2}, {Guard: "external", Redacted: 1},
+		}})
 	}
 	switch req.GetTool() {
 	case "bad_arguments":

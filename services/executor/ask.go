@@ -36,24 +36,25 @@ type answer interface {
 	GetInputRequired() *providerv1.InputRequired
 }
 
-// ask takes a request from its grant to its record. find says which provider is
-// to be asked, nil for none; do asks it.
+// ask takes a request from its grant to its record, and returns which guards have
+// changed the answer. find says which provider is to be asked, nil for none; do asks
+// it.
 func (s *Service) ask(
 	ctx context.Context, a asking,
 	find func(*catalogue.Snapshot) (*catalogue.Source, error),
 	do func(context.Context, provider.Client, *authv1.Principal, *providerv1.Round) (answer, error),
-) error {
+) ([]*executorv1.GuardActed, error) {
 	g, err := s.admit(ctx, a.grant, a.action, a.target)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	snap, err := s.snapshot()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var end ending
 	var blocked *guard.Blocked
-	check := s.guards.For(ctx, "", g.GetPrincipal().GetRoles())
+	check := s.guards.For(ctx, guard.Call{Roles: g.GetPrincipal().GetRoles(), ReadOnly: true})
 	source, err := find(snap)
 	switch {
 	case err != nil:
@@ -72,7 +73,7 @@ func (s *Service) ask(
 	}
 	if b := blocked; b != nil {
 		end = ending{reason: auditv1.Reason_REASON_GUARD_BLOCKED, err: fault.New(codes.Unavailable, executorv1.Reason_REASON_PROVIDER,
-			"the %s was read and is not passed on: the guard %q has found %s%s; reading it again will not help", a.what, b.Guard, b.Rule, where(b))}
+			"the %s was read and is not passed on: %s; reading it again will not help", a.what, ground(b))}
 	}
 	end.findings = check.Findings()
 	if end.err != nil {
@@ -83,7 +84,7 @@ func (s *Service) ask(
 			DecisionId: g.GetDecisionId(), Actor: actor(g), Action: actions[a.action], Target: clip(a.target, 512),
 		}, end)
 	}
-	return end.err
+	return acted(end.findings), end.err
 }
 
 // askSource asks one replica, or another if the first cannot be reached: what is

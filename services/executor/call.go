@@ -53,6 +53,7 @@ type ending struct {
 	reason   auditv1.Reason
 	duration time.Duration // in the tool service
 	findings []*auditv1.GuardFinding
+	acted    []*executorv1.GuardActed // on the result
 }
 
 // Call implements [executorv1.ExecutorServiceServer].
@@ -242,6 +243,7 @@ func (c *call) invoke(ctx, calling context.Context, lease *catalogue.Lease, msg 
 			}
 		}
 	}
+	took := time.Since(start)
 	end := ending{answer: answer, status: auditv1.Status_STATUS_OK}
 	tell(ctx, lease, err)
 	if err == nil {
@@ -261,7 +263,7 @@ func (c *call) invoke(ctx, calling context.Context, lease *catalogue.Lease, msg 
 		s.log.WarnContext(ctx, "tool call failed", "tool", t.Name(), "service", t.Service,
 			"decision", c.grant.GetDecisionId(), "reason", reasonName(end.reason), "code", codeOf(err).String())
 	}
-	end.duration = time.Since(start)
+	end.duration = took
 	return end
 }
 
@@ -306,8 +308,10 @@ func (e ending) whole() *executorv1.Result {
 	if e.repeated != nil {
 		return e.repeated
 	}
-	result := &executorv1.Result{Result: e.answer.Result}
+	result := &executorv1.Result{Result: e.answer.Result, Guards: e.acted}
 	switch {
+	case e.refusal != nil && result.Result != nil: // withheld
+		result.Refusal = e.refusal
 	case e.refusal != nil:
 		result.Result, result.Refusal = &providerv1.ToolResult{IsError: true}, e.refusal
 	case result.Result == nil:

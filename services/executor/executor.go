@@ -54,8 +54,9 @@ type Options struct {
 	Config Config
 	// Audit must not be nil.
 	Audit Recorder
-	// Dial returns a lazy connection to a tool service at an address; what is
-	// there must prove to be that service. It must not be nil.
+	// Dial returns a lazy connection to a tool service, or to the external guard
+	// ("guard"), at an address; what is there must prove to be that service. It must
+	// not be nil.
 	Dial func(service, address string) (Conn, error)
 	// Bus is where tool services announce themselves, and auth credentials that
 	// were revoked. Nil means that there are none and Run does nothing.
@@ -92,6 +93,7 @@ type Service struct {
 	once      *once.Book
 	revoked   *grant.Revoked
 	guards    *guard.Chain
+	external  Conn // to the external guard; nil for none
 	catalogue *catalogue.Catalogue
 }
 
@@ -120,7 +122,7 @@ func New(o Options) (*Service, error) {
 		revoked: grant.NewRevoked(maxRevoked),
 	}
 	s.once = once.NewBook(o.Used, s.keys)
-	if s.guards, err = guard.New(o.Config.Guards, o.Log); err != nil {
+	if err := s.guard(o); err != nil {
 		return nil, err
 	}
 	static := make([]catalogue.Static, len(o.Config.Services))
@@ -152,6 +154,9 @@ func (s *Service) Offered() []catalogue.Offer { return s.catalogue.Offered() }
 // Run keeps the catalogue, follows the files of grant keys and hears of revoked
 // credentials until ctx is done.
 func (s *Service) Run(ctx context.Context) error {
+	if s.external != nil {
+		defer func() { _ = s.external.Close() }() // nobody asks it any more
+	}
 	ctx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()

@@ -18,6 +18,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -154,13 +156,33 @@ type conn struct{ grpc.ClientConnInterface }
 
 func (conn) Close() error { return nil }
 
-func (s *system) dial(_, address string) (executor.Conn, error) {
+func (s *system) dial(service, address string) (executor.Conn, error) {
+	if service == "guard" { // which is dialled when the executor is made
+		return conn{late{s: s, address: address}}, nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.conns[address]; c != nil {
 		return conn{c}, nil
 	}
 	return nil, errors.New("nobody there")
+}
+
+// late is a connection to what will be at an address.
+type late struct {
+	grpc.ClientConnInterface
+	s       *system
+	address string
+}
+
+func (l late) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	l.s.mu.Lock()
+	c := l.s.conns[l.address]
+	l.s.mu.Unlock()
+	if c == nil {
+		return status.Error(codes.Unavailable, "nobody there")
+	}
+	return c.Invoke(ctx, method, args, reply, opts...)
 }
 
 // serve makes a tool service reachable at an address.

@@ -3,6 +3,7 @@ package executor
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -12,10 +13,23 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard"
 )
 
+// guard makes the chain of guards.
+func (s *Service) guard(o Options) (err error) {
+	if address := o.Config.Guards.External.Address; address != "" {
+		if s.external, err = o.Dial("guard", address); err != nil {
+			return fmt.Errorf("external guard: %w", err)
+		}
+	}
+	s.guards, err = guard.New(o.Config.Guards, s.external, o.Log)
+	return err
+}
+
 // guardArguments looks at what the caller has sent. It fails closed: what a guard
 // that may block cannot look at is refused.
 func (c *call) guardArguments(ctx context.Context) *executorv1.Refusal {
-	c.check = c.service.guards.For(ctx, c.entry.Name(), c.grant.GetPrincipal().GetRoles())
+	c.check = c.service.guards.For(ctx, guard.Call{
+		Tool: c.entry.Name(), Roles: c.grant.GetPrincipal().GetRoles(), ReadOnly: c.entry.ReadOnly(),
+	})
 	if b := c.check.Arguments(c.request.GetArguments()); b != nil {
 		return blockedArguments(c.entry.Name(), "arguments", b)
 	}
@@ -31,21 +45,28 @@ func (c *call) guardArguments(ctx context.Context) *executorv1.Refusal {
 // want it. It fails closed.
 func (c *call) guardAnswer(end *ending) {
 	var b *guard.Blocked
-	switch a := &end.answer; {
+	a := &end.answer
+	data := a.JSON
+	switch {
 	case a.Question != nil:
 		a.Question.InputRequests, b = c.check.JSON(a.Question.GetInputRequests(), "/inputRequests")
 	case a.Result != nil:
+		data = a.Result.GetStructured()
 		b = c.check.Result(a.Result)
 	default:
 		a.JSON, b = c.check.JSON(a.JSON, "/structuredContent")
 	}
+	if b == nil && a.Question == nil {
+		c.mend(end, data)
+	}
+	end.acted = acted(c.check.Findings())
 	switch limit := c.service.cfg.MaxResultBytes; {
 	case b != nil:
 		*end = refuse(&executorv1.Refusal{
 			Reason: auditv1.Reason_REASON_GUARD_BLOCKED,
-			Message: fmt.Sprintf("%s was called, but its result is not passed on: the guard %q has found %s%s. "+
+			Message: fmt.Sprintf("%s was called, but its result is not passed on: %s. "+
 				"It was done all the same; calling again will not help. Ask for something else, or ask an operator.",
-				c.entry.Name(), b.Guard, b.Rule, where(b)),
+				c.entry.Name(), ground(b)),
 		})
 	case grown(end, limit):
 		*end = refuse(&executorv1.Refusal{
@@ -56,12 +77,35 @@ func (c *call) guardAnswer(end *ending) {
 	}
 }
 
+// acted sums up what guards have replaced in a result.
+func acted(findings []*auditv1.GuardFinding) (all []*executorv1.GuardActed) {
+	for _, f := range findings {
+		if f.GetAction() != auditv1.GuardAction_GUARD_ACTION_REDACTED {
+			continue
+		}
+		i := slices.IndexFunc(all, func(a *executorv1.GuardActed) bool { return a.GetGuard() == f.GetGuard() })
+		if i < 0 {
+			i, all = len(all), append(all, &executorv1.GuardActed{Guard: f.GetGuard()})
+		}
+		all[i].Redacted = min(all[i].GetRedacted()+f.GetCount(), 1<<24)
+	}
+	return all
+}
+
 // grown reports whether what was put in place of findings has made an answer larger
 // than may be sent. Markers are longer than the shortest secrets.
 func grown(end *ending, limit int) bool {
 	r := end.answer.Result
 	own := len(r.GetStructured())
 	return len(end.answer.JSON) > limit || own > limit || proto.Size(r)-own > limit
+}
+
+// ground says why something is not passed on.
+func ground(b *guard.Blocked) string {
+	if b.Failed {
+		return fmt.Sprintf("the guard %q has not looked at it (%s), and without that it may not be", b.Guard, b.Rule)
+	}
+	return fmt.Sprintf("the guard %q has found %s%s", b.Guard, b.Rule, where(b))
 }
 
 func where(b *guard.Blocked) string {
@@ -72,6 +116,13 @@ func where(b *guard.Blocked) string {
 }
 
 func blockedArguments(name, what string, b *guard.Blocked) *executorv1.Refusal {
+	if b.Failed {
+		return &executorv1.Refusal{
+			Reason: auditv1.Reason_REASON_GUARD_BLOCKED, Retryable: true,
+			Message: fmt.Sprintf("%s was not called: the guard %q has not looked at its %s (%s), and without that it may not be called. Try again later.",
+				name, b.Guard, what, b.Rule),
+		}
+	}
 	return &executorv1.Refusal{
 		Reason: auditv1.Reason_REASON_GUARD_BLOCKED,
 		Message: fmt.Sprintf("%s was not called: the guard %q has found %s in its %s%s. Take it out and call again.",
@@ -106,7 +157,11 @@ func (c *call) guardEvent(m *executorv1.CallResponse) bool {
 
 // guardRead looks at what was read of a provider, other than a tool's result, or at
 // what it asks instead.
-func guardRead(check *guard.Check, m answer) (b *guard.Blocked) {
+func guardRead(check *guard.Check, m answer) *guard.Blocked {
+	return check.Together(func() *guard.Blocked { return walkRead(check, m) })
+}
+
+func walkRead(check *guard.Check, m answer) (b *guard.Blocked) {
 	if q := m.GetInputRequired(); q != nil {
 		q.InputRequests, b = check.JSON(q.GetInputRequests(), "/inputRequests")
 		return b

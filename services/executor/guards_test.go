@@ -235,6 +235,9 @@ func TestGuardsSeeResourcesAndPrompts(t *testing.T) {
 			t.Errorf("question: %v, %v", got, askErr)
 		}
 		const gone = "[removed: secret github-pat]"
+		if g := resource.GetGuards(); len(g) != 1 || g[0].GetGuard() != "secrets" || g[0].GetRedacted() != 1 || len(prompt.GetGuards()) != 2 {
+			t.Errorf("guards: %v, %v", g, prompt.GetGuards())
+		}
 		if got := resource.GetResponse().GetContents()[0].GetText(); readErr != nil || got != gone {
 			t.Errorf("resource: %q, %v", got, readErr)
 		}

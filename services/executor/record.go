@@ -109,13 +109,19 @@ func newMetrics(m metric.Meter) (*metrics, error) {
 	return &metrics{calls: calls, duration: duration, refused: refused, findings: findings}, nil
 }
 
-// found counts what guards have found. Rules are not in it: there are too many.
+// found counts what guards have found, and why one was not asked. Rules are not in it:
+// there are too many.
 func (m *metrics) found(ctx context.Context, findings []*auditv1.GuardFinding) {
 	for _, f := range findings {
-		m.findings.Add(ctx, int64(f.GetCount()), metric.WithAttributes(
+		attributes := []attribute.KeyValue{
 			attribute.String("guard", f.GetGuard()),
 			attribute.String("action", strings.TrimPrefix(f.GetAction().String(), "GUARD_ACTION_")),
-			attribute.String("side", strings.TrimPrefix(f.GetSide().String(), "GUARD_SIDE_"))))
+			attribute.String("side", strings.TrimPrefix(f.GetSide().String(), "GUARD_SIDE_")),
+		}
+		if failure, failed := strings.CutPrefix(f.GetRule(), "failed:"); failed {
+			attributes = append(attributes, attribute.String("failure", failure))
+		}
+		m.findings.Add(ctx, int64(f.GetCount()), metric.WithAttributes(attributes...))
 	}
 }
 

@@ -86,7 +86,7 @@ func TestWhy(t *testing.T) {
 	done := &auditv1.Outcome{Status: auditv1.Status_STATUS_OK, Duration: durationpb.New(3 * time.Millisecond), ResultBytes: 7}
 	guarded := &auditv1.Outcome{Status: auditv1.Status_STATUS_OK, GuardFindings: []*auditv1.GuardFinding{
 		{Guard: "secrets", Rule: "github-pat", Side: auditv1.GuardSide_GUARD_SIDE_RESULT, Action: auditv1.GuardAction_GUARD_ACTION_REDACTED, Count: 2, Pointer: "/content/0/text"},
-		{Guard: "controls", Rule: "bidi", Side: auditv1.GuardSide_GUARD_SIDE_ARGUMENTS, Action: auditv1.GuardAction_GUARD_ACTION_OBSERVED, Count: 1, Pointer: "/a"},
+		{Guard: "external", Rule: "bidi", Side: auditv1.GuardSide_GUARD_SIDE_ARGUMENTS, Action: auditv1.GuardAction_GUARD_ACTION_OBSERVED, Count: 1, Pointer: "/a", Score: 0.75},
 	}}
 	lost := &auditv1.Outcome{Status: auditv1.Status_STATUS_UNKNOWN, Reason: auditv1.Reason_REASON_TOOL_TIMEOUT}
 	denied := &auditv1.Decision{
@@ -155,7 +155,7 @@ func TestWhy(t *testing.T) {
 		{
 			name: "one whose result guards have changed", events: story(allowed, intent, guarded),
 			parts: []string{"guards     secrets redacted: github-pat in the result, 2 times, first at /content/0/text\n" +
-				"           controls observed: bidi in the arguments, 1 times, first at /a\n"},
+				"           external observed: bidi in the arguments, 1 times, first at /a, score 0.75\n"},
 		},
 		{name: "a call that has not ended", events: story(allowed, intent), parts: []string{"ALLOWED\n"}},
 		{

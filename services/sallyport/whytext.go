@@ -212,9 +212,17 @@ func guardFindings(all []*auditv1.GuardFinding) string {
 		where := cmp.Or(f.GetPointer(), "the whole")
 		lines = append(lines, fmt.Sprintf("%s %s: %s in the %s, %d times, first at %s",
 			f.GetGuard(), strings.ToLower(strings.TrimPrefix(f.GetAction().String(), "GUARD_ACTION_")), f.GetRule(),
-			strings.ToLower(strings.TrimPrefix(f.GetSide().String(), "GUARD_SIDE_")), f.GetCount(), where))
+			strings.ToLower(strings.TrimPrefix(f.GetSide().String(), "GUARD_SIDE_")), f.GetCount(), where)+score(f.GetScore()))
 	}
 	return strings.Join(lines, "\n")
+}
+
+// score is how sure a guard was, where it says so.
+func score(of float64) string {
+	if of == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", score %.2f", of)
 }
 
 func clock(e *auditv1.Event) string {

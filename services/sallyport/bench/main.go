@@ -2,7 +2,8 @@
 // the edge alone with stubs for the services behind it, of the official Go SDK's
 // server without any security, and of Sallyport in one process and as separate
 // processes, all with the same closed-loop load in one
-// run.
+// run. After that it measures what the executor itself costs with its guards, beside
+// a bare gRPC call.
 //
 // The load comes from this process, over kept-alive HTTP/1.1 connections, by a
 // client that does next to nothing; the servers are processes of their own on the
@@ -25,6 +26,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -91,7 +93,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 		return profile(ctx, o, start, stdout)
 	}
-	return measureAll(ctx, o, contestants(program, dir), stdout, stderr)
+	all := contestants(program, dir)
+	if slices.ContainsFunc(all, func(c contestant) bool { return strings.Contains(c.name, o.only) }) {
+		if err := measureAll(ctx, o, all, stdout, stderr); err != nil {
+			return err
+		}
+	}
+	if strings.Contains(executorName, o.only) {
+		return measureExecutor(ctx, o, dir, stdout, stderr)
+	}
+	return nil
 }
 
 // contestant is a server that can be measured.

@@ -57,7 +57,7 @@ func TestFalsePositives(t *testing.T) {
 	for _, size := range []int{1 << 10, 16 << 10, 256 << 10} {
 		all, changed, by := chunks(text, size), 0, make(map[string]uint32)
 		for _, text := range all {
-			check := c.For(t.Context(), "t", nil)
+			check := c.For(t.Context(), guard.Call{Tool: "t"})
 			left, blocked := check.Text(text, "")
 			for _, f := range check.Findings() {
 				by[f.GetGuard()+" "+f.GetRule()] += f.GetCount()
@@ -79,12 +79,12 @@ func BenchmarkText16K(b *testing.B) {
 	c := chain(b)
 	all := chunks(prose(b), 16<<10)
 	for _, text := range all { // compiles the rules that are needed
-		_, _ = c.For(b.Context(), "t", nil).Text(text, "")
+		_, _ = c.For(b.Context(), guard.Call{Tool: "t"}).Text(text, "")
 	}
 	b.SetBytes(16 << 10)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		_, _ = c.For(b.Context(), "t", nil).Text(all[i%len(all)], "")
+		_, _ = c.For(b.Context(), guard.Call{Tool: "t"}).Text(all[i%len(all)], "")
 	}
 	// What else the machine does shall not count: of each text the best of a few times.
 	var best []time.Duration
@@ -92,7 +92,7 @@ func BenchmarkText16K(b *testing.B) {
 		least := time.Hour
 		for range 5 {
 			start := time.Now()
-			_, _ = c.For(b.Context(), "t", nil).Text(text, "")
+			_, _ = c.For(b.Context(), guard.Call{Tool: "t"}).Text(text, "")
 			least = min(least, time.Since(start))
 		}
 		best = append(best, least)
@@ -114,7 +114,7 @@ func BenchmarkCall(b *testing.B) {
 	}, text[7]) + `"}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		check := c.For(b.Context(), "t", nil)
+		check := c.For(b.Context(), guard.Call{Tool: "t"})
 		if check.Arguments(arguments) != nil {
 			b.Fatal("blocked")
 		}
@@ -134,7 +134,7 @@ func BenchmarkHostile16K(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(int64(len(text)))
 			for b.Loop() {
-				_, _ = c.For(b.Context(), "t", nil).Text(text, "")
+				_, _ = c.For(b.Context(), guard.Call{Tool: "t"}).Text(text, "")
 			}
 		})
 	}
@@ -142,7 +142,7 @@ func BenchmarkHostile16K(b *testing.B) {
 
 func BenchmarkNew(b *testing.B) {
 	for b.Loop() {
-		if _, err := guard.New(guard.DefaultConfig(), nil); err != nil {
+		if _, err := guard.New(guard.DefaultConfig(), nil, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -8,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard/link"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard/remote"
 )
 
 // Mode is what is done about what a guard finds.
@@ -44,15 +46,40 @@ type Set struct {
 	Personal   Modes `yaml:"personal"`
 	Links      Modes `yaml:"links"`
 	Injection  Modes `yaml:"injection"`
+	// External is the guard that is another service.
+	External External `yaml:"external"`
 }
 
+// External is the modes of the external guard.
+type External struct {
+	Modes `yaml:",inline"`
+	// OnFailure is what happens to texts that it has not judged, unless it only
+	// observes. Empty is Open for tools that only read, resources and prompts, else
+	// Closed.
+	OnFailure OnFailure `yaml:"on_failure"`
+}
+
+// OnFailure is what happens to texts that a guard has not judged.
+type OnFailure string
+
+// What happens, from the laxer.
+const (
+	Open   OnFailure = "open"   // they are passed on, and it is recorded
+	Closed OnFailure = "closed" // they are not
+)
+
+var failures = []OnFailure{"", Open, Closed}
+
 // names are the guards in the order in which they look at a text: each sees what
-// those before it have left.
-var names = [...]string{"controls", "invisibles", "secrets", "personal", "links", "injection"}
+// those before it have left. The last is asked over the network.
+var names = [...]string{"controls", "invisibles", "secrets", "personal", "links", "injection", "external"}
+
+// external is the index of the last.
+const external = len(names) - 1
 
 // list returns the modes in the order of names.
 func (s *Set) list() [len(names)]Modes {
-	return [...]Modes{s.Controls, s.Invisibles, s.Secrets, s.Personal, s.Links, s.Injection}
+	return [...]Modes{s.Controls, s.Invisibles, s.Secrets, s.Personal, s.Links, s.Injection, s.External.Modes}
 }
 
 // Config is the section "guards" of the executor's configuration.
@@ -67,17 +94,20 @@ type Config struct {
 	// AllowedHosts are the hosts to which links and images in results may carry
 	// data: "docs.example.com", or "*.example.com" for all below.
 	AllowedHosts []string `yaml:"allowed_hosts"`
+	// External is where the external guard is.
+	External remote.Config `yaml:"external"`
 }
 
 // DefaultConfig returns the values that hold where the file is silent.
 func DefaultConfig() Config {
-	return Config{Defaults: Set{
+	return Config{External: remote.DefaultConfig(), Defaults: Set{
 		Controls:   Modes{Arguments: Block, Results: Redact},
 		Invisibles: Modes{Arguments: Observe, Results: Redact},
 		Secrets:    Modes{Arguments: Observe, Results: Redact},
 		Personal:   Modes{Arguments: Off, Results: Off},
 		Links:      Modes{Arguments: Off, Results: Observe},
 		Injection:  Modes{Arguments: Observe, Results: Observe},
+		External:   External{Modes: Modes{Arguments: Off, Results: Off}},
 	}}
 }
 
@@ -100,12 +130,27 @@ func (c *Config) Validate() error {
 		set := c.Roles[role]
 		errs = append(errs, set.validate("roles."+role, true))
 	}
+	if err := c.External.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("external: %w", err))
+	}
+	if c.External.Address == "" && c.asksExternal() {
+		errs = append(errs, errors.New("external.address: missing, and there are modes of the external guard that are not off"))
+	}
 	for i, h := range c.AllowedHosts {
 		if err := link.CheckHost(h); err != nil {
 			errs = append(errs, fmt.Errorf("allowed_hosts[%d]: %w", i, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// asksExternal reports whether the external guard is asked anything.
+func (c *Config) asksExternal() bool {
+	asks := func(s Set) bool {
+		return stricter(s.External.Arguments, Off) != Off || stricter(s.External.Results, Off) != Off
+	}
+	all := append(slices.Collect(maps.Values(c.Tools)), c.Defaults)
+	return slices.ContainsFunc(append(all, slices.Collect(maps.Values(c.Roles))...), asks)
 }
 
 // validate checks that all modes are known. In a tool's or a role's set there may
@@ -122,7 +167,27 @@ func (s *Set) validate(where string, optional bool) error {
 			errs = append(errs, fmt.Errorf("%s.injection: a score cannot be redacted; it must be off, observe or block", where))
 		}
 	}
+	if f := s.External.OnFailure; !slices.Contains(failures, f) {
+		errs = append(errs, fmt.Errorf("%s.external.on_failure: %q must be open or closed", where, f))
+	}
 	return errors.Join(errs...)
+}
+
+// closed reports whether what the external guard has not judged is not passed on.
+func (c *Config) closed(call Call) bool {
+	said := c.Tools[call.Tool].External.OnFailure
+	for _, role := range call.Roles {
+		if f := c.Roles[role].External.OnFailure; slices.Index(failures, f) > slices.Index(failures, said) {
+			said = f
+		}
+	}
+	switch said = cmp.Or(said, c.Defaults.External.OnFailure); said {
+	case "":
+		return !call.ReadOnly
+	case Open:
+		return false
+	}
+	return true
 }
 
 // modes returns what holds for a call.

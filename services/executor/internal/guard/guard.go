@@ -13,11 +13,14 @@ import (
 	"log/slog"
 	"runtime/debug"
 
+	"google.golang.org/grpc"
+
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard/hidden"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard/injection"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard/link"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard/personal"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard/remote"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard/secret"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard/span"
 )
@@ -29,12 +32,14 @@ type finder func(name, text string) []span.Found
 // Chain is all guards. It is safe for concurrent use.
 type Chain struct {
 	cfg     Config
-	finders [len(names)]finder
+	finders [external]finder
+	remote  *remote.Guard // nil for none
 	log     *slog.Logger
 }
 
-// New returns the chain. A nil log discards.
-func New(cfg Config, log *slog.Logger) (*Chain, error) {
+// New returns the chain. conn leads to the external guard, if there is one. A nil
+// log discards.
+func New(cfg Config, conn grpc.ClientConnInterface, log *slog.Logger) (*Chain, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -49,23 +54,50 @@ func New(cfg Config, log *slog.Logger) (*Chain, error) {
 	plain := func(find func(string) []span.Found) finder {
 		return func(_, text string) []span.Found { return find(text) }
 	}
-	return &Chain{cfg: cfg, log: log, finders: [...]finder{
+	c := &Chain{cfg: cfg, log: log, finders: [...]finder{
 		plain(unseen.Controls), plain(unseen.Invisibles), secrets.Find, plain(personal.New().Find),
 		plain(link.New(cfg.AllowedHosts).Find), plain(injection.New().Find),
-	}}, nil
+	}}
+	if cfg.External.Address != "" {
+		if c.remote, err = remote.New(cfg.External, conn, c.resting); err != nil {
+			return nil, fmt.Errorf("external guard: %w", err)
+		}
+	}
+	return c, nil
+}
+
+// resting logs that the external guard is left alone, or well again.
+func (c *Chain) resting(yes bool) {
+	if yes {
+		c.log.Warn("the external guard fails and is left alone for a while", "rest", c.cfg.External.Isolation.Breaker.Rest)
+		return
+	}
+	c.log.Info("the external guard is well again")
 }
 
 // Check looks at one call. It is not safe for concurrent use.
 type Check struct {
 	chain    *Chain
-	ctx      context.Context // for the log
+	ctx      context.Context // of the call
+	call     Call
 	modes    [len(names)]Modes
 	findings []*auditv1.GuardFinding
+	asking   asking
 }
 
-// For returns a check for a call of a tool by somebody with these roles.
-func (c *Chain) For(ctx context.Context, tool string, roles []string) *Check {
-	return &Check{chain: c, ctx: ctx, modes: c.cfg.modes(tool, roles)}
+// Call is what a check is for.
+type Call struct {
+	// Tool is its name, or empty for a resource or a prompt.
+	Tool string
+	// Roles are those of the caller.
+	Roles []string
+	// ReadOnly says that it changes nothing.
+	ReadOnly bool
+}
+
+// For returns a check for a call. ctx must be the call's.
+func (c *Chain) For(ctx context.Context, call Call) *Check {
+	return &Check{chain: c, ctx: ctx, call: call, modes: c.cfg.modes(call.Tool, call.Roles)}
 }
 
 // Blocked says why something is not passed on. A nil one is no ground.
@@ -73,6 +105,9 @@ type Blocked struct {
 	Guard, Rule string
 	// Pointer is where: a JSON Pointer, shortened.
 	Pointer string
+	// Failed says that nothing was found: the guard could not be asked, and Rule is
+	// why.
+	Failed bool
 }
 
 // place is where a text stands. Its pointer is made only when it is needed.
@@ -90,7 +125,13 @@ const maxRounds = 4
 // text looks at one text and returns what may be passed on of it. A fixed text
 // cannot be changed, so where it should be it is blocked.
 func (c *Check) text(side auditv1.GuardSide, name, text string, fixed bool, where place) (string, *Blocked) {
-	for i := range names {
+	switch c.asking.stage {
+	case collecting:
+		return c.collect(name, text), nil
+	case applying:
+		return c.apply(side, text, fixed, where)
+	}
+	for i := range c.chain.finders {
 		mode := c.mode(i, side)
 		if mode == Off {
 			continue

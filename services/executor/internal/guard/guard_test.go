@@ -23,7 +23,7 @@ func chain(t testing.TB, configure ...func(*guard.Config)) *guard.Chain {
 	for _, c := range configure {
 		c(&cfg)
 	}
-	c, err := guard.New(cfg, nil)
+	c, err := guard.New(cfg, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestArguments(t *testing.T) {
 			if tt.configure == nil {
 				tt.configure = func(*guard.Config) {}
 			}
-			check := chain(t, tt.configure).For(t.Context(), "t", nil)
+			check := chain(t, tt.configure).For(t.Context(), guard.Call{Tool: "t"})
 			if diff := cmp.Diff(tt.blocked, check.Arguments([]byte(tt.raw))); diff != "" {
 				t.Errorf("blocked (-want +got):\n%s", diff)
 			}
@@ -98,7 +98,7 @@ func TestArguments(t *testing.T) {
 
 func TestJSONIsChangedWhereItMustBe(t *testing.T) {
 	t.Parallel()
-	check := chain(t).For(t.Context(), "t", nil)
+	check := chain(t).For(t.Context(), guard.Call{Tool: "t"})
 	raw := `{ "a" : "x\u200by", "log": ["ok\n", "token=` + token + `"], "api_key":"q8Zr2LxV0bNc7KtY4sWd", "n": 1.50e3 }`
 	got, blocked := check.JSON([]byte(raw), "/structuredContent")
 	want := `{ "a" : "xy", "log": ["ok\n", "token=[removed: secret github-pat]"], "api_key":"[removed: secret generic-api-key]", "n": 1.50e3 }`
@@ -121,7 +121,7 @@ func TestJSONIsChangedWhereItMustBe(t *testing.T) {
 // A name cannot be changed, so a result with a secret for a name is not passed on.
 func TestSecretNamesAreBlocked(t *testing.T) {
 	t.Parallel()
-	check := chain(t).For(t.Context(), "t", nil)
+	check := chain(t).For(t.Context(), guard.Call{Tool: "t"})
 	_, blocked := check.JSON([]byte(`{"keys":{"`+token+`":1}}`), "")
 	if diff := cmp.Diff(&guard.Blocked{Guard: "secrets", Rule: "github-pat", Pointer: "/keys"}, blocked); diff != "" {
 		t.Errorf("blocked (-want +got):\n%s", diff)
@@ -131,7 +131,7 @@ func TestSecretNamesAreBlocked(t *testing.T) {
 // What is left when something is taken out may be something again.
 func TestRedactionLeavesNothingToFind(t *testing.T) {
 	t.Parallel()
-	check := chain(t).For(t.Context(), "t", nil)
+	check := chain(t).For(t.Context(), guard.Call{Tool: "t"})
 	got, blocked := check.Text("a\u009b\u202e31m \x1b\u2066]0;x\x07 gh\u200bp_"+token[4:], "")
 	if want := "a31m  [removed: secret github-pat]"; blocked != nil || got != want {
 		t.Errorf("got %+q, %v, want %+q", got, blocked, want)
@@ -161,7 +161,7 @@ func TestResult(t *testing.T) {
 		},
 		Structured: []byte(`{"s":"` + gone + `"}`), Meta: []byte(`{"m":"` + gone + `"}`),
 	}
-	check := chain(t).For(t.Context(), "t", nil)
+	check := chain(t).For(t.Context(), guard.Call{Tool: "t"})
 	if b := check.Result(r); b != nil {
 		t.Fatalf("blocked: %+v", b)
 	}
@@ -195,7 +195,7 @@ func TestModesAreByToolAndRole(t *testing.T) {
 		{"of two roles the stricter", "crm", []string{"support", "guest"}, "REDACTED"},
 		{"a role that is not named says nothing", "vault", []string{"x"}, "BLOCKED"},
 	} {
-		check := c.For(t.Context(), tt.tool, tt.roles)
+		check := c.For(t.Context(), guard.Call{Tool: tt.tool, Roles: tt.roles})
 		check.Text("anna@example.org", "")
 		got := ""
 		if f := check.Findings(); len(f) > 0 {
@@ -212,7 +212,7 @@ func TestFindingsAreBounded(t *testing.T) {
 	t.Parallel()
 	check := chain(t, func(c *guard.Config) {
 		c.Defaults.Secrets.Results, c.Defaults.Personal.Results = guard.Observe, guard.Block
-	}).For(t.Context(), "t", nil)
+	}).For(t.Context(), guard.Call{Tool: "t"})
 	for _, s := range []string{
 		"glpat-", "ghp_", "gho_", "ghr_", "npm_", "hf_", "shpat_", "shpca_", "shppa_", "shpss_", "gldt-", "glft-", "glrt-", "glptt-",
 		"glffct-", "glimt-", "glagent-", "gloas-", "glsoat-", "rubygems_", "rdme_", "pul-", "pplx-", "pnu_", "sntryu_", "doo_v1_", "dop_v1_",
@@ -270,14 +270,14 @@ func FuzzJSON(f *testing.F) {
 		if !json.Valid([]byte(raw)) {
 			return
 		}
-		got, blocked := c.For(t.Context(), "t", nil).JSON([]byte(raw), "")
+		got, blocked := c.For(t.Context(), guard.Call{Tool: "t"}).JSON([]byte(raw), "")
 		if blocked != nil {
 			return
 		}
 		if !json.Valid(got) {
 			t.Fatalf("%q became %q", raw, got)
 		}
-		again, blocked := c.For(t.Context(), "t", nil).JSON(got, "")
+		again, blocked := c.For(t.Context(), guard.Call{Tool: "t"}).JSON(got, "")
 		if blocked != nil || string(again) != string(got) {
 			t.Fatalf("%q became %q became %q", raw, got, again)
 		}

@@ -12,15 +12,22 @@ import (
 // Arguments looks at the strings of a call's arguments, a strict JSON value. These
 // are never changed.
 func (c *Check) Arguments(raw []byte) *Blocked {
-	_, blocked := c.json(auditv1.GuardSide_GUARD_SIDE_ARGUMENTS, raw, true, "")
-	return blocked
+	const side = auditv1.GuardSide_GUARD_SIDE_ARGUMENTS
+	return c.together(side, func() *Blocked {
+		_, blocked := c.json(side, raw, true, "")
+		return blocked
+	})
 }
 
 // JSON looks at the strings of a strict JSON value in a result and returns what may
 // be passed on: the value, byte by byte, but for strings that were changed. Under is
 // the pointer to it.
 func (c *Check) JSON(raw []byte, under string) ([]byte, *Blocked) {
-	return c.json(auditv1.GuardSide_GUARD_SIDE_RESULT, raw, false, under)
+	blocked := c.Together(func() (blocked *Blocked) {
+		raw, blocked = c.json(auditv1.GuardSide_GUARD_SIDE_RESULT, raw, false, under)
+		return blocked
+	})
+	return raw, blocked
 }
 
 // json walks a value once. Names of members are looked at too and cannot be

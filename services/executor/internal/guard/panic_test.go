@@ -11,7 +11,7 @@ func TestEndlessFindingsAreBlocked(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
 	cfg.Defaults.Links.Results = Redact
-	c, err := New(cfg, nil)
+	c, err := New(cfg, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -20,7 +20,7 @@ func TestEndlessFindingsAreBlocked(t *testing.T) {
 		asked++
 		return []span.Found{{End: 1, Rule: "x", Instead: "x"}}
 	}
-	if _, blocked := c.For(t.Context(), "t", nil).Text("x", "/x"); blocked == nil || asked > 8 {
+	if _, blocked := c.For(t.Context(), Call{Tool: "t"}).Text("x", "/x"); blocked == nil || asked > 8 {
 		t.Errorf("blocked = %+v after %d rounds", blocked, asked)
 	}
 }
@@ -32,12 +32,12 @@ func TestPanicFailsClosed(t *testing.T) {
 	for mode, blocks := range map[Mode]bool{Off: false, Observe: false, Redact: true, Block: true} {
 		cfg := DefaultConfig()
 		cfg.Defaults.Links.Results = mode
-		c, err := New(cfg, nil)
+		c, err := New(cfg, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		c.finders[4] = func(string, string) []span.Found { panic("no") }
-		check := c.For(t.Context(), "t", nil)
+		check := c.For(t.Context(), Call{Tool: "t"})
 		_, blocked := check.Text("hello", "/x")
 		if (blocked != nil) != blocks {
 			t.Errorf("%s: blocked = %+v", mode, blocked)

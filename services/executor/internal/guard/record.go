@@ -14,18 +14,18 @@ const (
 	maxCount    = 1 << 24
 )
 
-// note adds one to the findings of a kind.
-func (c *Check) note(i int, side auditv1.GuardSide, mode Mode, action auditv1.GuardAction, rule string, where place) {
+// note adds one to the findings of a kind, and returns them; nil if there is no room.
+func (c *Check) note(i int, side auditv1.GuardSide, mode Mode, action auditv1.GuardAction, rule string, where place) *auditv1.GuardFinding {
 	for _, f := range c.findings {
 		if f.GetGuard() == names[i] && f.GetRule() == rule && f.GetSide() == side && f.GetAction() == action {
 			f.Count = min(f.GetCount()+1, maxCount)
-			return
+			return f
 		}
 	}
 	blocked := action == auditv1.GuardAction_GUARD_ACTION_BLOCKED
 	if len(c.findings) == maxFindings {
 		if !blocked {
-			return
+			return nil
 		}
 		c.findings = c.findings[:maxFindings-1]
 	}
@@ -34,9 +34,10 @@ func (c *Check) note(i int, side auditv1.GuardSide, mode Mode, action auditv1.Gu
 	}
 	if blocked {
 		c.findings = slices.Insert(c.findings, 0, f)
-		return
+		return f
 	}
 	c.findings = append(c.findings, f)
+	return f
 }
 
 var recorded = map[Mode]auditv1.GuardMode{

@@ -9,12 +9,20 @@ import (
 
 // Text looks at one text of a result, or of what is told on the way to it.
 func (c *Check) Text(text, pointer string) (string, *Blocked) {
-	return c.text(auditv1.GuardSide_GUARD_SIDE_RESULT, "", text, false, at(pointer))
+	blocked := c.Together(func() (blocked *Blocked) {
+		text, blocked = c.text(auditv1.GuardSide_GUARD_SIDE_RESULT, "", text, false, at(pointer))
+		return blocked
+	})
+	return text, blocked
 }
 
 // Result looks at all texts of a result and changes it where they must be. Images,
 // sounds, blobs and URIs are not looked at.
 func (c *Check) Result(r *providerv1.ToolResult) *Blocked {
+	return c.Together(func() *Blocked { return c.result(r) })
+}
+
+func (c *Check) result(r *providerv1.ToolResult) *Blocked {
 	for i, content := range r.GetContent() {
 		if blocked := c.Content(content, "/content/"+strconv.Itoa(i)); blocked != nil {
 			return blocked

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"hash"
 	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
 	toolv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/jsonschema"
 )
 
 // Face is what models and policies see of a tool, wherever it is. Nothing in it
@@ -25,6 +28,8 @@ type Face struct {
 	// ArgumentsKnown; otherwise there can be others.
 	Arguments      []string
 	ArgumentsKnown bool
+
+	output func() (*jsonschema.Schema, error) // compiled when first needed
 }
 
 // NewFace returns the face of a tool of a service. The definition must not be
@@ -33,7 +38,22 @@ func NewFace(service string, d *providerv1.ToolDefinition) (Face, error) {
 	sum, err := digest(service, d)
 	f := Face{Definition: d, Service: service, Digest: sum}
 	f.Arguments, f.ArgumentsKnown = argumentNames(d.GetInputSchema())
+	f.output = sync.OnceValues(func() (*jsonschema.Schema, error) { return jsonschema.Compile(d.GetOutputSchema()) })
 	return f, err
+}
+
+// CheckOutput returns what is wrong with the data of a result by the tool's output
+// schema, as clients check it; nothing if the tool has none. It is an error if that
+// cannot be decided.
+func (f *Face) CheckOutput(raw []byte) ([]*executorv1.Violation, error) {
+	if len(f.Definition.GetOutputSchema()) == 0 {
+		return nil, nil
+	}
+	s, err := f.output()
+	if err != nil {
+		return nil, fmt.Errorf("output schema: %w", err)
+	}
+	return s.Check(raw)
 }
 
 // Name returns the name that models call.

@@ -1195,10 +1195,10 @@ func (x *Outcome) GetGuardFindings() []*GuardFinding {
 type GuardFinding struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Which guard: "controls", "invisibles", "secrets", "personal", "links",
-	// "injection".
+	// "injection", "external".
 	Guard string `protobuf:"bytes,1,opt,name=guard,proto3" json:"guard,omitempty"`
 	// What it was taken for, such as "aws-access-token"; "panic" if the guard
-	// itself has failed.
+	// itself has failed, "failed:timeout" and the like if it is another service.
 	Rule string `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
 	// Where.
 	Side GuardSide `protobuf:"varint,3,opt,name=side,proto3,enum=sallyport.audit.v1.GuardSide" json:"side,omitempty"`
@@ -1211,7 +1211,9 @@ type GuardFinding struct {
 	// JSON Pointer (RFC 6901) to the first: into the arguments, or into the result
 	// as MCP has it ("/content/0/text", "/structuredContent/name"). Shortened to
 	// 256 characters.
-	Pointer       string `protobuf:"bytes,7,opt,name=pointer,proto3" json:"pointer,omitempty"`
+	Pointer string `protobuf:"bytes,7,opt,name=pointer,proto3" json:"pointer,omitempty"`
+	// How sure a guard was that gives a score, 0 to 1: the highest.
+	Score         float64 `protobuf:"fixed64,8,opt,name=score,proto3" json:"score,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1293,6 +1295,13 @@ func (x *GuardFinding) GetPointer() string {
 		return x.Pointer
 	}
 	return ""
+}
+
+func (x *GuardFinding) GetScore() float64 {
+	if x != nil {
+		return x.Score
+	}
+	return 0
 }
 
 // AdminChange is recorded for each change to keys, policies or limits.
@@ -1503,7 +1512,7 @@ const file_sallyport_audit_v1_event_proto_rawDesc = "" +
 	"\bduration\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bduration\x12!\n" +
 	"\fresult_bytes\x18\x04 \x01(\x04R\vresultBytes\x12,\n" +
 	"\rresult_sha256\x18\x05 \x01(\fB\a\xbaH\x04z\x02\x18 R\fresultSha256\x12Q\n" +
-	"\x0eguard_findings\x18\x06 \x03(\v2 .sallyport.audit.v1.GuardFindingB\b\xbaH\x05\x92\x01\x02\x10 R\rguardFindings\"\xcf\x02\n" +
+	"\x0eguard_findings\x18\x06 \x03(\v2 .sallyport.audit.v1.GuardFindingB\b\xbaH\x05\x92\x01\x02\x10 R\rguardFindings\"\xfe\x02\n" +
 	"\fGuardFinding\x12\x1f\n" +
 	"\x05guard\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\x05guard\x12\x1b\n" +
 	"\x04rule\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04rule\x12;\n" +
@@ -1512,7 +1521,8 @@ const file_sallyport_audit_v1_event_proto_rawDesc = "" +
 	"\x06action\x18\x05 \x01(\x0e2\x1f.sallyport.audit.v1.GuardActionB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06action\x12 \n" +
 	"\x05count\x18\x06 \x01(\rB\n" +
 	"\xbaH\a*\x05\x18\x80\x80\x80\bR\x05count\x12\"\n" +
-	"\apointer\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\apointer\"\xf3\x01\n" +
+	"\apointer\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\apointer\x12-\n" +
+	"\x05score\x18\b \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\x05score\"\xf3\x01\n" +
 	"\vAdminChange\x12'\n" +
 	"\toperation\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\toperation\x12 \n" +
 	"\x06object\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x06object\x12]\n" +

@@ -567,7 +567,10 @@ type Result struct {
 	Refusal *Refusal `protobuf:"bytes,2,opt,name=refusal,proto3" json:"refusal,omitempty"`
 	// The decision of the first call with the same idempotency key, whose result this
 	// is; empty if this call was made.
-	Repeats       string `protobuf:"bytes,3,opt,name=repeats,proto3" json:"repeats,omitempty"`
+	Repeats string `protobuf:"bytes,3,opt,name=repeats,proto3" json:"repeats,omitempty"`
+	// Guards that have changed the result, each once, for the client to know. What
+	// they have found is in the record alone.
+	Guards        []*GuardActed `protobuf:"bytes,8,rep,name=guards,proto3" json:"guards,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -623,6 +626,68 @@ func (x *Result) GetRepeats() string {
 	return ""
 }
 
+func (x *Result) GetGuards() []*GuardActed {
+	if x != nil {
+		return x.Guards
+	}
+	return nil
+}
+
+// GuardActed says that a guard has replaced parts of a result.
+type GuardActed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which: "secrets".
+	Guard string `protobuf:"bytes,1,opt,name=guard,proto3" json:"guard,omitempty"`
+	// How many parts.
+	Redacted      uint32 `protobuf:"varint,2,opt,name=redacted,proto3" json:"redacted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GuardActed) Reset() {
+	*x = GuardActed{}
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GuardActed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GuardActed) ProtoMessage() {}
+
+func (x *GuardActed) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GuardActed.ProtoReflect.Descriptor instead.
+func (*GuardActed) Descriptor() ([]byte, []int) {
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *GuardActed) GetGuard() string {
+	if x != nil {
+		return x.Guard
+	}
+	return ""
+}
+
+func (x *GuardActed) GetRedacted() uint32 {
+	if x != nil {
+		return x.Redacted
+	}
+	return 0
+}
+
 // Refusal says why a call was not made or did not end well.
 type Refusal struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -640,7 +705,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[7]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -652,7 +717,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[7]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -665,7 +730,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Refusal) GetReason() v11.Reason {
@@ -716,7 +781,7 @@ type Violation struct {
 
 func (x *Violation) Reset() {
 	*x = Violation{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[8]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -728,7 +793,7 @@ func (x *Violation) String() string {
 func (*Violation) ProtoMessage() {}
 
 func (x *Violation) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[8]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -741,7 +806,7 @@ func (x *Violation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Violation.ProtoReflect.Descriptor instead.
 func (*Violation) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{8}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Violation) GetPointer() string {
@@ -768,7 +833,7 @@ type ListResourcesRequest struct {
 
 func (x *ListResourcesRequest) Reset() {
 	*x = ListResourcesRequest{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[9]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +845,7 @@ func (x *ListResourcesRequest) String() string {
 func (*ListResourcesRequest) ProtoMessage() {}
 
 func (x *ListResourcesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[9]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,7 +858,7 @@ func (x *ListResourcesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResourcesRequest.ProtoReflect.Descriptor instead.
 func (*ListResourcesRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{9}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListResourcesRequest) GetGrant() []byte {
@@ -814,7 +879,7 @@ type ListResourcesResponse struct {
 
 func (x *ListResourcesResponse) Reset() {
 	*x = ListResourcesResponse{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[10]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -826,7 +891,7 @@ func (x *ListResourcesResponse) String() string {
 func (*ListResourcesResponse) ProtoMessage() {}
 
 func (x *ListResourcesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[10]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -839,7 +904,7 @@ func (x *ListResourcesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResourcesResponse.ProtoReflect.Descriptor instead.
 func (*ListResourcesResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{10}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListResourcesResponse) GetResources() []*v1.Resource {
@@ -868,7 +933,7 @@ type ReadResourceRequest struct {
 
 func (x *ReadResourceRequest) Reset() {
 	*x = ReadResourceRequest{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[11]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -880,7 +945,7 @@ func (x *ReadResourceRequest) String() string {
 func (*ReadResourceRequest) ProtoMessage() {}
 
 func (x *ReadResourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[11]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -893,7 +958,7 @@ func (x *ReadResourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadResourceRequest.ProtoReflect.Descriptor instead.
 func (*ReadResourceRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{11}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReadResourceRequest) GetGrant() []byte {
@@ -919,15 +984,17 @@ func (x *ReadResourceRequest) GetRound() *v1.Round {
 
 // ReadResourceResponse is what the provider answered.
 type ReadResourceResponse struct {
-	state         protoimpl.MessageState   `protogen:"open.v1"`
-	Response      *v1.ReadResourceResponse `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"`
+	state    protoimpl.MessageState   `protogen:"open.v1"`
+	Response *v1.ReadResourceResponse `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"`
+	// As in Result.
+	Guards        []*GuardActed `protobuf:"bytes,8,rep,name=guards,proto3" json:"guards,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReadResourceResponse) Reset() {
 	*x = ReadResourceResponse{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[12]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1006,7 @@ func (x *ReadResourceResponse) String() string {
 func (*ReadResourceResponse) ProtoMessage() {}
 
 func (x *ReadResourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[12]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,12 +1019,19 @@ func (x *ReadResourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadResourceResponse.ProtoReflect.Descriptor instead.
 func (*ReadResourceResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{12}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReadResourceResponse) GetResponse() *v1.ReadResourceResponse {
 	if x != nil {
 		return x.Response
+	}
+	return nil
+}
+
+func (x *ReadResourceResponse) GetGuards() []*GuardActed {
+	if x != nil {
+		return x.Guards
 	}
 	return nil
 }
@@ -972,7 +1046,7 @@ type ListPromptsRequest struct {
 
 func (x *ListPromptsRequest) Reset() {
 	*x = ListPromptsRequest{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[13]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +1058,7 @@ func (x *ListPromptsRequest) String() string {
 func (*ListPromptsRequest) ProtoMessage() {}
 
 func (x *ListPromptsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[13]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +1071,7 @@ func (x *ListPromptsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPromptsRequest.ProtoReflect.Descriptor instead.
 func (*ListPromptsRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListPromptsRequest) GetGrant() []byte {
@@ -1017,7 +1091,7 @@ type ListPromptsResponse struct {
 
 func (x *ListPromptsResponse) Reset() {
 	*x = ListPromptsResponse{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[14]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1029,7 +1103,7 @@ func (x *ListPromptsResponse) String() string {
 func (*ListPromptsResponse) ProtoMessage() {}
 
 func (x *ListPromptsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[14]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1042,7 +1116,7 @@ func (x *ListPromptsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPromptsResponse.ProtoReflect.Descriptor instead.
 func (*ListPromptsResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{14}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListPromptsResponse) GetPrompts() []*v1.Prompt {
@@ -1065,7 +1139,7 @@ type GetPromptRequest struct {
 
 func (x *GetPromptRequest) Reset() {
 	*x = GetPromptRequest{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[15]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1077,7 +1151,7 @@ func (x *GetPromptRequest) String() string {
 func (*GetPromptRequest) ProtoMessage() {}
 
 func (x *GetPromptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[15]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1090,7 +1164,7 @@ func (x *GetPromptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPromptRequest.ProtoReflect.Descriptor instead.
 func (*GetPromptRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetPromptRequest) GetGrant() []byte {
@@ -1123,15 +1197,17 @@ func (x *GetPromptRequest) GetRound() *v1.Round {
 
 // GetPromptResponse is what the provider answered.
 type GetPromptResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Response      *v1.GetPromptResponse  `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Response *v1.GetPromptResponse  `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"`
+	// As in Result.
+	Guards        []*GuardActed `protobuf:"bytes,8,rep,name=guards,proto3" json:"guards,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetPromptResponse) Reset() {
 	*x = GetPromptResponse{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[16]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1143,7 +1219,7 @@ func (x *GetPromptResponse) String() string {
 func (*GetPromptResponse) ProtoMessage() {}
 
 func (x *GetPromptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[16]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1156,12 +1232,19 @@ func (x *GetPromptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPromptResponse.ProtoReflect.Descriptor instead.
 func (*GetPromptResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{16}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetPromptResponse) GetResponse() *v1.GetPromptResponse {
 	if x != nil {
 		return x.Response
+	}
+	return nil
+}
+
+func (x *GetPromptResponse) GetGuards() []*GuardActed {
+	if x != nil {
+		return x.Guards
 	}
 	return nil
 }
@@ -1177,7 +1260,7 @@ type CompleteRequest struct {
 
 func (x *CompleteRequest) Reset() {
 	*x = CompleteRequest{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[17]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1189,7 +1272,7 @@ func (x *CompleteRequest) String() string {
 func (*CompleteRequest) ProtoMessage() {}
 
 func (x *CompleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[17]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1202,7 +1285,7 @@ func (x *CompleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteRequest.ProtoReflect.Descriptor instead.
 func (*CompleteRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{17}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CompleteRequest) GetGrant() []byte {
@@ -1229,7 +1312,7 @@ type CompleteResponse struct {
 
 func (x *CompleteResponse) Reset() {
 	*x = CompleteResponse{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[18]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1241,7 +1324,7 @@ func (x *CompleteResponse) String() string {
 func (*CompleteResponse) ProtoMessage() {}
 
 func (x *CompleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[18]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1254,7 +1337,7 @@ func (x *CompleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteResponse.ProtoReflect.Descriptor instead.
 func (*CompleteResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{18}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CompleteResponse) GetResponse() *v1.CompleteResponse {
@@ -1273,7 +1356,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[19]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1285,7 +1368,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[19]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1298,7 +1381,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{19}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{20}
 }
 
 // WatchResponse says what there is and what has changed.
@@ -1319,7 +1402,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[20]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1331,7 +1414,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[20]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1344,7 +1427,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{20}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WatchResponse) GetToolsVersion() string {
@@ -1415,7 +1498,7 @@ type Catalogue_Entry struct {
 
 func (x *Catalogue_Entry) Reset() {
 	*x = Catalogue_Entry{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[21]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1427,7 +1510,7 @@ func (x *Catalogue_Entry) String() string {
 func (*Catalogue_Entry) ProtoMessage() {}
 
 func (x *Catalogue_Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[21]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1529,11 +1612,16 @@ const file_sallyport_executor_v1_executor_proto_rawDesc = "" +
 	"\x06result\x18\x02 \x01(\v2\x1d.sallyport.executor.v1.ResultH\x00R\x06result\x12M\n" +
 	"\x0einput_required\x18\x03 \x01(\v2$.sallyport.provider.v1.InputRequiredH\x00R\rinputRequired\x127\n" +
 	"\x06notice\x18\x04 \x01(\v2\x1d.sallyport.provider.v1.NoticeH\x00R\x06noticeB\x0e\n" +
-	"\x05event\x12\x05\xbaH\x02\b\x01\"\xa0\x01\n" +
+	"\x05event\x12\x05\xbaH\x02\b\x01\"\xe5\x01\n" +
 	"\x06Result\x129\n" +
 	"\x06result\x18\x01 \x01(\v2!.sallyport.provider.v1.ToolResultR\x06result\x128\n" +
 	"\arefusal\x18\x02 \x01(\v2\x1e.sallyport.executor.v1.RefusalR\arefusal\x12!\n" +
-	"\arepeats\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\arepeats\"\x91\x02\n" +
+	"\arepeats\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\arepeats\x12C\n" +
+	"\x06guards\x18\b \x03(\v2!.sallyport.executor.v1.GuardActedB\b\xbaH\x05\x92\x01\x02\x10\x10R\x06guards\"W\n" +
+	"\n" +
+	"GuardActed\x12\x1f\n" +
+	"\x05guard\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\x05guard\x12(\n" +
+	"\bredacted\x18\x02 \x01(\rB\f\xbaH\t*\a\x18\x80\x80\x80\b(\x01R\bredacted\"\x91\x02\n" +
 	"\aRefusal\x12<\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1a.sallyport.audit.v1.ReasonB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06reason\x12\"\n" +
 	"\amessage\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\amessage\x12\x1c\n" +
@@ -1555,9 +1643,10 @@ const file_sallyport_executor_v1_executor_proto_rawDesc = "" +
 	"\x05grant\x18\x01 \x01(\fB\b\xbaH\x05z\x03\x18\x80 R\x05grant\x12\x1c\n" +
 	"\x03uri\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x03uri\x122\n" +
-	"\x05round\x18\x03 \x01(\v2\x1c.sallyport.provider.v1.RoundR\x05round\"_\n" +
+	"\x05round\x18\x03 \x01(\v2\x1c.sallyport.provider.v1.RoundR\x05round\"\xa4\x01\n" +
 	"\x14ReadResourceResponse\x12G\n" +
-	"\bresponse\x18\x01 \x01(\v2+.sallyport.provider.v1.ReadResourceResponseR\bresponse\"4\n" +
+	"\bresponse\x18\x01 \x01(\v2+.sallyport.provider.v1.ReadResourceResponseR\bresponse\x12C\n" +
+	"\x06guards\x18\b \x03(\v2!.sallyport.executor.v1.GuardActedB\b\xbaH\x05\x92\x01\x02\x10\x10R\x06guards\"4\n" +
 	"\x12ListPromptsRequest\x12\x1e\n" +
 	"\x05grant\x18\x01 \x01(\fB\b\xbaH\x05z\x03\x18\x80 R\x05grant\"Y\n" +
 	"\x13ListPromptsResponse\x12B\n" +
@@ -1570,9 +1659,10 @@ const file_sallyport_executor_v1_executor_proto_rawDesc = "" +
 	"\x05round\x18\x04 \x01(\v2\x1c.sallyport.provider.v1.RoundR\x05round\x1a<\n" +
 	"\x0eArgumentsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Y\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x01\n" +
 	"\x11GetPromptResponse\x12D\n" +
-	"\bresponse\x18\x01 \x01(\v2(.sallyport.provider.v1.GetPromptResponseR\bresponse\"{\n" +
+	"\bresponse\x18\x01 \x01(\v2(.sallyport.provider.v1.GetPromptResponseR\bresponse\x12C\n" +
+	"\x06guards\x18\b \x03(\v2!.sallyport.executor.v1.GuardActedB\b\xbaH\x05\x92\x01\x02\x10\x10R\x06guards\"{\n" +
 	"\x0fCompleteRequest\x12\x1e\n" +
 	"\x05grant\x18\x01 \x01(\fB\b\xbaH\x05z\x03\x18\x80 R\x05grant\x12H\n" +
 	"\arequest\x18\x02 \x01(\v2&.sallyport.provider.v1.CompleteRequestB\x06\xbaH\x03\xc8\x01\x01R\arequest\"W\n" +
@@ -1621,7 +1711,7 @@ func file_sallyport_executor_v1_executor_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_executor_v1_executor_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sallyport_executor_v1_executor_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_sallyport_executor_v1_executor_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_sallyport_executor_v1_executor_proto_goTypes = []any{
 	(Reason)(0),                     // 0: sallyport.executor.v1.Reason
 	(*Tool)(nil),                    // 1: sallyport.executor.v1.Tool
@@ -1631,86 +1721,90 @@ var file_sallyport_executor_v1_executor_proto_goTypes = []any{
 	(*CallRequest)(nil),             // 5: sallyport.executor.v1.CallRequest
 	(*CallResponse)(nil),            // 6: sallyport.executor.v1.CallResponse
 	(*Result)(nil),                  // 7: sallyport.executor.v1.Result
-	(*Refusal)(nil),                 // 8: sallyport.executor.v1.Refusal
-	(*Violation)(nil),               // 9: sallyport.executor.v1.Violation
-	(*ListResourcesRequest)(nil),    // 10: sallyport.executor.v1.ListResourcesRequest
-	(*ListResourcesResponse)(nil),   // 11: sallyport.executor.v1.ListResourcesResponse
-	(*ReadResourceRequest)(nil),     // 12: sallyport.executor.v1.ReadResourceRequest
-	(*ReadResourceResponse)(nil),    // 13: sallyport.executor.v1.ReadResourceResponse
-	(*ListPromptsRequest)(nil),      // 14: sallyport.executor.v1.ListPromptsRequest
-	(*ListPromptsResponse)(nil),     // 15: sallyport.executor.v1.ListPromptsResponse
-	(*GetPromptRequest)(nil),        // 16: sallyport.executor.v1.GetPromptRequest
-	(*GetPromptResponse)(nil),       // 17: sallyport.executor.v1.GetPromptResponse
-	(*CompleteRequest)(nil),         // 18: sallyport.executor.v1.CompleteRequest
-	(*CompleteResponse)(nil),        // 19: sallyport.executor.v1.CompleteResponse
-	(*WatchRequest)(nil),            // 20: sallyport.executor.v1.WatchRequest
-	(*WatchResponse)(nil),           // 21: sallyport.executor.v1.WatchResponse
-	(*Catalogue_Entry)(nil),         // 22: sallyport.executor.v1.Catalogue.Entry
-	nil,                             // 23: sallyport.executor.v1.GetPromptRequest.ArgumentsEntry
-	(*v1.ToolDefinition)(nil),       // 24: sallyport.provider.v1.ToolDefinition
-	(*durationpb.Duration)(nil),     // 25: google.protobuf.Duration
-	(*v1.Round)(nil),                // 26: sallyport.provider.v1.Round
-	(*v1.Progress)(nil),             // 27: sallyport.provider.v1.Progress
-	(*v1.InputRequired)(nil),        // 28: sallyport.provider.v1.InputRequired
-	(*v1.Notice)(nil),               // 29: sallyport.provider.v1.Notice
-	(*v1.ToolResult)(nil),           // 30: sallyport.provider.v1.ToolResult
-	(v11.Reason)(0),                 // 31: sallyport.audit.v1.Reason
-	(*v1.Resource)(nil),             // 32: sallyport.provider.v1.Resource
-	(*v1.ResourceTemplate)(nil),     // 33: sallyport.provider.v1.ResourceTemplate
-	(*v1.ReadResourceResponse)(nil), // 34: sallyport.provider.v1.ReadResourceResponse
-	(*v1.Prompt)(nil),               // 35: sallyport.provider.v1.Prompt
-	(*v1.GetPromptResponse)(nil),    // 36: sallyport.provider.v1.GetPromptResponse
-	(*v1.CompleteRequest)(nil),      // 37: sallyport.provider.v1.CompleteRequest
-	(*v1.CompleteResponse)(nil),     // 38: sallyport.provider.v1.CompleteResponse
-	(*v12.Tool)(nil),                // 39: sallyport.tool.v1.Tool
+	(*GuardActed)(nil),              // 8: sallyport.executor.v1.GuardActed
+	(*Refusal)(nil),                 // 9: sallyport.executor.v1.Refusal
+	(*Violation)(nil),               // 10: sallyport.executor.v1.Violation
+	(*ListResourcesRequest)(nil),    // 11: sallyport.executor.v1.ListResourcesRequest
+	(*ListResourcesResponse)(nil),   // 12: sallyport.executor.v1.ListResourcesResponse
+	(*ReadResourceRequest)(nil),     // 13: sallyport.executor.v1.ReadResourceRequest
+	(*ReadResourceResponse)(nil),    // 14: sallyport.executor.v1.ReadResourceResponse
+	(*ListPromptsRequest)(nil),      // 15: sallyport.executor.v1.ListPromptsRequest
+	(*ListPromptsResponse)(nil),     // 16: sallyport.executor.v1.ListPromptsResponse
+	(*GetPromptRequest)(nil),        // 17: sallyport.executor.v1.GetPromptRequest
+	(*GetPromptResponse)(nil),       // 18: sallyport.executor.v1.GetPromptResponse
+	(*CompleteRequest)(nil),         // 19: sallyport.executor.v1.CompleteRequest
+	(*CompleteResponse)(nil),        // 20: sallyport.executor.v1.CompleteResponse
+	(*WatchRequest)(nil),            // 21: sallyport.executor.v1.WatchRequest
+	(*WatchResponse)(nil),           // 22: sallyport.executor.v1.WatchResponse
+	(*Catalogue_Entry)(nil),         // 23: sallyport.executor.v1.Catalogue.Entry
+	nil,                             // 24: sallyport.executor.v1.GetPromptRequest.ArgumentsEntry
+	(*v1.ToolDefinition)(nil),       // 25: sallyport.provider.v1.ToolDefinition
+	(*durationpb.Duration)(nil),     // 26: google.protobuf.Duration
+	(*v1.Round)(nil),                // 27: sallyport.provider.v1.Round
+	(*v1.Progress)(nil),             // 28: sallyport.provider.v1.Progress
+	(*v1.InputRequired)(nil),        // 29: sallyport.provider.v1.InputRequired
+	(*v1.Notice)(nil),               // 30: sallyport.provider.v1.Notice
+	(*v1.ToolResult)(nil),           // 31: sallyport.provider.v1.ToolResult
+	(v11.Reason)(0),                 // 32: sallyport.audit.v1.Reason
+	(*v1.Resource)(nil),             // 33: sallyport.provider.v1.Resource
+	(*v1.ResourceTemplate)(nil),     // 34: sallyport.provider.v1.ResourceTemplate
+	(*v1.ReadResourceResponse)(nil), // 35: sallyport.provider.v1.ReadResourceResponse
+	(*v1.Prompt)(nil),               // 36: sallyport.provider.v1.Prompt
+	(*v1.GetPromptResponse)(nil),    // 37: sallyport.provider.v1.GetPromptResponse
+	(*v1.CompleteRequest)(nil),      // 38: sallyport.provider.v1.CompleteRequest
+	(*v1.CompleteResponse)(nil),     // 39: sallyport.provider.v1.CompleteResponse
+	(*v12.Tool)(nil),                // 40: sallyport.tool.v1.Tool
 }
 var file_sallyport_executor_v1_executor_proto_depIdxs = []int32{
-	24, // 0: sallyport.executor.v1.Tool.definition:type_name -> sallyport.provider.v1.ToolDefinition
-	22, // 1: sallyport.executor.v1.Catalogue.entries:type_name -> sallyport.executor.v1.Catalogue.Entry
+	25, // 0: sallyport.executor.v1.Tool.definition:type_name -> sallyport.provider.v1.ToolDefinition
+	23, // 1: sallyport.executor.v1.Catalogue.entries:type_name -> sallyport.executor.v1.Catalogue.Entry
 	1,  // 2: sallyport.executor.v1.ListToolsResponse.tools:type_name -> sallyport.executor.v1.Tool
-	25, // 3: sallyport.executor.v1.CallRequest.timeout:type_name -> google.protobuf.Duration
-	26, // 4: sallyport.executor.v1.CallRequest.round:type_name -> sallyport.provider.v1.Round
-	27, // 5: sallyport.executor.v1.CallResponse.progress:type_name -> sallyport.provider.v1.Progress
+	26, // 3: sallyport.executor.v1.CallRequest.timeout:type_name -> google.protobuf.Duration
+	27, // 4: sallyport.executor.v1.CallRequest.round:type_name -> sallyport.provider.v1.Round
+	28, // 5: sallyport.executor.v1.CallResponse.progress:type_name -> sallyport.provider.v1.Progress
 	7,  // 6: sallyport.executor.v1.CallResponse.result:type_name -> sallyport.executor.v1.Result
-	28, // 7: sallyport.executor.v1.CallResponse.input_required:type_name -> sallyport.provider.v1.InputRequired
-	29, // 8: sallyport.executor.v1.CallResponse.notice:type_name -> sallyport.provider.v1.Notice
-	30, // 9: sallyport.executor.v1.Result.result:type_name -> sallyport.provider.v1.ToolResult
-	8,  // 10: sallyport.executor.v1.Result.refusal:type_name -> sallyport.executor.v1.Refusal
-	31, // 11: sallyport.executor.v1.Refusal.reason:type_name -> sallyport.audit.v1.Reason
-	25, // 12: sallyport.executor.v1.Refusal.retry_after:type_name -> google.protobuf.Duration
-	9,  // 13: sallyport.executor.v1.Refusal.violations:type_name -> sallyport.executor.v1.Violation
-	32, // 14: sallyport.executor.v1.ListResourcesResponse.resources:type_name -> sallyport.provider.v1.Resource
-	33, // 15: sallyport.executor.v1.ListResourcesResponse.templates:type_name -> sallyport.provider.v1.ResourceTemplate
-	26, // 16: sallyport.executor.v1.ReadResourceRequest.round:type_name -> sallyport.provider.v1.Round
-	34, // 17: sallyport.executor.v1.ReadResourceResponse.response:type_name -> sallyport.provider.v1.ReadResourceResponse
-	35, // 18: sallyport.executor.v1.ListPromptsResponse.prompts:type_name -> sallyport.provider.v1.Prompt
-	23, // 19: sallyport.executor.v1.GetPromptRequest.arguments:type_name -> sallyport.executor.v1.GetPromptRequest.ArgumentsEntry
-	26, // 20: sallyport.executor.v1.GetPromptRequest.round:type_name -> sallyport.provider.v1.Round
-	36, // 21: sallyport.executor.v1.GetPromptResponse.response:type_name -> sallyport.provider.v1.GetPromptResponse
-	37, // 22: sallyport.executor.v1.CompleteRequest.request:type_name -> sallyport.provider.v1.CompleteRequest
-	38, // 23: sallyport.executor.v1.CompleteResponse.response:type_name -> sallyport.provider.v1.CompleteResponse
-	39, // 24: sallyport.executor.v1.Catalogue.Entry.options:type_name -> sallyport.tool.v1.Tool
-	3,  // 25: sallyport.executor.v1.ExecutorService.ListTools:input_type -> sallyport.executor.v1.ListToolsRequest
-	5,  // 26: sallyport.executor.v1.ExecutorService.Call:input_type -> sallyport.executor.v1.CallRequest
-	10, // 27: sallyport.executor.v1.ExecutorService.ListResources:input_type -> sallyport.executor.v1.ListResourcesRequest
-	12, // 28: sallyport.executor.v1.ExecutorService.ReadResource:input_type -> sallyport.executor.v1.ReadResourceRequest
-	14, // 29: sallyport.executor.v1.ExecutorService.ListPrompts:input_type -> sallyport.executor.v1.ListPromptsRequest
-	16, // 30: sallyport.executor.v1.ExecutorService.GetPrompt:input_type -> sallyport.executor.v1.GetPromptRequest
-	18, // 31: sallyport.executor.v1.ExecutorService.Complete:input_type -> sallyport.executor.v1.CompleteRequest
-	20, // 32: sallyport.executor.v1.ExecutorService.Watch:input_type -> sallyport.executor.v1.WatchRequest
-	4,  // 33: sallyport.executor.v1.ExecutorService.ListTools:output_type -> sallyport.executor.v1.ListToolsResponse
-	6,  // 34: sallyport.executor.v1.ExecutorService.Call:output_type -> sallyport.executor.v1.CallResponse
-	11, // 35: sallyport.executor.v1.ExecutorService.ListResources:output_type -> sallyport.executor.v1.ListResourcesResponse
-	13, // 36: sallyport.executor.v1.ExecutorService.ReadResource:output_type -> sallyport.executor.v1.ReadResourceResponse
-	15, // 37: sallyport.executor.v1.ExecutorService.ListPrompts:output_type -> sallyport.executor.v1.ListPromptsResponse
-	17, // 38: sallyport.executor.v1.ExecutorService.GetPrompt:output_type -> sallyport.executor.v1.GetPromptResponse
-	19, // 39: sallyport.executor.v1.ExecutorService.Complete:output_type -> sallyport.executor.v1.CompleteResponse
-	21, // 40: sallyport.executor.v1.ExecutorService.Watch:output_type -> sallyport.executor.v1.WatchResponse
-	33, // [33:41] is the sub-list for method output_type
-	25, // [25:33] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	29, // 7: sallyport.executor.v1.CallResponse.input_required:type_name -> sallyport.provider.v1.InputRequired
+	30, // 8: sallyport.executor.v1.CallResponse.notice:type_name -> sallyport.provider.v1.Notice
+	31, // 9: sallyport.executor.v1.Result.result:type_name -> sallyport.provider.v1.ToolResult
+	9,  // 10: sallyport.executor.v1.Result.refusal:type_name -> sallyport.executor.v1.Refusal
+	8,  // 11: sallyport.executor.v1.Result.guards:type_name -> sallyport.executor.v1.GuardActed
+	32, // 12: sallyport.executor.v1.Refusal.reason:type_name -> sallyport.audit.v1.Reason
+	26, // 13: sallyport.executor.v1.Refusal.retry_after:type_name -> google.protobuf.Duration
+	10, // 14: sallyport.executor.v1.Refusal.violations:type_name -> sallyport.executor.v1.Violation
+	33, // 15: sallyport.executor.v1.ListResourcesResponse.resources:type_name -> sallyport.provider.v1.Resource
+	34, // 16: sallyport.executor.v1.ListResourcesResponse.templates:type_name -> sallyport.provider.v1.ResourceTemplate
+	27, // 17: sallyport.executor.v1.ReadResourceRequest.round:type_name -> sallyport.provider.v1.Round
+	35, // 18: sallyport.executor.v1.ReadResourceResponse.response:type_name -> sallyport.provider.v1.ReadResourceResponse
+	8,  // 19: sallyport.executor.v1.ReadResourceResponse.guards:type_name -> sallyport.executor.v1.GuardActed
+	36, // 20: sallyport.executor.v1.ListPromptsResponse.prompts:type_name -> sallyport.provider.v1.Prompt
+	24, // 21: sallyport.executor.v1.GetPromptRequest.arguments:type_name -> sallyport.executor.v1.GetPromptRequest.ArgumentsEntry
+	27, // 22: sallyport.executor.v1.GetPromptRequest.round:type_name -> sallyport.provider.v1.Round
+	37, // 23: sallyport.executor.v1.GetPromptResponse.response:type_name -> sallyport.provider.v1.GetPromptResponse
+	8,  // 24: sallyport.executor.v1.GetPromptResponse.guards:type_name -> sallyport.executor.v1.GuardActed
+	38, // 25: sallyport.executor.v1.CompleteRequest.request:type_name -> sallyport.provider.v1.CompleteRequest
+	39, // 26: sallyport.executor.v1.CompleteResponse.response:type_name -> sallyport.provider.v1.CompleteResponse
+	40, // 27: sallyport.executor.v1.Catalogue.Entry.options:type_name -> sallyport.tool.v1.Tool
+	3,  // 28: sallyport.executor.v1.ExecutorService.ListTools:input_type -> sallyport.executor.v1.ListToolsRequest
+	5,  // 29: sallyport.executor.v1.ExecutorService.Call:input_type -> sallyport.executor.v1.CallRequest
+	11, // 30: sallyport.executor.v1.ExecutorService.ListResources:input_type -> sallyport.executor.v1.ListResourcesRequest
+	13, // 31: sallyport.executor.v1.ExecutorService.ReadResource:input_type -> sallyport.executor.v1.ReadResourceRequest
+	15, // 32: sallyport.executor.v1.ExecutorService.ListPrompts:input_type -> sallyport.executor.v1.ListPromptsRequest
+	17, // 33: sallyport.executor.v1.ExecutorService.GetPrompt:input_type -> sallyport.executor.v1.GetPromptRequest
+	19, // 34: sallyport.executor.v1.ExecutorService.Complete:input_type -> sallyport.executor.v1.CompleteRequest
+	21, // 35: sallyport.executor.v1.ExecutorService.Watch:input_type -> sallyport.executor.v1.WatchRequest
+	4,  // 36: sallyport.executor.v1.ExecutorService.ListTools:output_type -> sallyport.executor.v1.ListToolsResponse
+	6,  // 37: sallyport.executor.v1.ExecutorService.Call:output_type -> sallyport.executor.v1.CallResponse
+	12, // 38: sallyport.executor.v1.ExecutorService.ListResources:output_type -> sallyport.executor.v1.ListResourcesResponse
+	14, // 39: sallyport.executor.v1.ExecutorService.ReadResource:output_type -> sallyport.executor.v1.ReadResourceResponse
+	16, // 40: sallyport.executor.v1.ExecutorService.ListPrompts:output_type -> sallyport.executor.v1.ListPromptsResponse
+	18, // 41: sallyport.executor.v1.ExecutorService.GetPrompt:output_type -> sallyport.executor.v1.GetPromptResponse
+	20, // 42: sallyport.executor.v1.ExecutorService.Complete:output_type -> sallyport.executor.v1.CompleteResponse
+	22, // 43: sallyport.executor.v1.ExecutorService.Watch:output_type -> sallyport.executor.v1.WatchResponse
+	36, // [36:44] is the sub-list for method output_type
+	28, // [28:36] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_executor_v1_executor_proto_init() }
@@ -1730,7 +1824,7 @@ func file_sallyport_executor_v1_executor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_executor_v1_executor_proto_rawDesc), len(file_sallyport_executor_v1_executor_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -10,7 +10,7 @@ import (
 
 // What is shorter is not worth decoding.
 const (
-	minBase64 = 24
+	minBase64 = 20
 	minHex    = 32
 )
 

@@ -114,7 +114,8 @@ type tomlAllowlist struct {
 
 // unneeded are the beginnings of expressions that take in what is before a keyword,
 // which is not part of the secret. Without them a match starts with the keyword.
-var unneeded = strings.NewReplacer(`(?i)[\w.-]{0,50}?`, `(?i)`, `[\w.-]{0,50}?(?i:[\w.-]{0,50}?`, `(?i:`)
+// The end of a text is where a line ends: gitleaks looks at files in pieces.
+var unneeded = strings.NewReplacer(`(?i)[\w.-]{0,50}?`, `(?i)`, `[\w.-]{0,50}?(?i:[\w.-]{0,50}?`, `(?i:`, `|$)`, `|(?m:$))`)
 
 // read returns the rules that are about text, and what is allowed by all.
 func read() ([]*rule, []*allowlist, error) {

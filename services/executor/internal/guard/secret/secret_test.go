@@ -42,6 +42,8 @@ func TestFind(t *testing.T) {
 		},
 		{"one longer than a rule is tried on", "", "api_key=" + long, "api_key=[removed: secret generic-api-key]"},
 		{"within a URL", "", "https://x.example/?a=b&token=" + value + "&c=d", "https://x.example/?a=b&token=[removed: secret generic-api-key]&c=d"},
+		{"one that ends with its line", "", "https://1b4f0e98:51971998@gems.contribsys.com\nend", "https://[removed: secret sidekiq-sensitive-url]@gems.contribsys.com\nend"},
+		{"a short one in base64", "", "eG94YS00LUxQZWxKR0tmY2M=", "[removed: secret slack-legacy-workspace-token]"},
 		{"a git hash", "", "commit 1b4f0e9851971998e732078544c96b36c3d01ced", "commit 1b4f0e9851971998e732078544c96b36c3d01ced"},
 		{"a UUID", "key_id", "550e8400-e29b-41d4-a716-446655440000", "550e8400-e29b-41d4-a716-446655440000"},
 	} {
