@@ -75,6 +75,16 @@ func (e *Env) Ready(name string, check func(context.Context) error) {
 	e.proc.health.add(e.Role, name, check)
 }
 
+// Announced adds a check to the process's readiness alone, not to the role's:
+// whether the role can be found.
+func (e *Env) Announced(check func(context.Context) error) {
+	e.proc.health.add("announcement", e.Role, check)
+}
+
+// AwaitReady returns nil when all checks of the role pass, and the context's error
+// if that is first.
+func (e *Env) AwaitReady(ctx context.Context) error { return e.proc.health.await(ctx, e.Role) }
+
 // Conn returns a lazy connection to a role: over memory where this process
 // plays it, over mTLS where the file has an address for it. Both have the same
 // interceptors and the same encoding; nothing behaves differently.

@@ -22,13 +22,16 @@ const checkTimeout = time.Second
 
 // health knows whether the process is ready, and what keeps it from being so.
 type health struct {
-	draining atomic.Bool
+	draining atomic.Bool // the process has been told to stop
+	refusing atomic.Bool // and takes no calls any more
 
 	mu     sync.Mutex
 	checks map[string]func(context.Context) error // by "role/name"
 }
 
-func newHealth() *health { return &health{checks: make(map[string]func(context.Context) error)} }
+func newHealth() *health {
+	return &health{checks: make(map[string]func(context.Context) error)}
+}
 
 func (h *health) add(role, name string, check func(context.Context) error) {
 	h.mu.Lock()
@@ -64,10 +67,22 @@ func (h *health) status(ctx context.Context, role string) map[string]error {
 		case <-ctx.Done():
 		}
 	}
-	if h.draining.Load() {
-		out["process/draining"] = errors.New("the process is stopping")
-	}
 	return out
+}
+
+// await returns nil when the checks of a role pass, or all if role is empty, and
+// the context's error if that is first.
+func (h *health) await(ctx context.Context, role string) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for ready(h.status(ctx, role)) != nil {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 func ready(status map[string]error) error {
@@ -88,10 +103,11 @@ type grpcHealth struct {
 }
 
 // Check implements [grpc_health_v1.HealthServer]. The service in the request does
-// not matter: a role is ready as a whole.
+// not matter: a role is ready as a whole. A process that is told to stop serves
+// until it takes no more calls.
 func (g grpcHealth) Check(ctx context.Context, _ *grpc_health_v1.HealthCheckRequest) (*grpc_health_v1.HealthCheckResponse, error) {
 	s := grpc_health_v1.HealthCheckResponse_SERVING
-	if ready(g.health.status(ctx, g.role)) != nil {
+	if g.health.refusing.Load() || ready(g.health.status(ctx, g.role)) != nil {
 		s = grpc_health_v1.HealthCheckResponse_NOT_SERVING
 	}
 	return &grpc_health_v1.HealthCheckResponse{Status: s}, nil
@@ -119,6 +135,9 @@ func (h *health) admin(version string, metrics http.Handler) http.Handler {
 // readyz answers 200 when every check passes, else 503; "?verbose" lists them.
 func (h *health) readyz(w http.ResponseWriter, r *http.Request) {
 	status := h.status(r.Context(), "")
+	if h.draining.Load() {
+		status["process/draining"] = errors.New("the process is stopping")
+	}
 	err := ready(status)
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")

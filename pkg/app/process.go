@@ -71,8 +71,8 @@ type process struct {
 	recorder  *audit.Recorder
 	telemetry *telemetry.Telemetry
 	hosts     map[string]*host
-	listeners map[string]net.Listener // gRPC, by role
-	checking  bool                    // nothing will be started
+	listeners map[string]*counted // gRPC, by role
+	checking  bool                // nothing will be started
 	admin     net.Listener
 
 	mu        sync.Mutex
@@ -95,7 +95,7 @@ func Run(ctx context.Context, o Options, roles ...Role) (err error) {
 	}
 	p := &process{
 		cfg: o.Config, log: slog.New(telemetry.Logs(o.Log.Handler())), version: Version(), health: newHealth(),
-		checking: o.CheckOnly, hosts: make(map[string]*host), listeners: make(map[string]net.Listener), observers: make(map[string]*rpc.Observer),
+		checking: o.CheckOnly, hosts: make(map[string]*host), listeners: make(map[string]*counted), observers: make(map[string]*rpc.Observer),
 	}
 	if err := os.MkdirAll(p.cfg.StateDir, 0o700); err != nil {
 		return fmt.Errorf("state_dir: %w", err)
@@ -155,9 +155,11 @@ func (p *process) build(roles []Role) (err error) {
 			Log: p.log.With("role", r.Name), Allow: allow, Observe: observer, Isolated: r.Isolated,
 		}}
 		if addr := p.cfg.Listen[r.Name]; addr != "" {
-			if p.listeners[r.Name], err = listen(addr); err != nil {
+			lis, err := listen(addr)
+			if err != nil {
 				return fmt.Errorf("listen.%s: %w%s", r.Name, err, elsewhere)
 			}
+			p.listeners[r.Name] = newCounted(lis)
 		}
 	}
 	for _, r := range roles {
@@ -247,6 +249,8 @@ func (p *process) run(ctx context.Context, onReady func(Info), roles []Role) err
 	p.health.draining.Store(true)
 	stopFronts()
 	errFronts := gFronts.Wait()
+	p.leave(roles)
+	p.health.refusing.Store(true)
 	stopBacks()
 	errBacks := gBacks.Wait()
 	stopBase()
@@ -272,6 +276,9 @@ func (p *process) serve(ctx context.Context, role string, lis net.Listener) erro
 	srv := h.server.New(grpc.Creds(creds))
 	h.service.Register(srv)
 	grpc_health_v1.RegisterHealthServer(srv, grpcHealth{health: p.health, role: role})
+	if p.awaitRole(ctx, role); ctx.Err() != nil {
+		return nil
+	}
 	defer context.AfterFunc(ctx, func() {
 		force := time.AfterFunc(p.cfg.Drain, srv.Stop)
 		defer force.Stop()
@@ -295,14 +302,8 @@ func (p *process) serveAdmin(ctx context.Context) error {
 
 // awaitReady calls onReady when every check passes for the first time.
 func (p *process) awaitReady(ctx context.Context, onReady func(Info)) error {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for ready(p.health.status(ctx, "")) != nil {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil
-		}
+	if p.health.await(ctx, "") != nil {
+		return nil
 	}
 	p.log.Info("ready")
 	if onReady != nil {

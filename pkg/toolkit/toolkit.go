@@ -14,6 +14,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -57,7 +59,7 @@ func Role(name string, image []byte, build func(*app.Env) (app.Service, error)) 
 		if err != nil {
 			return nil, err
 		}
-		return &service{inner: inner, env: env, announcement: &executorv1.Announcement{Descriptors: set}}, nil
+		return newService(inner, env, &executorv1.Announcement{Descriptors: set}), nil
 	}}
 }
 
@@ -70,7 +72,7 @@ func Provider(name string, build func(*app.Env) (app.Service, error)) app.Role {
 		if err != nil {
 			return nil, err
 		}
-		return &service{inner: inner, env: env, announcement: &executorv1.Announcement{Provider: true}}, nil
+		return newService(inner, env, &executorv1.Announcement{Provider: true}), nil
 	}}
 }
 
@@ -78,6 +80,25 @@ type service struct {
 	inner        app.Service
 	env          *app.Env
 	announcement *executorv1.Announcement // without what is only known when it runs
+	leaving      chan struct{}            // closed by Leave
+	leave        sync.Once
+	there        atomic.Bool   // the announcement was made
+	gone         chan struct{} // closed when the announcement is taken back
+}
+
+func newService(inner app.Service, env *app.Env, a *executorv1.Announcement) *service {
+	s := &service{inner: inner, env: env, announcement: a, leaving: make(chan struct{}), gone: make(chan struct{})}
+	env.Announced(s.announced)
+	return s
+}
+
+// announced returns an error until the executor can find the service. A process
+// whose readiness is waited for can then take the place of another.
+func (s *service) announced(context.Context) error {
+	if !s.there.Load() {
+		return errors.New("the tool service has not been announced yet")
+	}
+	return nil
 }
 
 // Register implements [app.Service].
@@ -88,18 +109,37 @@ func (s *service) Register(r grpc.ServiceRegistrar) {
 	}
 }
 
-// Run implements [app.Service]: it announces the service for as long as it runs.
+// Run implements [app.Service]: it announces the service for as long as it runs,
+// from when it is ready until it leaves.
 func (s *service) Run(ctx context.Context) error {
 	announcing, stop := context.WithCancel(ctx)
-	gone := make(chan struct{})
+	defer stop()
 	go func() {
-		defer close(gone)
-		s.announce(announcing)
+		select {
+		case <-s.leaving:
+			stop()
+		case <-announcing.Done():
+		}
+	}()
+	go func() {
+		defer close(s.gone)
+		if s.env.AwaitReady(announcing) == nil {
+			s.announce(announcing)
+		}
 	}()
 	err := s.inner.Run(ctx)
 	stop()
-	<-gone
+	<-s.gone
 	return err
+}
+
+// Leave implements [app.Leaver]: it takes the announcement back.
+func (s *service) Leave(ctx context.Context) {
+	s.leave.Do(func() { close(s.leaving) })
+	select {
+	case <-s.gone:
+	case <-ctx.Done():
+	}
 }
 
 // announce renews the announcement three times in each lease, and takes it back
@@ -127,6 +167,7 @@ func (s *service) announce(ctx context.Context) {
 			s.env.Log.Warn("the tool service is not announced", "err", err)
 			next, wait = wait, min(2*wait, bus.Lease/3)
 		} else {
+			s.there.Store(true)
 			wait = 50 * time.Millisecond
 		}
 		select {

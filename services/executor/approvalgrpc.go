@@ -38,6 +38,16 @@ type Offers interface {
 	Offered() []catalogue.Offer
 }
 
+// Hold judges what is offered by a store of approvals. It implements
+// [catalogue.Hold].
+type Hold struct{ *approval.Store }
+
+// Judge implements [catalogue.Hold].
+func (h Hold) Judge(o catalogue.Offer) bool { return h.Store.Judge(approval.Offer(o)) }
+
+// Use implements [catalogue.Hold].
+func (h Hold) Use(o catalogue.Offer) { h.Store.Use(approval.Offer(o)) }
+
 // Approvals implements [executorv1.ApprovalServiceServer]. Its methods are safe
 // for concurrent use.
 type Approvals struct {

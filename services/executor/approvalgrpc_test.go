@@ -35,7 +35,7 @@ import (
 // What they are for each other.
 var (
 	_ executor.Offers = (*executor.Service)(nil)
-	_ catalogue.Hold  = (*approval.Store)(nil)
+	_ catalogue.Hold  = executor.Hold{}
 )
 
 // market is a catalogue: tools of one service, judged by a store. It implements
@@ -73,9 +73,10 @@ func (m *market) Offered() []catalogue.Offer {
 	var all []catalogue.Offer
 	for name, d := range m.tools {
 		digest := digestOf(d)
-		all = append(all, catalogue.Offer{
-			Name: name, Service: "github", Definition: d, Digest: digest, Withheld: m.store.Judge("github", d, digest),
-		})
+		o := approval.Offer{Name: name, Service: "github", Provider: true, Definition: d, Digest: digest}
+		m.store.Use(o)
+		o.Withheld = m.store.Judge(o)
+		all = append(all, catalogue.Offer(o))
 	}
 	return all
 }
@@ -327,7 +328,7 @@ func TestHeldProvider(t *testing.T) {
 	if err := os.WriteFile(cfg.GrantKeyFiles[0], key, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.service, err = executor.New(executor.Options{Config: cfg, Audit: s.audit, Bus: s.bus, Used: s.bus, Dial: s.dial, Hold: store})
+	s.service, err = executor.New(executor.Options{Config: cfg, Audit: s.audit, Bus: s.bus, Used: s.bus, Dial: s.dial, Hold: executor.Hold{Store: store}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
@@ -18,7 +20,10 @@ import (
 // request, through the encoding as a network would.
 type parrotConn struct{ grpc.ClientConnInterface }
 
-func (parrotConn) Invoke(_ context.Context, _ string, args, reply any, _ ...grpc.CallOption) error {
+func (parrotConn) Invoke(_ context.Context, method string, args, reply any, _ ...grpc.CallOption) error {
+	if strings.HasPrefix(method, "/grpc.health.v1.") {
+		return status.Error(codes.Unimplemented, "")
+	}
 	raw, err := proto.Marshal(args.(proto.Message))
 	if err != nil {
 		return err

@@ -69,7 +69,7 @@ func (s *Service) Call(req *executorv1.CallRequest, stream grpc.ServerStreamingS
 		return s.denyGrant(ctx, g, authv1.Action_ACTION_TOOLS_CALL, req.GetTool(), err)
 	}
 	c := &call{
-		service: s, request: req, grant: g, entry: snap.Find(req.GetTool()), stream: stream,
+		service: s, request: req, grant: g, entry: snap.Find(req.GetTool(), g.GetToolDigest()), stream: stream,
 		arguments: &auditv1.Arguments{Sha256: sum[:], Shape: req.GetArgumentsShape()},
 	}
 	if c.entry == nil {
@@ -234,9 +234,9 @@ func (c *call) invoke(ctx, calling context.Context, lease *catalogue.Lease, msg 
 	answer, err := t.Invoke(calling, lease.Conn(), msg, &c.backend)
 	if unreachable(err) {
 		lease.Failed()
-		// Whether the first replica has acted is not always known, so only
-		// what may be done twice is tried at another.
-		if t.Idempotent() && !c.sticky && !c.passed && calling.Err() == nil && lease.Other() {
+		// Whether the first replica has acted is known only if it was not sent
+		// anything; else only what may be done twice is tried at another.
+		if (t.Idempotent() || errors.Is(err, tool.ErrNotSent)) && !c.sticky && !c.passed && calling.Err() == nil && lease.Other() {
 			answer, err = t.Invoke(calling, lease.Conn(), msg, &c.backend)
 			if unreachable(err) {
 				lease.Failed()
@@ -268,10 +268,13 @@ func (c *call) invoke(ctx, calling context.Context, lease *catalogue.Lease, msg 
 }
 
 // tell says whether the service did well, for its breaker: it did if it has
-// answered, whatever that was. A caller who went away says nothing of it.
+// answered, whatever that was, and within bounds. A caller who went away says
+// nothing of it.
 func tell(ctx context.Context, lease *catalogue.Lease, err error) {
 	_, said := errors.AsType[*fault.Error](err)
 	switch {
+	case errors.Is(err, tool.ErrEndless):
+		lease.Told(false)
 	case err == nil, said, errors.Is(err, tool.ErrTooLarge), errors.Is(err, tool.ErrInvalid), oversized(err):
 		lease.Told(true)
 	case ctx.Err() == nil:

@@ -24,13 +24,16 @@ type Config struct {
 	// Joining says by which names the tools and prompts of services are known, and
 	// what their tools are to be taken for, by service.
 	Joining map[string]joining.Config `yaml:"joining"`
-	// Hold says which definitions of providers' tools are held back until somebody
-	// has approved them, by service.
+	// Hold says which definitions of tools are held back until somebody has
+	// approved them, by service.
 	Hold approval.Config `yaml:"hold"`
 	// Guards look at arguments and results.
 	Guards guard.Config `yaml:"guards"`
 	// ReflectionInterval is how often such servers are asked again.
 	ReflectionInterval time.Duration `yaml:"reflection_interval"`
+	// HealthInterval is how often replicas of tool services are asked, by the gRPC
+	// health protocol, whether they are to be called.
+	HealthInterval time.Duration `yaml:"health_interval"`
 	// GrantKeyFiles hold the keys that auth signs grants with, at least 32 bytes
 	// each. They are read again when they change and need not exist, so a key can
 	// be replaced while all run: name a second file, put the new key there before
@@ -70,6 +73,7 @@ func DefaultConfig() Config {
 		Hold:               approval.DefaultConfig(),
 		Guards:             guard.DefaultConfig(),
 		ReflectionInterval: 30 * time.Second,
+		HealthInterval:     2 * time.Second,
 		GrantKeyOverlap:    time.Minute,
 		DefaultTimeout:     10 * time.Second,
 		AuditTimeout:       2 * time.Second,
@@ -117,6 +121,7 @@ func (c Config) Validate() error {
 		}
 	}
 	between("reflection_interval", c.ReflectionInterval, time.Second, 24*time.Hour)
+	between("health_interval", c.HealthInterval, 100*time.Millisecond, time.Minute)
 	between("grant_key_overlap", c.GrantKeyOverlap, 0, 2*bus.GrantLife)
 	between("default_timeout", c.DefaultTimeout, time.Millisecond, time.Hour)
 	between("audit_timeout", c.AuditTimeout, time.Millisecond, time.Minute)

@@ -65,8 +65,7 @@ type Options struct {
 	// have used up, and which calls with idempotency keys were made. It must not be
 	// nil.
 	Used once.Bucket
-	// Hold says which tools of providers must not be used. Nil means that there
-	// are none.
+	// Hold says which tools must not be used. Nil means that there are none.
 	Hold catalogue.Hold
 	// Log, Meter and Tracer may be nil.
 	Log    *slog.Logger
@@ -137,6 +136,7 @@ func New(o Options) (*Service, error) {
 		Joining: o.Config.Joining,
 		Hold:    o.Hold,
 		Refresh: o.Config.ReflectionInterval,
+		Health:  o.Config.HealthInterval,
 		Isolate: o.Config.Isolation,
 		Log:     o.Log,
 		Refused: m.refused,
@@ -147,8 +147,7 @@ func New(o Options) (*Service, error) {
 	return s, nil
 }
 
-// Offered returns the tools of all providers as these offer them, withheld ones
-// too.
+// Offered returns all tools as their services offer them, withheld ones too.
 func (s *Service) Offered() []catalogue.Offer { return s.catalogue.Offered() }
 
 // Run keeps the catalogue, follows the files of grant keys and hears of revoked

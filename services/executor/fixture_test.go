@@ -56,11 +56,11 @@ type system struct {
 // start starts an executor. The bus must be told of services with announce.
 func start(t testing.TB, configure ...func(*executor.Config)) *system {
 	t.Helper()
-	return startHeld(t, nil, configure...)
+	return startHeld(t, func(*system) catalogue.Hold { return nil }, configure...)
 }
 
 // startHeld is start with tools that are held.
-func startHeld(t testing.TB, hold catalogue.Hold, configure ...func(*executor.Config)) *system {
+func startHeld(t testing.TB, hold func(*system) catalogue.Hold, configure ...func(*executor.Config)) *system {
 	t.Helper()
 	s := &system{t: t, bus: bustest.New(t), audit: &recorder{}, conns: make(map[string]grpc.ClientConnInterface)}
 	s.lines.L = &s.mu
@@ -75,7 +75,7 @@ func startHeld(t testing.TB, hold catalogue.Hold, configure ...func(*executor.Co
 		c(&cfg)
 	}
 	svc, err := executor.New(executor.Options{
-		Config: cfg, Audit: s.audit, Bus: s.bus, Used: s.bus, Dial: s.dial, Hold: hold,
+		Config: cfg, Audit: s.audit, Bus: s.bus, Used: s.bus, Dial: s.dial, Hold: hold(s),
 		Log: slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), s), nil)),
 	})
 	if err != nil {
@@ -350,6 +350,13 @@ func (r *recorder) take() []*auditv1.Event {
 	all := r.events
 	r.events = nil
 	return all
+}
+
+// all returns what has happened so far.
+func (r *recorder) all() []*auditv1.Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.events)
 }
 
 // kinds writes events as short words.

@@ -22,6 +22,7 @@ import (
 	toolv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
 	"github.com/sallyport-mcp/sallyport/pkg/rpc/rpctest"
 	"github.com/sallyport-mcp/sallyport/services/executor"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/catalogue"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/joining"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/tooltest"
 )
@@ -235,12 +236,14 @@ type hold struct {
 	digests map[string][]byte
 }
 
-func (h *hold) Judge(service string, d *providerv1.ToolDefinition, digest []byte) bool {
+func (h *hold) Judge(o catalogue.Offer) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.digests[service+"/"+d.GetName()] = digest
-	return h.names[d.GetName()]
+	h.digests[o.Service+"/"+o.Name] = o.Digest
+	return h.names[o.Name]
 }
+
+func (h *hold) Use(catalogue.Offer) {}
 
 func (h *hold) Changed() <-chan struct{} { return h.changed }
 
@@ -248,7 +251,7 @@ func (h *hold) Changed() <-chan struct{} { return h.changed }
 func TestWithheld(t *testing.T) {
 	t.Parallel()
 	h := &hold{names: map[string]bool{"new": true}, changed: make(chan struct{}, 1), digests: make(map[string][]byte)}
-	s := startHeld(t, h, func(c *executor.Config) {
+	s := startHeld(t, func(*system) catalogue.Hold { return h }, func(c *executor.Config) {
 		c.Joining = map[string]joining.Config{"ev": {Default: joining.Options{Risk: "write"}}}
 	})
 	s.provide("ev", "1", &fake{

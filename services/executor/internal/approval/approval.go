@@ -38,8 +38,13 @@ const (
 	MaxFirstUses = 1000
 )
 
-// FirstUse is who approved a tool that was merely new.
-const FirstUse = "first use"
+// Who approved what nobody has looked at.
+const (
+	// FirstUse has approved a tool that was merely new.
+	FirstUse = "first use"
+	// Covered has approved a change that makes a tool no less restricted.
+	Covered = "no fewer restrictions"
+)
 
 // ErrNone says that a tool never was approved.
 var ErrNone = errors.New("approval: there is none")
@@ -72,6 +77,7 @@ type Options struct {
 type Offer struct {
 	Name       string // that callers use
 	Service    string
+	Provider   bool // what the service is
 	Definition *providerv1.ToolDefinition
 	Digest     []byte // SHA-256 over all of the definition that anybody can see
 	Withheld   bool
@@ -91,8 +97,10 @@ type Store struct {
 	generation uint64 // of the watch
 	entries    map[string]entry
 	waiting    map[string]*firstUse
-	counts     map[string]int  // of entries and of what waits, by service
-	full       map[string]bool // services that were told to have too many
+	used       map[string]string // digest of what was in use here last, by key
+	warned     map[string]string // digest of what was warned of last, by key
+	counts     map[string]int    // of entries and of what waits, by service
+	full       map[string]bool   // services that were told to have too many
 	changed    chan struct{}
 	hushed     bool // changes are told when the batch is done
 	news       bool // there were some meanwhile
@@ -115,6 +123,8 @@ func New(o Options) (*Store, error) {
 		wake:    make(chan struct{}, 1),
 		entries: make(map[string]entry),
 		waiting: make(map[string]*firstUse),
+		used:    make(map[string]string),
+		warned:  make(map[string]string),
 		counts:  make(map[string]int),
 		full:    make(map[string]bool),
 		changed: make(chan struct{}),
@@ -142,37 +152,70 @@ func (s *Store) Loaded() error {
 	return nil
 }
 
-// Holds reports whether the definitions of a service with descriptors are held:
-// only where the configuration says so. Those of providers are for Judge.
-func (s *Store) Holds(service string) bool { return s.cfg.Mode(service, false) != ModeNothing }
-
-// Judge reports whether a definition must be withheld, by the mode of its
-// service as a provider; one that is held by name has the same either way. The definition has the name that callers use, and must
-// not change any more. Judge does not wait: a tool that is new is withheld until
-// its approval is written, and [Store.Changed] tells of that.
+// Judge reports whether an offer must be withheld, by the mode of its service. Its
+// definition has the name that callers use, and must not change any more. Judge
+// does not wait and has no effect but in the log.
 //
 // It fails closed: what cannot be known is withheld.
-func (s *Store) Judge(service string, def *providerv1.ToolDefinition, digest []byte) (withheld bool) {
-	mode := s.cfg.Mode(service, true)
+func (s *Store) Judge(o Offer) (withheld bool) {
+	mode := s.cfg.Mode(o.Service, o.Provider)
 	if mode == ModeNothing {
 		return false
 	}
-	if len(digest) != sha256.Size {
+	if len(o.Digest) != sha256.Size {
 		return true
 	}
-	key := keyOf(service, def.GetName())
+	key := keyOf(o.Service, o.Name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.entries[key]
+	switch {
+	case !s.loaded:
+		return true
+	case e.approves(o.Digest), mode == ModeLoosened && e.covers(o):
+		return false
+	case ok:
+		s.warn(key, e, o)
+		return true
+	}
+	return mode != ModeLoosened || s.waiting[key] == nil && s.counts[o.Service] >= MaxFirstUses
+}
+
+// warn logs that an offer waits for somebody, once. The caller holds the lock.
+func (s *Store) warn(key string, e entry, o Offer) {
+	if s.warned[key] == string(o.Digest) {
+		return
+	}
+	s.warned[key] = string(o.Digest)
+	s.log.Warn("a tool is not as it was when it was approved, and is withheld; look with `sallyport tool diff`",
+		"service", o.Service, "tool", o.Name, "less_restricted", Loosened(e.options, o.Definition.GetOptions()))
+}
+
+// Use says that an offer would be in use if it were not withheld. Under
+// [ModeChanges] and [ModeLoosened] what is new is approved, and under the latter
+// what has changed without being less restricted too; [Store.Changed] tells when
+// that is written. Use does not wait.
+func (s *Store) Use(o Offer) {
+	mode := s.cfg.Mode(o.Service, o.Provider)
+	if mode != ModeChanges && mode != ModeLoosened || len(o.Digest) != sha256.Size {
+		return
+	}
+	key := keyOf(o.Service, o.Name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.loaded {
-		return true
+		return
 	}
-	if e, ok := s.entries[key]; ok {
-		return !e.approves(digest)
+	e, ok := s.entries[key]
+	switch {
+	case !ok, mode == ModeLoosened && !e.approves(o.Digest) && e.covers(o) && s.used[key] != string(o.Digest):
+		s.wait(key, o)
 	}
-	if mode == ModeChanges {
-		s.wait(key, Offer{Name: def.GetName(), Service: service, Definition: def, Digest: digest})
+	if mode == ModeLoosened && (ok || s.waiting[key] != nil) {
+		// What others have put in its place since is for them to say: two executors
+		// that see different replicas would go on for ever.
+		s.used[key] = string(o.Digest)
 	}
-	return true
 }
 
 // Changed returns a channel that is closed when verdicts may have become others

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -75,10 +76,19 @@ func (b *bucket) Update(_ context.Context, _ bus.Bucket, key string, value []byt
 
 func (b *bucket) Watch(ctx context.Context, _ bus.Bucket, on func(bus.Entry), synced func(bool)) error {
 	b.mu.Lock()
-	mute := b.mute
-	b.on = on
+	mute, others := b.mute, b.on
+	b.on = func(e bus.Entry) {
+		if others != nil {
+			others(e)
+		}
+		on(e)
+	}
+	entries := maps.Clone(b.entries)
 	b.mu.Unlock()
 	if !mute {
+		for _, e := range entries {
+			on(e)
+		}
 		synced(true)
 	}
 	<-ctx.Done()
@@ -173,7 +183,8 @@ func (x *executor) loaded(t testing.TB) *executor {
 }
 
 func (x *executor) withholds(o approval.Offer) bool {
-	return x.Judge(o.Service, o.Definition, o.Digest)
+	x.Use(o)
+	return x.Judge(o)
 }
 
 // uses returns when an offer is in use.
@@ -209,5 +220,5 @@ func offer(t testing.TB, name, description string) approval.Offer {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(raw)
-	return approval.Offer{Name: name, Service: "github", Definition: d, Digest: sum[:]}
+	return approval.Offer{Name: name, Service: "github", Provider: true, Definition: d, Digest: sum[:]}
 }

@@ -18,6 +18,10 @@ const (
 	// ModeChanges approves a tool when it is first seen, and from then on holds
 	// back every definition that differs.
 	ModeChanges Mode = "changes"
+	// ModeLoosened uses what is new at once, and what differs from before too,
+	// unless it takes away what restricts the tool: a risk, a scope, a word that
+	// policies may speak of; see [Loosened].
+	ModeLoosened Mode = "loosened"
 	// ModeAll holds back every definition that nobody has approved. What was
 	// approved when it was first seen, under ModeChanges, remains so.
 	ModeAll Mode = "all"
@@ -29,7 +33,8 @@ const Every = "*"
 
 // Config is the section "hold" of the executor's: modes by the name of a
 // service. A provider that is not named has [ModeChanges], or what [Every] has;
-// a service with descriptors that is not named has [ModeNothing].
+// a service with descriptors that is not named has [ModeLoosened]: such services
+// are ours, as a rule, and their tools change with each release.
 type Config map[string]Mode
 
 // DefaultConfig returns the values that hold where the file is silent.
@@ -42,7 +47,7 @@ func (c Config) Mode(service string, provider bool) Mode {
 		return m
 	}
 	if !provider {
-		return ModeNothing
+		return ModeLoosened
 	}
 	if m, ok := c[Every]; ok {
 		return m
@@ -60,9 +65,9 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("hold: %q is neither a service's name nor %q", name, Every))
 		}
 		switch c[name] {
-		case ModeNothing, ModeChanges, ModeAll:
+		case ModeNothing, ModeLoosened, ModeChanges, ModeAll:
 		default:
-			errs = append(errs, fmt.Errorf("hold.%s: %q is not one of %s, %s, %s", name, c[name], ModeNothing, ModeChanges, ModeAll))
+			errs = append(errs, fmt.Errorf("hold.%s: %q is not one of %s, %s, %s, %s", name, c[name], ModeNothing, ModeLoosened, ModeChanges, ModeAll))
 		}
 	}
 	return errors.Join(errs...)

@@ -34,25 +34,15 @@ func TestModeOfAService(t *testing.T) {
 		want     approval.Mode
 	}{
 		{"a provider by default", nil, "github", true, approval.ModeChanges},
-		{"a service with descriptors by default", nil, "basics", false, approval.ModeNothing},
+		{"a service with descriptors by default", nil, "basics", false, approval.ModeLoosened},
 		{"a provider that is named", cfg, "github", true, approval.ModeNothing},
 		{"a service with descriptors that is named", cfg, "basics", false, approval.ModeChanges},
 		{"a provider that is not named", cfg, "slack", true, approval.ModeAll},
-		{"a service with descriptors that is not named", cfg, "logs", false, approval.ModeNothing},
+		{"a service with descriptors that is not named", cfg, "logs", false, approval.ModeLoosened},
 	}
 	for _, tt := range tests {
 		if got := tt.cfg.Mode(tt.service, tt.provider); got != tt.want {
 			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
-		}
-	}
-}
-
-func TestServicesWithDescriptorsAreHeldByName(t *testing.T) {
-	t.Parallel()
-	x := start(t, newBucket(), approval.Config{"*": approval.ModeAll, "basics": approval.ModeChanges, "logs": approval.ModeNothing})
-	for service, want := range map[string]bool{"basics": true, "logs": false, "customers": false} {
-		if got := x.Holds(service); got != want {
-			t.Errorf("%s: got held %v, want %v", service, got, want)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
+	toolv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/rules"
 )
 
@@ -87,6 +88,7 @@ func keyOf(service, tool string) string {
 // large and is only needed when somebody looks.
 type entry struct {
 	digest     string // "" of one that cannot be read
+	options    *toolv1.Tool
 	by         string
 	time       *timestamppb.Timestamp
 	revision   uint64
@@ -95,8 +97,13 @@ type entry struct {
 
 func (e entry) approves(digest []byte) bool { return e.digest != "" && e.digest == string(digest) }
 
+// covers reports whether an offer is restricted at least as much.
+func (e entry) covers(o Offer) bool {
+	return e.digest != "" && len(Loosened(e.options, o.Definition.GetOptions())) == 0
+}
+
 func remember(a *executorv1.Approval, revision uint64) entry {
-	return entry{digest: string(a.GetDigest()), by: a.GetBy(), time: a.GetTime(), revision: revision}
+	return entry{digest: string(a.GetDigest()), options: a.GetDefinition().GetOptions(), by: a.GetBy(), time: a.GetTime(), revision: revision}
 }
 
 // approve makes an approval of what is offered.

@@ -9,21 +9,23 @@ import (
 	"time"
 
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
+	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
+	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
 )
 
-// firstUse is a tool that nobody has seen before.
+// firstUse is a definition that nobody has seen before.
 type firstUse struct {
 	offer Offer
 	unfit bool // cannot be written as it is
 }
 
-// wait notes that a tool is new. The caller holds the lock.
+// wait notes that a tool is new, or has changed. The caller holds the lock.
 func (s *Store) wait(key string, o Offer) {
 	old := s.waiting[key]
 	if old != nil && bytes.Equal(old.offer.Digest, o.Digest) {
 		return
 	}
-	if old == nil {
+	if _, known := s.entries[key]; old == nil && !known {
 		if s.counts[o.Service] >= MaxFirstUses {
 			if !s.full[o.Service] {
 				s.full[o.Service] = true
@@ -91,17 +93,33 @@ func (s *Store) approveWaiting(ctx context.Context) error {
 	return nil
 }
 
-// approveFirst writes that a tool is in use, unless some executor was faster:
-// then its word counts.
+// approveFirst writes that a definition is in use, unless some executor was
+// faster: then its word counts.
 func (s *Store) approveFirst(ctx context.Context, key string, f *firstUse) error {
 	s.mu.Lock()
 	skip := f.unfit || s.waiting[key] != f // it is known by now, or another definition is the one to write
+	e, known := s.entries[key]
 	s.mu.Unlock()
 	if skip {
 		return nil
 	}
-	a := approve(f.offer, FirstUse)
-	value, err := s.codec.encode(a)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	by, old := FirstUse, (*executorv1.Approval)(nil)
+	if known {
+		entry, err := s.bucket.Get(ctx, bus.Approvals, key)
+		if err == nil {
+			old, err = s.codec.decode(key, entry.Value)
+		}
+		if err != nil {
+			return err
+		}
+		if by = Covered; entry.Revision != e.revision {
+			s.told(entry)
+			return nil
+		}
+	}
+	a, value, err := s.write(f.offer, by)
 	if err != nil {
 		s.log.Error("a definition cannot be kept, so its tool is withheld", "key", key, "err", err)
 		s.mu.Lock()
@@ -109,11 +127,14 @@ func (s *Store) approveFirst(ctx context.Context, key string, f *firstUse) error
 		s.mu.Unlock()
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	revision, err := s.bucket.Create(ctx, bus.Approvals, key, value)
+	var revision uint64
+	if known {
+		revision, err = s.bucket.Update(ctx, bus.Approvals, key, value, e.revision)
+	} else {
+		revision, err = s.bucket.Create(ctx, bus.Approvals, key, value)
+	}
 	switch {
-	case errors.Is(err, bus.ErrExists):
+	case errors.Is(err, bus.ErrExists), errors.Is(err, bus.ErrConflict):
 		e, err := s.bucket.Get(ctx, bus.Approvals, key)
 		if err != nil {
 			return err
@@ -124,9 +145,28 @@ func (s *Store) approveFirst(ctx context.Context, key string, f *firstUse) error
 		return err
 	}
 	s.put(key, remember(a, revision))
-	event := Event("executor", "tool.approve", f.offer, map[string]string{"by": FirstUse, "new": Short(f.offer.Digest)})
-	if err := s.audit.Record(ctx, event); err != nil {
-		s.log.Error("the first use of a tool could not be recorded", "key", key, "err", err)
+	details := map[string]string{"by": by, "new": Short(f.offer.Digest)}
+	operation := "tool.approve"
+	if known {
+		operation, details["old"], details["changes"] = "tool.change", Short(old.GetDigest()), Changes(old.GetDefinition(), f.offer.Definition)
+		s.log.Info("a tool has changed", "service", f.offer.Service, "tool", f.offer.Name, "changes", details["changes"])
+	}
+	if err := s.audit.Record(ctx, Event("executor", operation, f.offer, details)); err != nil {
+		s.log.Error("the first use of a definition could not be recorded", "key", key, "err", err)
 	}
 	return nil
+}
+
+// write makes an approval and its entry. Where only options are compared they
+// alone are kept of what does not fit.
+func (s *Store) write(o Offer, by string) (*executorv1.Approval, []byte, error) {
+	a := approve(o, by)
+	value, err := s.codec.encode(a)
+	if err == nil || s.cfg.Mode(o.Service, o.Provider) != ModeLoosened {
+		return a, value, err
+	}
+	o.Definition = &providerv1.ToolDefinition{Name: o.Definition.GetName(), InputSchema: []byte(`{}`), Options: o.Definition.GetOptions()}
+	a = approve(o, by)
+	value, err = s.codec.encode(a)
+	return a, value, err
 }

@@ -6,7 +6,8 @@
 // reflection; a provider tells by itself what it has, and a watch is held open
 // to each of its replicas. One service never takes a name from another, and a
 // replica that describes what it has differently from the running ones waits
-// until they are gone: a tool changes at one moment, for everybody.
+// until they are gone: a tool changes at one moment, for everybody. Whoever was
+// granted a call of what it was a moment ago still gets that.
 //
 // What is lost with the bus is only news: the catalogue stays as it was.
 package catalogue
@@ -45,12 +46,14 @@ type Static struct {
 	Provider bool
 }
 
-// Hold says which tools of providers must not be used as they are offered now.
+// Hold says which tools must not be used as they are offered now.
 type Hold interface {
-	// Judge reports whether a tool of a service is to be withheld. The definition
-	// is the provider's own, by the name that the tool is known by here; the
-	// digest is of it. Judge must return at once.
-	Judge(service string, d *providerv1.ToolDefinition, digest []byte) (withheld bool)
+	// Judge reports whether a tool is to be withheld. It must return at once, and
+	// decides nothing.
+	Judge(Offer) (withheld bool)
+	// Use says that a tool is offered to callers, unless Judge withholds it. It
+	// must return at once.
+	Use(Offer)
 	// Changed returns a channel that tells, by a value or by being closed, when
 	// verdicts may have become others than they were when Changed was called.
 	Changed() <-chan struct{}
@@ -70,6 +73,8 @@ type Options struct {
 	Hold Hold
 	// Refresh is how often a server is asked by reflection.
 	Refresh time.Duration
+	// Health is how often replicas are asked how they are.
+	Health time.Duration
 	// Isolate says how much one service may cost.
 	Isolate isolate.Config
 	// Log may be nil.
@@ -129,20 +134,24 @@ func (c *Catalogue) Loaded() error {
 	return nil
 }
 
-// Offer is a tool as its provider offers it now.
+// Offer is a tool as its service offers it now.
 type Offer struct {
 	// Name is that which the tool is known by here.
 	Name    string
 	Service string
-	// Definition is the provider's own but for the name.
+	// Provider says that the service is a provider.
+	Provider bool
+	// Definition is the service's own but for the name.
 	Definition *providerv1.ToolDefinition
 	// Digest is of the definition.
 	Digest []byte
-	// Withheld says that the tool is not listed and cannot be called.
+	// Withheld says that the tool is not listed as it is here, and cannot be called.
 	Withheld bool
 }
 
-// Offered returns the tools of all providers, sorted by name.
+// Offered returns all tools, sorted by name. Of one that replicas describe in
+// several ways it is the definition that is withheld, if there is one: somebody
+// has to decide about it.
 func (c *Catalogue) Offered() []Offer { return c.Current().offers }
 
 // refresh makes a new snapshot because a replica went down or came up, or

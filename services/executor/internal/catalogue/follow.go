@@ -48,7 +48,7 @@ func (c *Catalogue) close() {
 	defer c.mu.Unlock()
 	c.closed = true
 	for _, s := range c.services {
-		for _, m := range s.members {
+		for _, m := range slices.Concat(s.sorted(), s.fading) {
 			m.replica.retire()
 		}
 	}
@@ -67,6 +67,7 @@ type follower struct {
 type announced struct {
 	print   [sha256.Size]byte
 	service string
+	slow    bool               // it has to be asked what it has
 	cancel  context.CancelFunc // ends all that is done on its behalf
 }
 
@@ -115,7 +116,9 @@ func (f *follower) take(ctx context.Context, e bus.Entry) {
 		old.cancel()
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	f.known[e.Key] = announced{print: print, service: a.GetService(), cancel: cancel}
+	f.known[e.Key] = announced{
+		print: print, service: a.GetService(), slow: len(a.GetDescriptors().GetFile()) == 0, cancel: cancel,
+	}
 	follow := f.catalogue.ask
 	switch {
 	case a.GetProvider():
@@ -134,6 +137,12 @@ func (f *follower) drop(key string) {
 	}
 	old.cancel()
 	delete(f.known, key)
+	for _, other := range f.known {
+		if other.service == old.service && other.slow {
+			f.catalogue.leaveLater(key, old.service) // the other may not have told yet what it has
+			return
+		}
+	}
 	f.catalogue.leave(key, old.service)
 }
 

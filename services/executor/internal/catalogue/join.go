@@ -1,14 +1,11 @@
 package catalogue
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/descriptorpb"
@@ -25,7 +22,8 @@ type service struct {
 	name    string
 	since   int
 	members map[string]*member
-	active  *definition
+	fading  []*member   // have left, and are the last that have what they have
+	active  *definition // what is listed
 	cell    *isolate.Cell
 }
 
@@ -54,7 +52,15 @@ type definition struct {
 type offered struct {
 	tool.Face
 	backend tool.Backend
-	own     tool.Face // as its provider has it; without one for an RPC
+	own     tool.Face // as its service has it, but for the name
+	used    bool      // it was listed; under the catalogue's lock
+}
+
+// offer is the tool as the operator decides about it.
+func (o *offered) offer(provider bool) Offer {
+	return Offer{
+		Name: o.Name(), Service: o.Service, Provider: provider, Definition: o.own.Definition, Digest: o.own.Digest,
+	}
 }
 
 // join takes a replica in, or replaces what it was. What it says is bounded and
@@ -113,11 +119,11 @@ func (c *Catalogue) join(ctx context.Context, key, name, address string, print [
 		}
 	}
 	s.members[key] = m
-	if s.active != nil && s.active != def && s.used(s.active) {
-		log.Warn("a replica describes what it has differently; it waits until those in use are gone")
-	}
 	log.Info("replica joined", "tools", len(def.tools), "resources", len(def.resources)+len(def.templates), "prompts", len(def.prompts))
 	c.rebuild()
+	if s.active != def {
+		log.Warn("a replica describes what it has differently; it waits until those in use are gone")
+	}
 	return true
 }
 
@@ -218,14 +224,19 @@ func (c *Catalogue) define(name string, files *descriptorpb.FileDescriptorSet, l
 			refused = append(refused, err)
 			continue
 		}
-		d := names.Classify(t.Name(), t.Definition)
-		d.Name = known
+		own, d := proto.CloneOf(t.Definition), names.Classify(t.Name(), t.Definition)
+		own.Name, d.Name = known, known
+		ownFace, err := tool.NewFace(name, own)
+		if err != nil {
+			refused = append(refused, err)
+			continue
+		}
 		face, err := tool.NewFace(name, d)
 		if err != nil {
 			refused = append(refused, err)
 			continue
 		}
-		def.tools = append(def.tools, toolItem(&offered{Face: face, backend: t}))
+		def.tools = append(def.tools, toolItem(&offered{Face: face, backend: t, own: ownFace}))
 	}
 	c.refuseAll(log, "tool", refused)
 	c.unused(log, names.Unused(have, nil))
@@ -264,23 +275,6 @@ func describe(l *provider.Listing) (*definition, error) {
 	return def, err
 }
 
-// leave drops a replica. Its calls are let finish.
-func (c *Catalogue) leave(key, name string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s := c.services[name]
-	if s == nil || s.members[key] == nil {
-		return
-	}
-	s.members[key].replica.retire()
-	delete(s.members, key)
-	if len(s.members) == 0 {
-		delete(c.services, name)
-	}
-	c.log.Info("replica left", "service", name, "replica", key)
-	c.rebuild()
-}
-
 // lose says whether the watch on a provider's replica is broken. While it is,
 // nobody knows what the replica has, so it counts as down.
 func (c *Catalogue) lose(ctx context.Context, key, name string, lost bool) {
@@ -291,20 +285,4 @@ func (c *Catalogue) lose(ctx context.Context, key, name string, lost bool) {
 		return
 	}
 	c.rebuild()
-}
-
-// choose sets what the service has: as before while a replica still says so,
-// else what its oldest replica says.
-func (s *service) choose() {
-	members := slices.SortedFunc(maps.Values(s.members), func(a, b *member) int { return cmp.Compare(a.since, b.since) })
-	if !s.used(s.active) {
-		s.active = members[0].definition
-	}
-	var replicas []*replica
-	for _, m := range members {
-		if m.definition == s.active {
-			replicas = append(replicas, m.replica)
-		}
-	}
-	s.active.pool.replicas.Store(&replicas)
 }

@@ -9,9 +9,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/status"
 
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/isolate"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/provider"
@@ -44,7 +41,7 @@ func (p *Pool) Available() bool {
 }
 
 // Take gives out replicas one after the other, first those that are up; if none
-// is, any, since it may be back. It waits while too many calls are in flight. The
+// is, any that has not said that it is not to be called, since it may be back. It waits while too many calls are in flight. The
 // lease must be released.
 func (p *Pool) Take(ctx context.Context) (*Lease, error) {
 	seat, err := p.cell.Enter(ctx)
@@ -80,7 +77,7 @@ func (p *Pool) pick(not *replica) *replica {
 	for _, whichever := range []bool{false, true} {
 		for i := range all {
 			r := all[(start+i)%len(all)]
-			if r != not && (whichever || r.up()) && r.acquire() {
+			if r != not && (r.up() || whichever && !r.unwell.Load()) && r.acquire() {
 				return r
 			}
 		}
@@ -129,7 +126,9 @@ type replica struct {
 	id        provider.ReplicaID
 	conn      Conn
 	down      atomic.Bool     // it did not answer
+	unwell    atomic.Bool     // it says that it is not to be called
 	lost      atomic.Bool     // nobody knows what it has
+	ill       chan struct{}   // of one token: it did not answer a call
 	ctx       context.Context // ends when the replica is retired
 	cancel    context.CancelFunc
 	catalogue *Catalogue
@@ -139,14 +138,19 @@ type replica struct {
 	retired bool
 }
 
+// newReplica returns a replica whose health is followed until it is retired. The
+// caller holds the lock.
 func (c *Catalogue) newReplica(ctx context.Context, conn Conn, key string) *replica {
-	r := &replica{id: provider.NewReplicaID(key), conn: conn, catalogue: c}
+	r := &replica{id: provider.NewReplicaID(key), conn: conn, catalogue: c, ill: make(chan struct{}, 1)}
 	r.ctx, r.cancel = context.WithCancel(ctx)
+	if !c.closed { // else nobody would wait for the goroutine
+		c.tasks.Go(r.follow)
+	}
 	return r
 }
 
 // up reports whether the replica is thought to answer.
-func (r *replica) up() bool { return !r.down.Load() && !r.lost.Load() }
+func (r *replica) up() bool { return !r.down.Load() && !r.lost.Load() && !r.unwell.Load() }
 
 func (r *replica) acquire() bool {
 	r.mu.Lock()
@@ -183,48 +187,9 @@ func (r *replica) close() {
 	}
 }
 
-// fail marks the replica as down, and probes it until it is up or retired.
-func (r *replica) fail() {
-	if !r.down.CompareAndSwap(false, true) {
-		return
-	}
-	r.catalogue.mu.Lock()
-	defer r.catalogue.mu.Unlock()
-	if r.catalogue.closed {
-		return // nobody would wait for the goroutine
-	}
-	r.catalogue.rebuild()
-	r.catalogue.tasks.Go(r.revive)
-}
-
-func (r *replica) revive() {
-	for wait := 100 * time.Millisecond; pause(r.ctx, wait); wait = min(2*wait, 5*time.Second) {
-		if r.probe() {
-			r.down.Store(false)
-			r.catalogue.refresh()
-			return
-		}
-	}
-}
-
-// probe reports whether the replica answers. One that has no health service,
-// or does not let us ask it, answers too.
-func (r *replica) probe() bool {
-	ctx, cancel := context.WithTimeout(r.ctx, time.Second)
-	defer cancel()
-	resp, err := healthv1.NewHealthClient(r.conn).Check(ctx, &healthv1.HealthCheckRequest{})
-	switch status.Code(err) {
-	case codes.OK:
-		return resp.GetStatus() == healthv1.HealthCheckResponse_SERVING
-	case codes.Unimplemented, codes.PermissionDenied, codes.NotFound:
-		return true
-	}
-	return false
-}
-
 // pause waits for about d. It reports false when ctx ends first.
 func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d/2 + rand.N(d))
+	t := time.NewTimer(about(d))
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -233,3 +198,6 @@ func pause(ctx context.Context, d time.Duration) bool {
 		return false
 	}
 }
+
+// about returns a time around d, so that many do not do the same at once.
+func about(d time.Duration) time.Duration { return d/2 + rand.N(d) }

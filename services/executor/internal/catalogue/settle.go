@@ -83,7 +83,7 @@ var (
 func (c *Catalogue) rebuild() {
 	services := slices.SortedFunc(maps.Values(c.services), func(a, b *service) int { return cmp.Compare(a.since, b.since) })
 	for _, s := range services {
-		s.choose()
+		s.choose(c.opts.Hold)
 	}
 	told := make(map[string]bool)
 	all := contents{

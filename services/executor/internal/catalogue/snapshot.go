@@ -1,6 +1,7 @@
 package catalogue
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
@@ -66,8 +67,9 @@ type Snapshot struct {
 	// if there is none just now.
 	HasResources, HasPrompts, HasCompletion bool
 
-	entries    map[string]*Entry // withheld ones too
-	published  []*Entry          // sorted
+	entries    map[string]*Entry   // withheld ones too
+	others     map[string][]*Entry // what else replicas have by these names
+	published  []*Entry            // sorted
 	offers     []Offer
 	prompts    map[string]*Prompt
 	resources  map[string]*Source
@@ -88,10 +90,11 @@ type contents struct {
 
 func newSnapshot(all contents) *Snapshot {
 	s := &Snapshot{
-		entries: make(map[string]*Entry), prompts: make(map[string]*Prompt), resources: make(map[string]*Source),
+		entries: make(map[string]*Entry), others: make(map[string][]*Entry), prompts: make(map[string]*Prompt), resources: make(map[string]*Source),
 		schemes: make(map[string][]*Source), superseded: make(chan struct{}),
 	}
 	s.addTools(all)
+	s.addOthers(all)
 	sources := make(map[*service]*Source)
 	for _, o := range all.services {
 		d := o.active
@@ -129,13 +132,8 @@ func (s *Snapshot) addTools(all contents) {
 		s.entries[name], s.published = e, append(s.published, e)
 		digests.Write(e.Digest)
 		missing.Write(e.Digest)
-		if d.provider {
-			own := &o.value.own
-			e.Withheld = all.hold != nil && all.hold.Judge(e.Service, own.Definition, own.Digest)
-			s.offers = append(s.offers, Offer{
-				Name: name, Service: e.Service, Definition: own.Definition, Digest: own.Digest, Withheld: e.Withheld,
-			})
-		}
+		offer := o.value.judge(all.hold, d.provider)
+		s.offers, e.Withheld = append(s.offers, offer), offer.Withheld
 		if e.Withheld {
 			missing.Write([]byte("withheld"))
 			complete = false
@@ -178,8 +176,21 @@ func (s *Snapshot) addResources(all contents, sources map[*service]*Source, list
 	slices.SortStableFunc(s.templates, func(a, b *Template) int { return cmp.Compare(len(b.Literal), len(a.Literal)) })
 }
 
-// Find returns a tool, or nil. It may be one that is withheld.
-func (s *Snapshot) Find(name string) *Entry { return s.entries[name] }
+// Find returns a tool, or nil. It may be one that is withheld. Where a digest is
+// given and replicas have the tool in several ways, it is the one with this
+// digest.
+func (s *Snapshot) Find(name string, digest []byte) *Entry {
+	e := s.entries[name]
+	if len(digest) == 0 || e == nil || bytes.Equal(e.Digest, digest) {
+		return e
+	}
+	for _, other := range s.others[name] {
+		if bytes.Equal(other.Digest, digest) {
+			return other
+		}
+	}
+	return e
+}
 
 // Prompt returns a prompt, or nil.
 func (s *Snapshot) Prompt(name string) *Prompt { return s.prompts[name] }

@@ -14,9 +14,6 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/tool"
 )
 
-// maxEvents bounds the messages of one call. Far fewer are passed on.
-const maxEvents = 100000
-
 // Invoke implements [tool.Backend].
 func (t *Tool) Invoke(ctx context.Context, conn grpc.ClientConnInterface, req proto.Message, c *tool.Call) (tool.Answer, error) {
 	checked := req.(*providerv1.CallToolRequest)
@@ -45,8 +42,8 @@ func (t *Tool) Invoke(ctx context.Context, conn grpc.ClientConnInterface, req pr
 			return tool.Answer{}, fault.Receive(err)
 		case answered:
 			return tool.Answer{}, fmt.Errorf("%w: a message after the result", tool.ErrInvalid)
-		case n == maxEvents:
-			return tool.Answer{}, fmt.Errorf("%w: more than %d messages", tool.ErrInvalid, maxEvents)
+		case n == tool.MaxMessages:
+			return tool.Answer{}, tool.ErrEndless
 		}
 		if answer, err = t.event(resp, passing, c.Limit); err != nil {
 			return tool.Answer{}, err

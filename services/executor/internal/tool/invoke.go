@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/proto"
@@ -23,8 +24,21 @@ var ErrTooLarge = transcode.ErrTooLarge
 // ErrInvalid says that a result is not what the tool's own contract promises.
 var ErrInvalid = errors.New("the result breaks the tool's own rules")
 
+// ErrEndless says that a tool has sent more messages than are read of one call.
+var ErrEndless = fmt.Errorf("%w: more than %d messages", ErrInvalid, MaxMessages)
+
 // ErrNotSent is joined to an error of a call that never left the process.
 var ErrNotSent = errors.New("not sent")
+
+// MaxMessages bounds the messages that are read of one call.
+const MaxMessages = 10_000
+
+// How many of them are passed on as progress: so many at once, and so many in each
+// second after that. Progress beyond is left out; it may be lost by its nature.
+const (
+	burst  = 100
+	steady = 20
+)
 
 // Invoke implements [Backend]: it calls the tool and returns the result as a
 // JSON object. Each message that a stream sends before its result is progress.
@@ -80,7 +94,11 @@ func (t *Tool) collect(ctx context.Context, conn grpc.ClientConnInterface, req p
 		return nil, fault.Receive(err)
 	}
 	var result *dynamicpb.Message
+	passed := rate.NewLimiter(steady, burst)
 	for n, size := 0, 0; ; n++ {
+		if n == MaxMessages {
+			return nil, ErrEndless
+		}
 		m := t.out.New()
 		switch err := stream.RecvMsg(m); {
 		case errors.Is(err, io.EOF) && result == nil:
@@ -94,8 +112,10 @@ func (t *Tool) collect(ctx context.Context, conn grpc.ClientConnInterface, req p
 		case t.stream == toolv1.Stream_STREAM_PARTS:
 			proto.Merge(result, m)
 		default:
-			if err := c.Progress(&providerv1.Progress{Progress: float64(n)}); err != nil {
-				return nil, err
+			if passed.Allow() {
+				if err := c.Progress(&providerv1.Progress{Progress: float64(n)}); err != nil {
+					return nil, err
+				}
 			}
 			result = m
 		}

@@ -29,7 +29,8 @@ type DefinitionState int32
 
 const (
 	DefinitionState_DEFINITION_STATE_UNSPECIFIED DefinitionState = 0
-	// In use as it was approved, or of a service that is not held.
+	// In use as it was approved, or of a service that is not held, or no less
+	// restricted than it was approved and of a service of which only that matters.
 	DefinitionState_DEFINITION_STATE_APPROVED DefinitionState = 1
 	// Never approved; withheld.
 	DefinitionState_DEFINITION_STATE_NEW DefinitionState = 2
@@ -275,7 +276,8 @@ type Approval struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Definition *v1.ToolDefinition     `protobuf:"bytes,1,opt,name=definition,proto3" json:"definition,omitempty"`
 	Digest     []byte                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
-	// Who: "operator anna", or "first use".
+	// Who: "operator anna", "first use", or "no fewer restrictions" for a change that
+	// nobody had to approve.
 	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
 	Time          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
