@@ -74,8 +74,7 @@ func (n *Node) seed(ctx context.Context) (seed [16]byte, err error) {
 
 // sit is one life as a member: it joins, renews, and leaves when ctx is done. It
 // returns when that is over or when the member was fenced.
-func (n *Node) sit(ctx context.Context) {
-	id := rand.Text()
+func (n *Node) sit(ctx context.Context, id string) {
 	stop, err := n.answer(id)
 	if err != nil {
 		n.o.Log.Warn("quota node cannot listen", "err", err)
@@ -159,7 +158,9 @@ func (s *seat) write(state quotav1.MemberState) error {
 	n := s.n
 	ctx, cancel := context.WithTimeout(context.Background(), n.o.Config.Lease/2)
 	defer cancel()
-	value := encode(&quotav1.ClusterMember{Node: n.o.Name, State: state, Ready: n.ready.Load()})
+	value := encode(&quotav1.ClusterMember{
+		Node: n.o.Name, State: state, Ready: n.ready.Load(), Copied: n.allCopied(),
+	})
 	sent := n.o.Now()
 	var err error
 	if s.revision == 0 {

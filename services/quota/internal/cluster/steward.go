@@ -16,6 +16,7 @@ import (
 type peer struct {
 	state    quotav1.MemberState
 	ready    uint64
+	copied   uint64
 	revision uint64
 	seen     time.Duration // when, by our clock; never before it was written
 	gone     bool          // the entry is no more
@@ -44,7 +45,9 @@ func (n *Node) onMember(e bus.Entry) {
 		if err != nil {
 			m = &quotav1.ClusterMember{} // of no state; it will be fenced
 		}
-		n.peers[e.Key] = peer{state: m.GetState(), ready: m.GetReady(), revision: e.Revision, seen: n.o.Now()}
+		n.peers[e.Key] = peer{
+			state: m.GetState(), ready: m.GetReady(), copied: m.GetCopied(), revision: e.Revision, seen: n.o.Now(),
+		}
 	}
 	n.peersMu.Unlock()
 	n.changes.tell()
@@ -60,7 +63,7 @@ func (n *Node) onView(e bus.Entry) {
 		n.o.Log.Error("the view of the quota cluster cannot be read", "err", err)
 		return
 	}
-	n.follow(newView(m.GetEpoch(), e.Revision, m.GetMembers(), m.GetLeaving()))
+	n.follow(newView(m.GetEpoch(), e.Revision, m.GetMembers(), m.GetLeaving()).recall(m))
 }
 
 // steward keeps the view to what the leases say. Every member does, since
@@ -74,6 +77,7 @@ func (n *Node) steward(ctx context.Context) {
 			n.fence(ctx)
 			n.propose(ctx)
 		}
+		n.endDoubts()
 		select {
 		case <-changed:
 		case <-tick.C:
@@ -117,7 +121,8 @@ func (n *Node) fence(ctx context.Context) {
 func (n *Node) end(ctx context.Context, id string, p peer) error {
 	ctx, cancel := context.WithTimeout(ctx, n.o.Config.Lease/2)
 	defer cancel()
-	value := encode(&quotav1.ClusterMember{State: quotav1.MemberState_MEMBER_STATE_FENCED})
+	// What it has said of its copies is still so.
+	value := encode(&quotav1.ClusterMember{State: quotav1.MemberState_MEMBER_STATE_FENCED, Copied: p.copied})
 	var err error
 	if p.gone {
 		_, err = n.o.Store.Create(ctx, bus.QuotaMembers, id, value)
@@ -138,7 +143,7 @@ func (n *Node) propose(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, n.o.Config.Lease/2)
 	defer cancel()
-	value := encode(&quotav1.ClusterView{Epoch: v.epoch + 1, Members: members, Leaving: leaving})
+	value := encode(v.after(members, leaving, n.settled(v)))
 	var err error
 	if v.epoch == 0 {
 		_, err = n.o.Store.Create(ctx, bus.Quota, viewKey, value)
@@ -157,7 +162,7 @@ func (n *Node) desired(v *view) (members, leaving []string) {
 	n.peersMu.Lock()
 	defer n.peersMu.Unlock()
 	for id, p := range n.peers {
-		if slices.Contains(v.all(), id) {
+		if slices.Contains(v.all(), id) || v.dropped(id) {
 			continue
 		}
 		if p.state == quotav1.MemberState_MEMBER_STATE_LIVE && !p.gone && now-p.seen < n.o.Config.Lease {

@@ -110,6 +110,16 @@ func (s Spec) Form() string {
 	return fmt.Sprintf("ring %d", s.Window)
 }
 
+// horizon is how long a spend may count: a window, and the part of it by which a
+// ring refills late; or as long as gcra takes to refill.
+func (s Spec) horizon() time.Duration {
+	h := s.Window + (s.Window+subWindows-1)/subWindows
+	if s.Algorithm == GCRA && s.Burst > s.Max {
+		h = time.Duration(min(float64(h)*float64(s.Burst)/float64(s.Max), float64(2*maxRefill)))
+	}
+	return h
+}
+
 func refillable(s Spec) bool {
 	hi, lo := bits.Mul64(uint64(s.Burst), uint64(s.Window))
 	limHi, limLo := bits.Mul64(uint64(s.Max), uint64(maxRefill))

@@ -70,9 +70,9 @@ func (s *shard) save(e *entry) Counter {
 	return c
 }
 
-// Load makes a counter what Save has told, here or elsewhere; with keep set, one
-// that counts something stays as it is. It fails if the counter cannot be, or
-// with ErrFull.
+// Load makes a counter what Save has told, here or elsewhere; with keep set, one of
+// which no more is left than of that stays as it is. It fails if the counter cannot
+// be, or with ErrFull.
 func (l *Limiter) Load(now time.Duration, it Item, keep bool) error {
 	s := l.shard(it.Key)
 	s.mu.Lock()
@@ -82,9 +82,6 @@ func (l *Limiter) Load(now time.Duration, it Item, keep bool) error {
 		return errCounter
 	}
 	e := s.find(it.Limit, it.Key)
-	if keep && e != nil && s.matters(e) {
-		return nil
-	}
 	if e == nil {
 		if it.Counter.At == 0 && it.Counter.N == 0 && len(it.Counter.Words) == 0 {
 			return nil
@@ -98,11 +95,26 @@ func (l *Limiter) Load(now time.Duration, it Item, keep bool) error {
 	if err := s.load(&s.limits[it.Limit], it.Counter, &loaded); err != nil {
 		return err
 	}
-	if e.class != none {
-		s.memory.release(e.class, e.block)
+	other := *e
+	if keep && s.fuller(e, &loaded) {
+		other = loaded
+	} else {
+		*e = loaded
 	}
-	*e = loaded
+	if other.class != none {
+		s.memory.release(other.class, other.block)
+	}
 	return nil
+}
+
+// fuller reports whether no more is left of a than of b, for no less long. Both are
+// of one limit.
+func (s *shard) fuller(a, b *entry) bool {
+	lim := &s.limits[a.limit-1]
+	if left, other := lim.left(s.now, a, &s.memory), lim.left(s.now, b, &s.memory); left != other {
+		return left < other
+	}
+	return lim.reset(s.now, a, &s.memory) >= lim.reset(s.now, b, &s.memory)
 }
 
 // load reads what was counted by the limit, or by what it was before.

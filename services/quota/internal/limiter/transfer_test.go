@@ -274,3 +274,42 @@ func TestPermitsMove(t *testing.T) {
 		t.Errorf("after it was forgotten: %d left and %d permits, want 9 and none", l1, to.Len())
 	}
 }
+
+// Of two states of one counter the fuller is kept, whichever comes first: what is
+// known from long ago takes nothing from what came later.
+func TestTheFullerStateIsKept(t *testing.T) {
+	t.Parallel()
+	for _, spec := range transferSpecs {
+		t.Run(fmt.Sprintf("%+v", spec), func(t *testing.T) {
+			t.Parallel()
+			rng := rand.New(rand.NewPCG(1, 1))
+			from := newClock(spec, rng)
+			spend := func() limiter.Item {
+				asks := []limiter.Ask{{Key: limiter.Key{Lo: 9}, Cost: 1}}
+				if ok, err := from.Take(from.origin, asks); !ok || err != nil {
+					t.Fatal(ok, err)
+				}
+				return limiter.Item{Key: asks[0].Key, Counter: from.Save(from.origin, 0, asks[0].Key)}
+			}
+			early := spend()
+			late := spend()
+			for _, order := range [][]limiter.Item{{early, late}, {late, early}} {
+				to := newClock(spec, rng)
+				for _, it := range order {
+					if err := to.Load(to.origin, it, true); err != nil {
+						t.Fatal(err)
+					}
+				}
+				asks := []limiter.Ask{{Key: limiter.Key{Lo: 9}, Cost: 1}}
+				to.Peek(to.origin, asks)
+				most := spec.Max
+				if spec.Burst > 0 {
+					most = spec.Burst
+				}
+				if left := asks[0].State.Remaining; left != most-2 {
+					t.Errorf("%d are left of %d, want two less", left, most)
+				}
+			}
+		})
+	}
+}
