@@ -106,7 +106,9 @@ type Node struct {
 	permits atomic.Pointer[names]
 	key     atomic.Pointer[siphash.Key] // nil until the seed is known
 	lease   atomic.Int64                // when it ends, by Now
-	changes news                        // of views, peers and slots
+	// leaseSpan is how long it was when it was renewed.
+	leaseSpan atomic.Int64
+	changes   news // of views, peers and slots
 
 	// mu is held for reading around each decision, so that a slot that was given
 	// up has no decision in flight.

@@ -65,7 +65,7 @@ func (n *Node) observe(m metric.Meter) error {
 		metric.WithDescription("How long ago the lease was renewed; at its whole length the node stops."),
 		metric.WithFloat64Callback(func(_ context.Context, o metric.Float64Observer) error {
 			if end := n.lease.Load(); end > 0 {
-				o.Observe((n.o.Now() - time.Duration(end) + n.o.Config.Lease).Seconds())
+				o.Observe((n.o.Now() - time.Duration(end) + time.Duration(n.leaseSpan.Load())).Seconds())
 			}
 			return nil
 		}))

@@ -118,7 +118,7 @@ func (n *Node) serves(asks []limiter.Ask) bool {
 	}
 	if behind {
 		n.renewSoon()
-		return int64(now) < n.lease.Load()-int64(n.o.Config.Lease)*9/10
+		return int64(now) < n.lease.Load()-n.leaseSpan.Load()+int64(n.o.Config.Lease)/10
 	}
 	return int64(now) < n.lease.Load()
 }

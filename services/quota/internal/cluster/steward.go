@@ -17,6 +17,7 @@ type peer struct {
 	state    quotav1.MemberState
 	ready    uint64
 	copied   uint64
+	lease    time.Duration // how long it said that it decides
 	revision uint64
 	seen     time.Duration // when, by our clock; never before it was written
 	gone     bool          // the entry is no more
@@ -46,7 +47,7 @@ func (n *Node) onMember(e bus.Entry) {
 			m = &quotav1.ClusterMember{} // of no state; it will be fenced
 		}
 		n.peers[e.Key] = peer{
-			state: m.GetState(), ready: m.GetReady(), copied: m.GetCopied(), revision: e.Revision, seen: n.o.Now(),
+			state: m.GetState(), ready: m.GetReady(), copied: m.GetCopied(), lease: time.Duration(m.GetLeaseNanos()), revision: e.Revision, seen: n.o.Now(),
 		}
 	}
 	n.peersMu.Unlock()
@@ -102,7 +103,7 @@ func (n *Node) fence(ctx context.Context) {
 		}
 	}
 	for id, p := range n.peers {
-		if !p.over() && (!p.gone || slices.Contains(needed, id)) && now-p.seen > n.fenceAfter() {
+		if !p.over() && (!p.gone || slices.Contains(needed, id)) && now-p.seen > n.fenceAfter(p) {
 			silent[id] = p
 		}
 	}
@@ -165,7 +166,7 @@ func (n *Node) desired(v *view) (members, leaving []string) {
 		if slices.Contains(v.all(), id) || v.dropped(id) {
 			continue
 		}
-		if p.state == quotav1.MemberState_MEMBER_STATE_LIVE && !p.gone && now-p.seen < n.o.Config.Lease {
+		if p.state == quotav1.MemberState_MEMBER_STATE_LIVE && !p.gone && now-p.seen < max(p.lease, n.o.Config.Lease) {
 			members = append(members, id)
 		}
 	}

@@ -37,6 +37,7 @@ type world struct {
 	late     map[string]time.Duration                             // by how much a node hears later of what was written
 	healed   chan struct{}                                        // closed when a node is cut off no longer
 	storeCut map[string]bool                                      // nodes that have no store, but all others
+	slow     time.Duration            // what the store takes besides
 	held     func(subject string, q *quotav1.ClusterRequest) bool // what is kept back; nil for nothing
 	room     int                                                  // for counters, of nodes that start from now on
 	members  []*member
@@ -142,6 +143,14 @@ func (w *world) setStoreCut(node string, cut bool) {
 
 // reachStore is reach of the store.
 func (w *world) reachStore(ctx context.Context, node string) error {
+	w.mu.Lock()
+	slow := time.After(w.slow)
+	w.mu.Unlock()
+	select {
+	case <-slow:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	for {
 		if err := w.reach(ctx, node); err != nil {
 			return err
@@ -231,7 +240,7 @@ func (p port) write(ctx context.Context, b bus.Bucket, key string, value []byte,
 		}
 	}
 	p.mu.Unlock()
-	return written, p.reach(ctx, p.node) // it may be written, and nobody told
+	return written, p.reachStore(ctx, p.node) // it may be written, and nobody told
 }
 
 func (p port) Watch(ctx context.Context, b bus.Bucket, on func(bus.Entry), synced func(bool)) error {

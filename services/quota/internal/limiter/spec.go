@@ -154,6 +154,8 @@ type algorithm interface {
 	// than the spends would have counted here, and of no more than the limit: what
 	// was spent first goes first.
 	recall(now int64, spends []spent, e *entry, m *memory)
+	// join makes e, of two tidy entries, hold no less of any window than either.
+	join(now int64, other, e *entry, m *memory)
 	// save tells the state of a tidy e, with times as ages.
 	save(now int64, e *entry, m *memory) Counter
 	// load makes a blank e what save has told, here or on another node. It rounds

@@ -70,8 +70,8 @@ func (s *shard) save(e *entry) Counter {
 	return c
 }
 
-// Load makes a counter what Save has told, here or elsewhere; with keep set, one of
-// which no more is left than of that stays as it is. It fails if the counter cannot
+// Load makes a counter what Save has told, here or elsewhere; with keep set, such
+// that it holds no less, of any window, than before. It fails if the counter cannot
 // be, or with ErrFull.
 func (l *Limiter) Load(now time.Duration, it Item, keep bool) error {
 	s := l.shard(it.Key)
@@ -95,26 +95,48 @@ func (l *Limiter) Load(now time.Duration, it Item, keep bool) error {
 	if err := s.load(&s.limits[it.Limit], it.Counter, &loaded); err != nil {
 		return err
 	}
-	other := *e
-	if keep && s.fuller(e, &loaded) {
-		other = loaded
-	} else {
-		*e = loaded
+	if keep {
+		lim := &s.limits[it.Limit]
+		lim.left(s.now, e, &s.memory) // tidies
+		lim.left(s.now, &loaded, &s.memory)
+		lim.join(s.now, e, &loaded, &s.memory)
 	}
-	if other.class != none {
-		s.memory.release(other.class, other.block)
-	}
+	s.blankOut(e)
+	*e = loaded
 	return nil
 }
 
-// fuller reports whether no more is left of a than of b, for no less long. Both are
-// of one limit.
-func (s *shard) fuller(a, b *entry) bool {
-	lim := &s.limits[a.limit-1]
-	if left, other := lim.left(s.now, a, &s.memory), lim.left(s.now, b, &s.memory); left != other {
-		return left < other
+// later joins the spends of two histories of one counter, the oldest first, of which
+// either may lack what the other has: what was spent later, or what was given back
+// later. The last n spends of the result are as late as those of either.
+func later(a, b []spent) (all []spent) {
+	a, b = slices.Clone(a), slices.Clone(b)
+	for len(a)+len(b) > 0 {
+		i, j := len(a)-1, len(b)-1
+		var s spent
+		switch {
+		case i < 0:
+			s = b[j]
+		case j < 0:
+			s = a[i]
+		default:
+			s = spent{from: max(a[i].from, b[j].from), to: max(a[i].to, b[j].to), cost: min(a[i].cost, b[j].cost)}
+		}
+		all = append(all, s)
+		a, b = without(a, s.cost), without(b, s.cost)
 	}
-	return lim.reset(s.now, a, &s.memory) >= lim.reset(s.now, b, &s.memory)
+	slices.Reverse(all)
+	return all
+}
+
+// without drops the last spends up to a cost.
+func without(spends []spent, cost uint32) []spent {
+	if i := len(spends) - 1; i >= 0 {
+		if spends[i].cost -= min(cost, spends[i].cost); spends[i].cost == 0 {
+			spends = spends[:i]
+		}
+	}
+	return spends
 }
 
 // load reads what was counted by the limit, or by what it was before.

@@ -275,39 +275,68 @@ func TestPermitsMove(t *testing.T) {
 	}
 }
 
-// Of two states of one counter the fuller is kept, whichever comes first: what is
-// known from long ago takes nothing from what came later.
-func TestTheFullerStateIsKept(t *testing.T) {
+// Two nodes know a counter up to some time, and then each lacks what the other has: what
+// was spent later, or that something was given back. What is made of both never
+// admits more than either, then or later.
+func TestWhatIsJoinedHoldsNoLess(t *testing.T) {
 	t.Parallel()
+	key := limiter.Key{Lo: 9}
 	for _, spec := range transferSpecs {
 		t.Run(fmt.Sprintf("%+v", spec), func(t *testing.T) {
 			t.Parallel()
-			rng := rand.New(rand.NewPCG(1, 1))
-			from := newClock(spec, rng)
-			spend := func() limiter.Item {
-				asks := []limiter.Ask{{Key: limiter.Key{Lo: 9}, Cost: 1}}
-				if ok, err := from.Take(from.origin, asks); !ok || err != nil {
-					t.Fatal(ok, err)
+			for seed := range uint64(50) {
+				rng := rand.New(rand.NewPCG(seed, 1))
+				now := 64*24*time.Hour + time.Duration(rng.Int64N(1e15))
+				a, b, both := newClock(spec, rng), newClock(spec, rng), newClock(spec, rng)
+				step := spec.Window / 20
+				spendSome := func(l clock) (marks []limiter.Ask) {
+					for range rng.IntN(8) {
+						asks := []limiter.Ask{{Key: key, Cost: 1 + uint32(rng.IntN(3))}}
+						if ok, err := l.Take(now, asks); err != nil {
+							t.Fatal(err)
+						} else if ok {
+							marks = append(marks, asks...)
+						}
+					}
+					return marks
 				}
-				return limiter.Item{Key: asks[0].Key, Counter: from.Save(from.origin, 0, asks[0].Key)}
-			}
-			early := spend()
-			late := spend()
-			for _, order := range [][]limiter.Item{{early, late}, {late, early}} {
-				to := newClock(spec, rng)
-				for _, it := range order {
-					if err := to.Load(to.origin, it, true); err != nil {
+				given := spendSome(a)
+				now += time.Duration(rng.Int64N(int64(step)))
+				given = append(given, spendSome(a)...)
+				if err := b.Load(now, limiter.Item{Key: key, Counter: a.Save(now, 0, key)}, false); err != nil {
+					t.Fatal(err)
+				}
+				if len(given) > 0 && rng.IntN(2) == 0 {
+					a.Undo(now, given[:1+rng.IntN(len(given))])
+				}
+				now += time.Duration(rng.Int64N(int64(step)))
+				spendSome(a)
+				if rng.IntN(2) == 0 {
+					spendSome(b)
+				}
+				order := []clock{a, b}
+				if seed%2 == 0 {
+					slices.Reverse(order)
+				}
+				for _, from := range order {
+					if err := both.Load(now, limiter.Item{Key: key, Counter: from.Save(now, 0, key)}, true); err != nil {
 						t.Fatal(err)
 					}
 				}
-				asks := []limiter.Ask{{Key: limiter.Key{Lo: 9}, Cost: 1}}
-				to.Peek(to.origin, asks)
-				most := spec.Max
-				if spec.Burst > 0 {
-					most = spec.Burst
+				left := func(l clock) uint32 {
+					asks := []limiter.Ask{{Key: key, Cost: 1}}
+					l.Peek(now, asks)
+					return asks[0].State.Remaining
 				}
-				if left := asks[0].State.Remaining; left != most-2 {
-					t.Errorf("%d are left of %d, want two less", left, most)
+				for range 30 {
+					if x, y, got := left(a), left(b), left(both); got > min(x, y) {
+						t.Fatalf("seed %d: one has %d left, the other %d, and both together %d", seed, x, y, got)
+					}
+					now += step
+				}
+				now += 2 * spec.Window
+				if x, got := left(a), left(both); got != x {
+					t.Errorf("seed %d: %d are left when all is over, want %d", seed, got, x)
 				}
 			}
 		})

@@ -294,7 +294,10 @@ type ClusterMember struct {
 	Ready uint64 `protobuf:"varint,3,opt,name=ready,proto3" json:"ready,omitempty"`
 	// The view of which, besides, its heirs have whole copies of all of them, and it
 	// lacks nothing of any; zero while that is not so.
-	Copied        uint64 `protobuf:"varint,4,opt,name=copied,proto3" json:"copied,omitempty"`
+	Copied uint64 `protobuf:"varint,4,opt,name=copied,proto3" json:"copied,omitempty"`
+	// How long it decides from this write on, by its own clock. Nobody ends the lease
+	// before that and a quarter more.
+	LeaseNanos    int64 `protobuf:"varint,5,opt,name=lease_nanos,json=leaseNanos,proto3" json:"lease_nanos,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -353,6 +356,13 @@ func (x *ClusterMember) GetReady() uint64 {
 func (x *ClusterMember) GetCopied() uint64 {
 	if x != nil {
 		return x.Copied
+	}
+	return 0
+}
+
+func (x *ClusterMember) GetLeaseNanos() int64 {
+	if x != nil {
+		return x.LeaseNanos
 	}
 	return 0
 }
@@ -2051,12 +2061,15 @@ var File_sallyport_quota_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_sallyport_quota_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	" sallyport/quota/v1/cluster.proto\x12\x12sallyport.quota.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1esallyport/quota/v1/quota.proto\"\x9c\x01\n" +
+	" sallyport/quota/v1/cluster.proto\x12\x12sallyport.quota.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1esallyport/quota/v1/quota.proto\"\xcc\x01\n" +
 	"\rClusterMember\x12\x1c\n" +
 	"\x04node\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xfd\x01R\x04node\x12?\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1f.sallyport.quota.v1.MemberStateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12\x14\n" +
 	"\x05ready\x18\x03 \x01(\x04R\x05ready\x12\x16\n" +
-	"\x06copied\x18\x04 \x01(\x04R\x06copied\"\xfc\x01\n" +
+	"\x06copied\x18\x04 \x01(\x04R\x06copied\x12.\n" +
+	"\vlease_nanos\x18\x05 \x01(\x03B\r\xbaH\n" +
+	"\"\b\x18\x80؎\xe1o(\x00R\n" +
+	"leaseNanos\"\xfc\x01\n" +
 	"\vClusterView\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12*\n" +
 	"\amembers\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n" +
