@@ -16,7 +16,6 @@ import (
 	"github.com/sallyport-mcp/sallyport/pkg/app"
 	"github.com/sallyport-mcp/sallyport/pkg/rpc"
 	"github.com/sallyport-mcp/sallyport/services/edge"
-	"github.com/sallyport-mcp/sallyport/services/quota"
 	"github.com/sallyport-mcp/sallyport/services/sallyport/internal/instance"
 	"github.com/sallyport-mcp/sallyport/services/sallyport/internal/supervise"
 )
@@ -103,7 +102,7 @@ func (s *system) start(ctx context.Context, counts map[string]int) (err error) {
 	s.others = make([]*supervise.Process, len(others))
 	for i, r := range others {
 		g.Go(func() (err error) {
-			s.others[i], err = s.startRole(ctx, r.name, r.role, r.address, "listen."+r.role, r.set...)
+			s.others[i], err = s.startRole(ctx, r.name, r.role, r.address, "listen."+r.role)
 			return err
 		})
 	}
@@ -128,17 +127,13 @@ func (s *system) start(ctx context.Context, counts map[string]int) (err error) {
 // replica is one process of a role.
 type replica struct {
 	role, name, address string
-	set                 []string // what it is told besides the common file
 }
 
-// newReplica makes the i-th of n. Several quota nodes are told to count as one.
+// newReplica makes the i-th of n.
 func newReplica(role string, i, n int, address string) replica {
 	r := replica{role: role, name: role, address: address}
 	if n > 1 {
 		r.name = fmt.Sprintf("%s-%d", role, i+1)
-	}
-	if n > 1 && role == quota.Role.Name {
-		r.set = []string{"roles.quota.cluster.enabled=true"}
 	}
 	return r
 }
