@@ -37,7 +37,7 @@ type world struct {
 	late     map[string]time.Duration                             // by how much a node hears later of what was written
 	healed   chan struct{}                                        // closed when a node is cut off no longer
 	storeCut map[string]bool                                      // nodes that have no store, but all others
-	slow     time.Duration            // what the store takes besides
+	slow     time.Duration                                        // what the store takes besides
 	held     func(subject string, q *quotav1.ClusterRequest) bool // what is kept back; nil for nothing
 	room     int                                                  // for counters, of nodes that start from now on
 	members  []*member
