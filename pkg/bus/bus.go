@@ -148,6 +148,9 @@ func (b *Bus) URL() string {
 	return b.srv.ClientURL()
 }
 
+// Dialled reports whether the server is another process.
+func (b *Bus) Dialled() bool { return b.srv == nil }
+
 // Conn returns the connection, for what this package does not offer.
 func (b *Bus) Conn() *nats.Conn { return b.nc }
 

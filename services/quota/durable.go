@@ -26,8 +26,8 @@ const ledgerPatience = 2 * time.Second
 
 // KeepLedger gives the service a bus to keep what durable quotas have spent on.
 // Without it nothing that they count is admitted. Call it before anything else. A
-// nil log discards.
-func (s *Service) KeepLedger(b *bus.Bus, maxKeys, maxBookings int, log *slog.Logger) {
+// nil log discards. The error is that of an instrument that cannot be made.
+func (s *Service) KeepLedger(b *bus.Bus, maxKeys, maxBookings int, log *slog.Logger) error {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -37,6 +37,16 @@ func (s *Service) KeepLedger(b *bus.Bus, maxKeys, maxBookings int, log *slog.Log
 		Leads: func() bool { _, elsewhere := s.ledgerKeeper(); return !elsewhere }, Needed: func() bool { return len(s.plan.Load().quotas) > 0 },
 		Now: s.wall, Logger: log,
 	})
+	return s.book.Observe(s.meter)
+}
+
+// LedgerReady reports whether the ledger of durable quotas answers; nil if there are
+// no such quotas.
+func (s *Service) LedgerReady(ctx context.Context) error {
+	if s.book == nil {
+		return nil
+	}
+	return s.book.Ready(ctx)
 }
 
 // wall is the time of day.

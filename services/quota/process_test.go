@@ -241,3 +241,23 @@ func spend(t *testing.T, n *node, req *quotav1.CheckRequest) (allowed, decided b
 	t.Error(err)
 	return false, false
 }
+
+// Nodes that dial one NATS server count as one without being told to.
+func TestNodesOnOneServerCountAsOneByThemselves(t *testing.T) {
+	all := nodes(t, "rules: [{id: per-ip, key: [ip], limit: 10/hour}]", 2, natsServer(t).URL())
+	for key := range 20 {
+		admitted := 0
+		for decided := 0; decided < 20; {
+			ok, known := spend(t, all[decided%2], address(key))
+			if ok {
+				admitted++
+			}
+			if known {
+				decided++
+			}
+		}
+		if admitted != 10 {
+			t.Errorf("key %d: admitted %d of 10", key, admitted)
+		}
+	}
+}

@@ -220,6 +220,48 @@ func TestAKillUnderLoadAdmitsNothingTwice(t *testing.T) {
 	t.Logf("%d of %d keys were admitted less than 10: of calls whose answer was lost", less, len(l.counts))
 }
 
+// hastyRules have leases that a busy machine lets lapse, on any node and on several
+// at once. With copies that an answer waits for that may refuse, but never admits more.
+const hastyRules = `
+cluster: {enabled: true, lease: 1s, sync: true}
+rules: [{id: per-ip, key: [ip], limit: 10/hour}]
+`
+
+func TestAKillWhileLeasesLapseAdmitsNothingTwice(t *testing.T) {
+	all := nodes(t, hastyRules, 3, natsServer(t).URL())
+	l := tally{counts: make([]atomic.Int32, 150)}
+	stop := make(chan struct{})
+	wait := l.load(t, stop, 24, all...)
+	await(t, "load", func() bool { return l.next.Load() > 450 })
+	before := views(t, all[0])
+	all[2].kill(t)
+	left, calls := all[:2], l.next.Load()
+	await(t, "a takeover", func() bool { return l.next.Load() > calls+4_000 && (left[0].ready() || left[1].ready()) })
+	close(stop)
+	wait()
+	// What is in doubt is refused for an hour; the rest is used up.
+	unknown := 0
+	for key := range l.counts {
+		doubtful := false
+		for tries := 0; tries < 20; tries++ {
+			ok, decided := spend(t, left[(key+tries)%2], address(key))
+			if ok {
+				l.counts[key].Add(1)
+			} else if decided {
+				break
+			}
+			doubtful = !decided
+		}
+		if doubtful {
+			unknown++
+		}
+		if n := l.counts[key].Load(); n > 10 {
+			t.Errorf("key %d: admitted %d of 10", key, n)
+		}
+	}
+	t.Logf("%d views since the kill, where one explains itself; %d of %d keys are not decided", views(t, left[0])-before, unknown, len(l.counts))
+}
+
 // Without waiting for copies a kill loses what was not copied, and nothing else.
 func TestAKillLosesNothingThatWasCopied(t *testing.T) {
 	all := nodes(t, lazyRules, 3, natsServer(t).URL())

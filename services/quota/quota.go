@@ -58,6 +58,7 @@ type Service struct {
 	book    *ledger.Book
 	clock   func() time.Time // the time of day; nil for that of the machine
 	patient time.Duration    // how long the ledger may be silent; ledgerPatience when zero
+	meter   metric.Meter     // nil measures nothing
 }
 
 // New returns a service for the rules of cfg that counts alone. A nil meter
@@ -78,6 +79,7 @@ func New(cfg Config, meter metric.Meter, log *slog.Logger) (*Service, error) {
 		permits: limiter.NewPermits(plan.permitSpecs, cfg.MaxKeys),
 		replays: newReplays(cfg.MaxReplays),
 		start:   time.Now(),
+		meter:   meter,
 	}
 	s.plan.Store(plan)
 	s.tellWall()

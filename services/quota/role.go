@@ -21,23 +21,27 @@ var Role = app.Role{
 	},
 	New: func(env *app.Env) (app.Service, error) {
 		cfg := DefaultConfig()
+		cfg.Cluster.Enabled = env.Bus.Dialled()
 		if err := env.Config(&cfg); err != nil {
 			return nil, err
 		}
-		if !cfg.Cluster.Enabled {
-			s, err := New(cfg, env.Meter, env.Log)
-			if err != nil {
-				return nil, err
-			}
-			s.KeepLedger(env.Bus, cfg.MaxKeys, cfg.MaxBookings, env.Log)
-			return s, nil
+		var s *Service
+		var err error
+		if cfg.Cluster.Enabled {
+			s, err = NewMember(cfg, env.Meter, env.Log, OnBus(env.Node, env.Bus))
+		} else {
+			s, err = New(cfg, env.Meter, env.Log)
 		}
-		s, err := NewMember(cfg, env.Meter, env.Log, OnBus(env.Node, env.Bus))
 		if err != nil {
 			return nil, err
 		}
-		s.KeepLedger(env.Bus, cfg.MaxKeys, cfg.MaxBookings, env.Log)
-		env.Ready("cluster", s.Ready)
+		if err := s.KeepLedger(env.Bus, cfg.MaxKeys, cfg.MaxBookings, env.Log); err != nil {
+			return nil, err
+		}
+		env.Ready("ledger", s.LedgerReady)
+		if cfg.Cluster.Enabled {
+			env.Ready("cluster", s.Ready)
+		}
 		return s, nil
 	},
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/sallyport-mcp/sallyport/pkg/app"
 	"github.com/sallyport-mcp/sallyport/pkg/rpc"
 	"github.com/sallyport-mcp/sallyport/services/edge"
-	"github.com/sallyport-mcp/sallyport/services/quota"
 	"github.com/sallyport-mcp/sallyport/services/sallyport/internal/instance"
 	"github.com/sallyport-mcp/sallyport/services/sallyport/internal/supervise"
 )
@@ -113,7 +112,7 @@ func (s *system) start(ctx context.Context, counts map[string]int) (err error) {
 	s.others = make([]*supervise.Process, len(others))
 	for i, r := range others {
 		g.Go(func() (err error) {
-			spec := s.spec(r.name, r.role, "listen."+r.role, r.set...)
+			spec := s.spec(r.name, r.role, "listen."+r.role)
 			spec.Socket = r.socket
 			s.others[i], err = supervise.Start(ctx, spec, s.log, nil)
 			return err
@@ -143,17 +142,13 @@ func (s *system) start(ctx context.Context, counts map[string]int) (err error) {
 type replica struct {
 	role, name string
 	socket     net.Listener
-	set        []string // what it is told besides the common file
 }
 
-// newReplica makes the i-th of n. Several quota nodes are told to count as one.
+// newReplica makes the i-th of n.
 func newReplica(role string, i, n int, socket net.Listener) replica {
 	r := replica{role: role, name: role, socket: socket}
 	if n > 1 {
 		r.name = fmt.Sprintf("%s-%d", role, i+1)
-	}
-	if n > 1 && role == quota.Role.Name {
-		r.set = []string{"roles.quota.cluster.enabled=true"}
 	}
 	return r
 }
@@ -185,9 +180,9 @@ func (s *system) startNATS(ctx context.Context) (err error) {
 
 // spec is how a process of a role is started, without its socket; key is what in
 // its configuration says where it listens.
-func (s *system) spec(name, role, key string, set ...string) supervise.Spec {
+func (s *system) spec(name, role, key string) supervise.Spec {
 	args := []string{"run", role, "-config", s.file, "-ready-fd", "{ready}"}
-	for _, v := range append(set, "node="+name, "admin=127.0.0.1:0", key+"=fd:{socket}") {
+	for _, v := range []string{"node=" + name, "admin=127.0.0.1:0", key + "=fd:{socket}"} {
 		args = append(args, "-set", v)
 	}
 	return supervise.Spec{Name: name, Program: s.self, LogFile: filepath.Join(s.logs, name+".log"), Args: args}

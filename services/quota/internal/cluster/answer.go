@@ -86,7 +86,7 @@ func (n *Node) onAsks(ctx context.Context, q *quotav1.ClusterRequest) *quotav1.C
 	}
 	ctx, cancel := context.WithTimeout(ctx, n.o.Config.Patience)
 	defer cancel()
-	if !tickets.wait(ctx) {
+	if !n.await(ctx, tickets) {
 		return &quotav1.ClusterReply{} // nobody knows what of it will last
 	}
 	return &quotav1.ClusterReply{Reply: &quotav1.ClusterReply_Asks{Asks: reply}}
@@ -127,6 +127,9 @@ func (n *Node) answerGroup(g *quotav1.AskGroup) (*quotav1.AskAnswer, ticket) {
 		m.Outcome = quotav1.AskOutcome_ASK_OUTCOME_REFUSED
 	case full:
 		m.Outcome = quotav1.AskOutcome_ASK_OUTCOME_FULL
+		return m, t
+	case unknown:
+		m.Outcome = quotav1.AskOutcome_ASK_OUTCOME_UNKNOWN_COUNT
 		return m, t
 	case notMine, strange, lost:
 		m.Outcome = quotav1.AskOutcome_ASK_OUTCOME_NOT_MINE

@@ -38,6 +38,8 @@ package cluster
 
 import (
 	"context"
+	"crypto/rand"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -104,7 +106,9 @@ type Node struct {
 	permits atomic.Pointer[names]
 	key     atomic.Pointer[siphash.Key] // nil until the seed is known
 	lease   atomic.Int64                // when it ends, by Now
-	changes news                        // of views, peers and slots
+	// leaseSpan is how long it was when it was renewed.
+	leaseSpan atomic.Int64
+	changes   news // of views, peers and slots
 
 	// mu is held for reading around each decision, so that a slot that was given
 	// up has no decision in flight.
@@ -113,6 +117,8 @@ type Node struct {
 	view  *view
 	slots [slotCount]slot
 	heirs map[string]*copier
+	// doubts is how many slots are in doubt.
+	doubts int
 
 	ready atomic.Uint64 // the view of which all is served, as our lease says
 	poke  chan struct{} // renew the lease now
@@ -164,8 +170,8 @@ func (n *Node) Run(ctx context.Context) {
 	g.Go(func() { n.copy(work) })
 	g.Go(func() { n.pay(work) })
 	g.Go(func() { n.settleGrants(work) })
-	for ctx.Err() == nil {
-		n.sit(ctx)
+	for process, life := rand.Text(), 0; ctx.Err() == nil; life++ {
+		n.sit(ctx, fmt.Sprint(process, "-", life))
 	}
 	stop()
 	g.Wait()
@@ -184,6 +190,11 @@ func (n *Node) Ready(context.Context) error {
 	defer n.mu.RUnlock()
 	if n.key.Load() == nil || n.view.index(n.id) < 0 || n.ready.Load() != n.view.epoch || !n.leased() {
 		return errNotServing
+	}
+	for s := range n.slots {
+		if n.doubts > 0 && n.slots[s].doubt > 0 && n.o.Now()-n.slots[s].doubt < n.youngDoubt() {
+			return errNotServing // it may be over in a moment
+		}
 	}
 	return nil
 }

@@ -37,8 +37,11 @@ type copier struct {
 	started bool
 	items   map[item]struct{}
 	permits map[string]struct{}
-	begun   []int         // slots of which the heir has nothing yet
-	first   time.Duration // when this filling began; 0 if it is empty
+	begun   []int               // slots of which the heir has nothing yet
+	unnamed []int               // those of them that it has not been told of
+	dropped map[copied]struct{} // what the heir has no room for
+	missed  uint64              // up to this filling it lacks what is not in dropped either
+	first   time.Duration       // when this filling began; 0 if it is empty
 	filling uint64
 	taken   uint64 // all up to this filling are with the heir
 	news    news
@@ -47,7 +50,7 @@ type copier struct {
 func newCopier(n *Node, to string) *copier {
 	return &copier{
 		n: n, to: to, wake: make(chan struct{}, 1), stop: make(chan struct{}), filling: 1,
-		items: make(map[item]struct{}), permits: make(map[string]struct{}),
+		items: make(map[item]struct{}), permits: make(map[string]struct{}), dropped: make(map[copied]struct{}),
 	}
 }
 
@@ -87,7 +90,7 @@ func (c *copier) markPermit(id string) uint64 {
 // begin says that the heir has nothing of a slot.
 func (c *copier) begin(slot int) {
 	c.mu.Lock()
-	c.begun = append(c.begun, slot)
+	c.begun, c.unnamed = append(c.begun, slot), append(c.unnamed, slot)
 	c.owed.Add(1)
 	c.mu.Unlock()
 	c.wakeUp()
@@ -149,10 +152,19 @@ func (c *copier) run(ctx context.Context) {
 			return
 		}
 		begun := c.takeBegun()
-		if len(begun) > 0 && !c.sendAll(ctx, begun) {
+		if len(begun) == 0 {
+			continue
+		}
+		if !c.sendAll(ctx, begun) {
 			return
 		}
-		c.owed.Add(-int64(len(begun)))
+		if c.full() {
+			c.later(begun)
+			continue
+		}
+		if c.owed.Add(-int64(len(begun))) == 0 {
+			c.n.renewSoon() // to say so
+		}
 	}
 }
 
@@ -164,16 +176,22 @@ func (c *copier) takeBegun() []int {
 	return begun
 }
 
-// flush sends what has changed. It reports whether to go on.
+// flush sends what has changed, when the heir has been told of all slots that this
+// may be of: else it would not know that what it has of them is the latest. It
+// reports whether to go on.
 func (c *copier) flush(ctx context.Context) bool {
 	c.mu.Lock()
-	items, permits, filling, first := c.items, c.permits, c.filling, c.first
+	items, permits, filling, first, unnamed := c.items, c.permits, c.filling, c.first, c.unnamed
+	c.unnamed = nil
 	if len(items)+len(permits) > 0 {
 		c.items, c.permits = make(map[item]struct{}), make(map[string]struct{})
 	}
 	c.first = 0
 	c.filling++
 	c.mu.Unlock()
+	if len(unnamed) > 0 && !c.send(ctx, c.declare(unnamed, false), nil, nil) {
+		return false
+	}
 	var page []item
 	for it := range items {
 		if page = append(page, it); len(page) == pageSize {
@@ -250,17 +268,18 @@ func (c *copier) sendAll(ctx context.Context, slots []int) bool {
 			return false
 		}
 	}
-	return c.flush(ctx) && c.send(ctx, c.declare(slots, true), nil, nil)
+	return c.flush(ctx) && (c.full() || c.send(ctx, c.declare(slots, true), nil, nil))
 }
 
-// declare says how good the copies of slots are, of those that are still ours.
+// declare says how good the copies of slots are, of those that are still ours. None
+// is better than what is copied.
 func (c *copier) declare(slots []int, whole bool) []*quotav1.CopiedSlot {
 	c.n.mu.RLock()
 	defer c.n.mu.RUnlock()
 	var list []*quotav1.CopiedSlot
 	for _, s := range slots {
 		if sl := &c.n.slots[s]; sl.serving && sl.heir == c {
-			list = append(list, &quotav1.CopiedSlot{Slot: uint32(s), Reign: sl.reign, Whole: whole})
+			list = append(list, &quotav1.CopiedSlot{Slot: uint32(s), Reign: sl.reign, Whole: whole && sl.doubt == 0})
 		}
 	}
 	return list
@@ -278,6 +297,7 @@ func (c *copier) send(ctx context.Context, slots []*quotav1.CopiedSlot, items []
 		reply, err := c.n.o.Wire.Ask(try, copySubject(c.to), &quotav1.ClusterRequest{Request: &quotav1.ClusterRequest_Copy{Copy: frame}})
 		cancel()
 		if err == nil && reply.GetCopy().GetTaken() {
+			c.note(frame, reply.GetCopy())
 			return ctx.Err() == nil
 		}
 		changed := c.n.changes.next()
@@ -321,43 +341,4 @@ func (c *copier) frame(slots []*quotav1.CopiedSlot, items []item, permits []stri
 		frame.Permits = append(frame.Permits, n.permitState(n.o.Permits.Save(now, id, ours)))
 	}
 	return frame, len(frame.Slots)+len(frame.Counters)+len(frame.Permits) > 0
-}
-
-// ticket names the copies that an answer has to wait for.
-type ticket struct {
-	waits []wait
-}
-
-type wait struct {
-	heir    *copier
-	filling uint64
-}
-
-func (t *ticket) add(c *copier, filling uint64) {
-	if c.n.o.Config.Sync {
-		t.waits = append(t.waits, wait{c, filling})
-	}
-}
-
-// wait waits for the copies, and reports whether all are made.
-func (t ticket) wait(ctx context.Context) bool {
-	for _, w := range t.waits {
-		for {
-			told := w.heir.news.next()
-			w.heir.mu.Lock()
-			taken := w.heir.taken >= w.filling
-			w.heir.mu.Unlock()
-			if taken {
-				break
-			}
-			select {
-			case <-told:
-			case <-w.heir.stop:
-				return false
-			case <-ctx.Done():
-				return false
-			}
-		}
-	}
-	return true
 }

@@ -35,31 +35,32 @@ func (n *Node) takeCopy(f *quotav1.CopyFrame) *quotav1.CopyReply {
 			n.slots[s].reign, n.slots[s].seen, n.slots[s].kind = c.GetReign(), v.epoch, kind
 		}
 	}
-	now := n.o.Now()
-	for _, c := range f.GetCounters() {
+	now, reply := n.o.Now(), &quotav1.CopyReply{Taken: true}
+	for i, c := range f.GetCounters() {
 		if it, ok := n.counter(c); !theirs(it.Key) {
 			continue
-		} else if !ok {
-			n.keepStranger(c)
-		} else {
-			n.note(n.o.Limiter.Load(now, it, false))
+		} else if !ok && n.keepStranger(c) || ok && n.note(n.o.Limiter.Load(now, it, false)) {
+			continue
+		}
+		reply.DroppedCounters = append(reply.DroppedCounters, uint32(i))
+	}
+	for i, p := range f.GetPermits() {
+		if !n.note(n.o.Permits.Load(now, n.permit(p), theirs)) {
+			reply.DroppedPermits = append(reply.DroppedPermits, uint32(i))
 		}
 	}
-	for _, p := range f.GetPermits() {
-		n.note(n.o.Permits.Load(now, n.permit(p), theirs))
-	}
-	return &quotav1.CopyReply{Taken: true}
+	return reply
 }
 
-// note logs that something was not loaded. Without room the copy is not whole,
-// which matters only if the owner dies before the memory is given back.
-func (n *Node) note(err error) {
+// note logs that something was not loaded, and reports whether it was.
+func (n *Node) note(err error) bool {
 	switch {
 	case errors.Is(err, limiter.ErrFull):
 		n.o.Log.Warn("no room for copies of counters of another quota node")
 	case err != nil:
 		n.o.Log.Warn("a copy of a counter cannot be taken", "err", err)
 	}
+	return err == nil
 }
 
 // holdings tells what this node knows.

@@ -1,9 +1,11 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -24,10 +26,38 @@ const again = 50 * time.Millisecond
 // renewEvery is a quarter of a lease: three tries may fail.
 func (n *Node) renewEvery() time.Duration { return n.o.Config.Lease / 4 }
 
-// fenceAfter is how long a member must have been silent to be fenced. The quarter
-// is for clocks that run at different rates; what was seen was sent before, which
-// is on the safe side.
-func (n *Node) fenceAfter() time.Duration { return n.o.Config.Lease + n.o.Config.Lease/4 }
+// mostLease bounds leases.
+const mostLease = 30 * time.Second
+
+// fenceAfter is how long a member must have been silent to be fenced, by the lease
+// that it has said it has. The quarter is for clocks that run at different rates;
+// what was seen was sent before, which is on the safe side.
+func (n *Node) fenceAfter(p peer) time.Duration {
+	lease := p.lease
+	if lease <= 0 {
+		lease = n.o.Config.Lease
+	}
+	return min(lease, mostLease) * 5 / 4
+}
+
+// pace is how long renewals take, on which the length of the lease depends: on a
+// machine that is starved, or whose NATS is, it is up to four times the configured
+// one, so that a renewal that is late does not end it.
+type pace struct {
+	last [16]time.Duration // from when a renewal was due until it was made, or had failed
+	next int
+}
+
+func (p *pace) add(took time.Duration) {
+	p.last[p.next%len(p.last)] = took
+	p.next++
+}
+
+// lease is how long the next lease is.
+func (p *pace) lease(configured time.Duration) time.Duration {
+	slow := slices.Max(p.last[:])
+	return min(max(4*slow, configured), 4*configured, max(mostLease, configured))
+}
 
 // learnSeed reads the seed, or makes it if there is none. It reports false when
 // ctx ends.
@@ -74,8 +104,7 @@ func (n *Node) seed(ctx context.Context) (seed [16]byte, err error) {
 
 // sit is one life as a member: it joins, renews, and leaves when ctx is done. It
 // returns when that is over or when the member was fenced.
-func (n *Node) sit(ctx context.Context) {
-	id := rand.Text()
+func (n *Node) sit(ctx context.Context, id string) {
 	stop, err := n.answer(id)
 	if err != nil {
 		n.o.Log.Warn("quota node cannot listen", "err", err)
@@ -108,7 +137,9 @@ func (n *Node) become(id string) {
 type seat struct {
 	n        *Node
 	id       string
-	revision uint64 // 0 before the first write
+	revision uint64        // 0 before the first write
+	due      time.Duration // when the renewal that is not made yet should have been
+	pace     pace
 }
 
 // hold writes the lease for as long as the member lives.
@@ -136,7 +167,8 @@ func (s *seat) hold(ctx context.Context) error {
 		}
 		for renew := false; !renew; {
 			select {
-			case <-tick.C:
+			case at := <-tick.C:
+				s.due = cmp.Or(s.due, n.o.Now()-time.Since(at)) // it may have waited
 				renew = true
 			case <-n.poke:
 				renew = true
@@ -157,11 +189,22 @@ func (s *seat) hold(ctx context.Context) error {
 // longer, and it counts from before it was sent.
 func (s *seat) write(state quotav1.MemberState) error {
 	n := s.n
-	ctx, cancel := context.WithTimeout(context.Background(), n.o.Config.Lease/2)
+	span := s.pace.lease(n.o.Config.Lease)
+	ctx, cancel := context.WithTimeout(context.Background(), span/2)
 	defer cancel()
-	value := encode(&quotav1.ClusterMember{Node: n.o.Name, State: state, Ready: n.ready.Load()})
+	value := encode(&quotav1.ClusterMember{
+		Node: n.o.Name, State: state, Ready: n.ready.Load(), Copied: n.allCopied(), LeaseNanos: int64(span),
+	})
 	sent := n.o.Now()
+	s.due = cmp.Or(s.due, sent)
+	// Whoever sees this one goes by what it says, though we may not hear that it was made.
+	n.lease.Store(min(n.lease.Load(), int64(sent+span)))
 	var err error
+	defer func() {
+		if s.pace.add(n.o.Now() - s.due); err == nil {
+			s.due = 0
+		}
+	}()
 	if s.revision == 0 {
 		s.revision, err = n.o.Store.Create(ctx, bus.QuotaMembers, s.id, value)
 	} else {
@@ -174,7 +217,8 @@ func (s *seat) write(state quotav1.MemberState) error {
 	case errors.Is(err, bus.ErrConflict), errors.Is(err, bus.ErrExists):
 		return s.look(ctx)
 	case err == nil:
-		n.lease.Store(int64(sent + n.o.Config.Lease))
+		n.leaseSpan.Store(int64(span))
+		n.lease.Store(int64(sent + span))
 	}
 	return err
 }

@@ -143,6 +143,8 @@ func (c *call) verdict() verdict {
 		return full
 	case quotav1.AskOutcome_ASK_OUTCOME_NO_LIMIT:
 		return strange
+	case quotav1.AskOutcome_ASK_OUTCOME_UNKNOWN_COUNT:
+		return unknown
 	}
 	return lost
 }

@@ -18,6 +18,7 @@ type tally struct {
 	granted    atomic.Int64 // checks for which grants took the place of messages
 	undecided  atomic.Int64 // checks that ended with ErrUnreachable
 	gained     atomic.Int64 // slots that it began to serve
+	forgot     atomic.Int64 // slots of which it began to count anew because all who knew them are gone
 	copyLag    metric.Float64Histogram
 }
 
@@ -43,6 +44,7 @@ func (n *Node) observe(m metric.Meter) error {
 	count("sallyport.quota.cluster.granted", "{check}", "Checks admitted out of what other nodes have granted in advance, without a message.", &n.tally.granted)
 	count("sallyport.quota.cluster.undecided", "{check}", "Checks that no node could decide in time.", &n.tally.undecided)
 	count("sallyport.quota.cluster.takeovers", "{slot}", "Slots that the node has begun to own.", &n.tally.gained)
+	count("sallyport.quota.cluster.lost", "{slot}", "Slots whose counts began anew because all nodes that knew them were gone.", &n.tally.forgot)
 	gauge := func(name, unit, what string, read func() int64) {
 		_, err := m.Int64ObservableGauge(name, metric.WithDescription(what), metric.WithUnit(unit),
 			metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
@@ -58,11 +60,12 @@ func (n *Node) observe(m metric.Meter) error {
 	})
 	gauge("sallyport.quota.cluster.slots", "{slot}", "Slots that the node serves, of 1024 in all.", n.served)
 	gauge("sallyport.quota.cluster.uncopied", "{change}", "Changes, and whole slots, that the heirs do not have yet: what a crash can lose.", n.uncopied)
+	gauge("sallyport.quota.cluster.doubtful", "{slot}", "Slots that the node owns without knowing all that was counted in them.", n.doubting)
 	_, err := m.Float64ObservableGauge("sallyport.quota.cluster.lease", metric.WithUnit("s"),
 		metric.WithDescription("How long ago the lease was renewed; at its whole length the node stops."),
 		metric.WithFloat64Callback(func(_ context.Context, o metric.Float64Observer) error {
 			if end := n.lease.Load(); end > 0 {
-				o.Observe((n.o.Now() - time.Duration(end) + n.o.Config.Lease).Seconds())
+				o.Observe((n.o.Now() - time.Duration(end) + time.Duration(n.leaseSpan.Load())).Seconds())
 			}
 			return nil
 		}))

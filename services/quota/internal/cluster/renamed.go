@@ -104,24 +104,23 @@ type stranger struct {
 }
 
 // keepStranger keeps a copy until the node knows its limit, or takes it if it does
-// by now.
-func (n *Node) keepStranger(c *quotav1.CounterState) {
+// by now. It reports whether there was room.
+func (n *Node) keepStranger(c *quotav1.CounterState) bool {
 	s := &n.strangers
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if it, ok := n.counter(c); ok {
-		n.note(n.o.Limiter.Load(n.o.Now(), it, false))
-		return
+		return n.note(n.o.Limiter.Load(n.o.Now(), it, false))
 	}
 	if s.kept == nil {
 		s.kept = make(map[strangerID]stranger)
 	}
 	id := strangerID{c.GetLimit(), limiter.Key{Hi: c.GetHi(), Lo: c.GetLo()}}
 	if _, ok := s.kept[id]; !ok && len(s.kept) >= maxStrangers {
-		n.note(limiter.ErrFull)
-		return
+		return n.note(limiter.ErrFull)
 	}
 	s.kept[id] = stranger{c, n.o.Now()}
+	return true
 }
 
 // readStrangers takes what can be read by now. Of slots that this node owns it has

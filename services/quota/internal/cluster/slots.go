@@ -14,8 +14,12 @@ type slot struct {
 	// view in which the state was last brought up to date, kind what it is worth.
 	reign, seen uint64
 	kind        quotav1.HoldingKind
-	// heir gets copies while the node serves.
-	heir *copier
+	// heir gets copies while the node serves, since the view appointed.
+	heir      *copier
+	appointed uint64
+	// doubt is since when the node has served without knowing all that was counted
+	// before; zero if it knows. See doubt.go.
+	doubt time.Duration
 }
 
 // follow takes a new view: from here on the node owns nothing by an earlier one.
@@ -27,7 +31,7 @@ func (n *Node) follow(v *view) {
 		return
 	}
 	n.view = v
-	n.disown(func(s int) bool { return v.owner(s) != n.id })
+	n.disown(func(s int) bool { return v.owner(s) != n.id || n.slots[s].doubt > 0 && v.lost[s] == 0 })
 	n.appointHeirs()
 	n.mu.Unlock()
 	n.dropLinks(v)
@@ -39,6 +43,10 @@ func (n *Node) disown(lost func(slot int) bool) {
 	for s := range n.slots {
 		if n.slots[s].serving && lost(s) {
 			n.slots[s].serving = false
+			if n.slots[s].doubt > 0 {
+				n.slots[s].doubt = 0
+				n.doubts--
+			}
 		}
 	}
 }
@@ -59,7 +67,7 @@ func (n *Node) appointHeirs() {
 			}
 		}
 		if n.slots[s].heir != heir {
-			n.slots[s].heir = heir
+			n.slots[s].heir, n.slots[s].appointed = heir, n.view.epoch
 			if heir != nil {
 				heir.begin(s)
 			}
@@ -85,6 +93,9 @@ const (
 	// strange is the verdict of a node whose rules have no such limit. Nothing was
 	// taken.
 	strange
+	// unknown is the verdict of the owner of a slot that does not know all that counts.
+	// Nothing was taken.
+	unknown
 	full
 	// lost: nobody knows whether it was taken.
 	lost
@@ -107,7 +118,7 @@ func (n *Node) serves(asks []limiter.Ask) bool {
 	}
 	if behind {
 		n.renewSoon()
-		return int64(now) < n.lease.Load()-int64(n.o.Config.Lease)*9/10
+		return int64(now) < n.lease.Load()-n.leaseSpan.Load()+int64(n.o.Config.Lease)/10
 	}
 	return int64(now) < n.lease.Load()
 }
@@ -118,6 +129,13 @@ func (n *Node) here(asks []limiter.Ask, op *operation) (verdict, ticket) {
 	defer n.mu.RUnlock()
 	if !n.serves(asks) {
 		return notMine, ticket{}
+	}
+	if n.doubts > 0 {
+		if yes, soon := n.doubtful(asks, op); soon {
+			return notMine, ticket{}
+		} else if yes {
+			return unknown, ticket{}
+		}
 	}
 	now := n.o.Now()
 	ok, err := true, error(nil)
@@ -185,14 +203,14 @@ func (n *Node) changed(asks []limiter.Ask, op *operation) (t ticket) {
 		return t
 	}
 	for i := range asks {
-		heir := n.slots[slotOf(asks[i].Key)].heir
-		if heir == nil {
+		slot := slotOf(asks[i].Key)
+		if n.slots[slot].heir == nil {
 			continue
 		}
-		if op.permit != "" {
-			t.add(heir, heir.markPermit(op.permit))
-		} else {
-			t.add(heir, heir.mark(item{asks[i].Limit, asks[i].Key}))
+		w := wait{slot: slot, item: item{asks[i].Limit, asks[i].Key}, permit: op.permit}
+		n.mark(&w)
+		if n.o.Config.Sync {
+			t.waits = append(t.waits, w)
 		}
 	}
 	return t

@@ -47,7 +47,7 @@ func (n *Node) told(ctx context.Context, v verdict, t ticket) (bool, error) {
 	if len(t.waits) > 0 {
 		ctx, cancel := context.WithTimeout(ctx, n.o.Config.Patience)
 		defer cancel()
-		if !t.wait(ctx) {
+		if !n.await(ctx, t) {
 			n.tally.undecided.Add(1)
 			return false, ErrUnreachable
 		}
@@ -209,7 +209,7 @@ func (a *attempt) settle(ctx context.Context) (verdict, ticket) {
 		a.undo()
 		return v, ticket{}
 	}
-	if v == lost || v == notMine || v == strange || v == full || len(a.own) == 0 {
+	if v == lost || v == notMine || v == strange || v == unknown || v == full || len(a.own) == 0 {
 		return v, ticket{}
 	}
 	mine, t := a.here(a.op)
@@ -255,7 +255,7 @@ func (a *attempt) foresee() verdict {
 	if v == refused && !ofPermits(a.op.verb) {
 		a.punish()
 	}
-	if v == notMine && a.op.spare {
+	if (v == notMine || v == unknown) && a.op.spare {
 		v = done // it is seen later what is done without
 	}
 	if known {
@@ -291,8 +291,10 @@ func (a *attempt) here(op *operation) (verdict, ticket) {
 		a.unknown(a.own)
 		v = done
 	}
-	if v == notMine && !op.looks() {
-		v = a.spareOwner(a.own)
+	if (v == notMine || v == unknown) && !op.looks() {
+		if spared := a.spareOwner(a.own); spared != notMine {
+			v = spared
+		}
 	}
 	return v, t
 }
@@ -337,7 +339,7 @@ func (a *attempt) ask(ctx context.Context) verdict {
 			denied = denied || v == refused
 		}
 		switch v {
-		case notMine, strange, full, lost:
+		case notMine, strange, unknown, full, lost:
 			a.unknown(p.asks)
 			if a.allShadow(p.asks) { // such must not refuse
 				v, p.call = done, nil

@@ -16,6 +16,8 @@ import (
 type peer struct {
 	state    quotav1.MemberState
 	ready    uint64
+	copied   uint64
+	lease    time.Duration // how long it said that it decides
 	revision uint64
 	seen     time.Duration // when, by our clock; never before it was written
 	gone     bool          // the entry is no more
@@ -44,7 +46,9 @@ func (n *Node) onMember(e bus.Entry) {
 		if err != nil {
 			m = &quotav1.ClusterMember{} // of no state; it will be fenced
 		}
-		n.peers[e.Key] = peer{state: m.GetState(), ready: m.GetReady(), revision: e.Revision, seen: n.o.Now()}
+		n.peers[e.Key] = peer{
+			state: m.GetState(), ready: m.GetReady(), copied: m.GetCopied(), lease: time.Duration(m.GetLeaseNanos()), revision: e.Revision, seen: n.o.Now(),
+		}
 	}
 	n.peersMu.Unlock()
 	n.changes.tell()
@@ -60,7 +64,7 @@ func (n *Node) onView(e bus.Entry) {
 		n.o.Log.Error("the view of the quota cluster cannot be read", "err", err)
 		return
 	}
-	n.follow(newView(m.GetEpoch(), e.Revision, m.GetMembers(), m.GetLeaving()))
+	n.follow(newView(m.GetEpoch(), e.Revision, m.GetMembers(), m.GetLeaving()).recall(m))
 }
 
 // steward keeps the view to what the leases say. Every member does, since
@@ -74,6 +78,7 @@ func (n *Node) steward(ctx context.Context) {
 			n.fence(ctx)
 			n.propose(ctx)
 		}
+		n.endDoubts()
 		select {
 		case <-changed:
 		case <-tick.C:
@@ -98,7 +103,7 @@ func (n *Node) fence(ctx context.Context) {
 		}
 	}
 	for id, p := range n.peers {
-		if !p.over() && (!p.gone || slices.Contains(needed, id)) && now-p.seen > n.fenceAfter() {
+		if !p.over() && (!p.gone || slices.Contains(needed, id)) && now-p.seen > n.fenceAfter(p) {
 			silent[id] = p
 		}
 	}
@@ -117,7 +122,8 @@ func (n *Node) fence(ctx context.Context) {
 func (n *Node) end(ctx context.Context, id string, p peer) error {
 	ctx, cancel := context.WithTimeout(ctx, n.o.Config.Lease/2)
 	defer cancel()
-	value := encode(&quotav1.ClusterMember{State: quotav1.MemberState_MEMBER_STATE_FENCED})
+	// What it has said of its copies is still so.
+	value := encode(&quotav1.ClusterMember{State: quotav1.MemberState_MEMBER_STATE_FENCED, Copied: p.copied})
 	var err error
 	if p.gone {
 		_, err = n.o.Store.Create(ctx, bus.QuotaMembers, id, value)
@@ -138,7 +144,7 @@ func (n *Node) propose(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, n.o.Config.Lease/2)
 	defer cancel()
-	value := encode(&quotav1.ClusterView{Epoch: v.epoch + 1, Members: members, Leaving: leaving})
+	value := encode(v.after(members, leaving, n.settled(v)))
 	var err error
 	if v.epoch == 0 {
 		_, err = n.o.Store.Create(ctx, bus.Quota, viewKey, value)
@@ -157,10 +163,10 @@ func (n *Node) desired(v *view) (members, leaving []string) {
 	n.peersMu.Lock()
 	defer n.peersMu.Unlock()
 	for id, p := range n.peers {
-		if slices.Contains(v.all(), id) {
+		if slices.Contains(v.all(), id) || v.dropped(id) {
 			continue
 		}
-		if p.state == quotav1.MemberState_MEMBER_STATE_LIVE && !p.gone && now-p.seen < n.o.Config.Lease {
+		if p.state == quotav1.MemberState_MEMBER_STATE_LIVE && !p.gone && now-p.seen < max(p.lease, n.o.Config.Lease) {
 			members = append(members, id)
 		}
 	}

@@ -52,8 +52,10 @@ func (n *Node) serve(ctx context.Context, v *view, id string) error {
 		}
 	}()
 	gained := n.gained(v, id)
+	var whole map[int]uint64
+	var err error
 	if len(gained) > 0 {
-		if err := n.gather(ctx, v, id, gained); err != nil {
+		if whole, err = n.gather(ctx, v, id, gained); err != nil {
 			return err
 		}
 	}
@@ -64,6 +66,13 @@ func (n *Node) serve(ctx context.Context, v *view, id string) error {
 	}
 	for _, s := range gained {
 		n.slots[s] = slot{serving: true, reign: v.epoch, seen: v.epoch, kind: quotav1.HoldingKind_HOLDING_KIND_OWNED}
+		if v.lost[s] > 0 && whole[s] <= v.lost[s] { // else who began after it has done without
+			n.slots[s].kind, n.slots[s].doubt = quotav1.HoldingKind_HOLDING_KIND_PART, n.o.Now()
+			n.doubts++
+		}
+	}
+	if n.doubts > 0 {
+		n.o.Log.Warn("nobody who is left may know all that was counted in some slots", "slots", n.doubts)
 	}
 	n.appointHeirs()
 	n.tally.gained.Add(int64(len(gained)))
@@ -118,8 +127,9 @@ func boolInt(b bool) int {
 }
 
 // gather loads the best state of slots that anybody holds. That is the best one
-// that is whole; where a better one is a part only, it goes on top.
-func (n *Node) gather(ctx context.Context, v *view, id string, slots []int) error {
+// that is whole; where a better one is a part only, it goes on top. It returns the
+// reigns of those that are whole.
+func (n *Node) gather(ctx context.Context, v *view, id string, slots []int) (whole map[int]uint64, err error) {
 	sources := make(map[int][]source)
 	add := func(from string, holdings []*quotav1.Holding) {
 		for _, h := range holdings {
@@ -139,10 +149,18 @@ func (n *Node) gather(ctx context.Context, v *view, id string, slots []int) erro
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return err
+		return nil, err
 	}
 	for i, other := range others {
 		add(other, replies[i].GetHoldings().GetHoldings())
+	}
+	whole = make(map[int]uint64)
+	for slot, all := range sources {
+		for _, h := range all {
+			if h.GetKind() == quotav1.HoldingKind_HOLDING_KIND_COPY || h.GetKind() == quotav1.HoldingKind_HOLDING_KIND_OWNED {
+				whole[slot] = max(whole[slot], h.GetReign())
+			}
+		}
 	}
 	steps, outdated := plan(sources, slots)
 	n.o.Permits.Forget(outdated.hasKey)
@@ -152,10 +170,10 @@ func (n *Node) gather(ctx context.Context, v *view, id string, slots []int) erro
 			g.Go(func() error { return n.load(loading, v, *l) })
 		}
 		if err := g.Wait(); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return whole, nil
 }
 
 // load is a set of slots to get from one node.
@@ -224,7 +242,9 @@ func (n *Node) load(ctx context.Context, v *view, l load) error {
 			} else if !ok {
 				n.keepStranger(c)
 			} else {
-				n.note(n.o.Limiter.Load(now, it, l.keep))
+				// What stems from one history is later the fuller it is. What a node has that
+				// it was told of long ago takes nothing from that.
+				n.note(n.o.Limiter.Load(now, it, true))
 			}
 		}
 		for _, p := range page.GetPermits() {

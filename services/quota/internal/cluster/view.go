@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
 )
 
@@ -22,6 +23,15 @@ type view struct {
 	epoch, revision  uint64
 	members, leaving []string
 	owners, heirs    [slotCount]int16 // indexes of members
+
+	// past are the views since the last that was settled, gone is who was a member
+	// then and is no more. See doubt.go.
+	past      []*quotav1.PastView
+	gone      []string
+	forgotten bool
+	// lost is for each slot the last past view whose owner and heir are both gone;
+	// zero if there is none.
+	lost [slotCount]uint64
 }
 
 // newView divides the slots: each goes to the member that has the highest score

@@ -34,8 +34,12 @@ type world struct {
 	handlers map[string]*handler
 	pipes    map[string]chan *message // by sender and subject
 	cut      map[string]bool
-	late     map[string]time.Duration // by how much a node hears later of what was written
-	healed   chan struct{}            // closed when a node is cut off no longer
+	late     map[string]time.Duration                             // by how much a node hears later of what was written
+	healed   chan struct{}                                        // closed when a node is cut off no longer
+	storeCut map[string]bool                                      // nodes that have no store, but all others
+	slow     time.Duration                                        // what the store takes besides
+	held     func(subject string, q *quotav1.ClusterRequest) bool // what is kept back; nil for nothing
+	room     int                                                  // for counters, of nodes that start from now on
 	members  []*member
 	work     sync.WaitGroup
 }
@@ -67,6 +71,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 		t: t, rng: rand.New(rand.NewPCG(seed, 7)), most: time.Millisecond, drift: 0.1,
 		entries: make(map[string]bus.Entry), watchers: make(map[*watcher]bool), handlers: make(map[string]*handler),
 		pipes: make(map[string]chan *message), cut: make(map[string]bool), late: make(map[string]time.Duration), healed: make(chan struct{}),
+		storeCut: make(map[string]bool), room: 1 << 20,
 	}
 	t.Cleanup(w.close)
 	return w
@@ -128,6 +133,67 @@ func (w *world) reach(ctx context.Context, nodes ...string) error {
 	}
 }
 
+// setStoreCut cuts a node off from the store alone, or not.
+func (w *world) setStoreCut(node string, cut bool) {
+	w.mu.Lock()
+	w.storeCut[node] = cut
+	w.mu.Unlock()
+	w.setCut(node, false) // tells those who wait
+}
+
+// reachStore is reach of the store.
+func (w *world) reachStore(ctx context.Context, node string) error {
+	w.mu.Lock()
+	slow := time.After(w.slow)
+	w.mu.Unlock()
+	select {
+	case <-slow:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for {
+		if err := w.reach(ctx, node); err != nil {
+			return err
+		}
+		w.mu.Lock()
+		cut, healed := w.storeCut[node], w.healed
+		w.mu.Unlock()
+		if !cut {
+			return nil
+		}
+		select {
+		case <-healed:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// hold keeps back requests until it is called again; nil keeps nothing back.
+func (w *world) hold(these func(subject string, q *quotav1.ClusterRequest) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.held = these
+	close(w.healed)
+	w.healed = make(chan struct{})
+}
+
+// release waits until a request is not kept back any more.
+func (w *world) release(ctx context.Context, subject string, q *quotav1.ClusterRequest) error {
+	for {
+		w.mu.Lock()
+		held, healed := w.held != nil && w.held(subject, q), w.healed
+		w.mu.Unlock()
+		if !held {
+			return nil
+		}
+		select {
+		case <-healed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // port is the world as one node sees it.
 type port struct {
 	*world
@@ -135,7 +201,7 @@ type port struct {
 }
 
 func (p port) Get(ctx context.Context, b bus.Bucket, key string) (bus.Entry, error) {
-	if err := p.reach(ctx, p.node); err != nil {
+	if err := p.reachStore(ctx, p.node); err != nil {
 		return bus.Entry{}, err
 	}
 	p.mu.Lock()
@@ -156,7 +222,7 @@ func (p port) Update(ctx context.Context, b bus.Bucket, key string, value []byte
 }
 
 func (p port) write(ctx context.Context, b bus.Bucket, key string, value []byte, revision uint64, conflict error) (uint64, error) {
-	if err := p.reach(ctx, p.node); err != nil {
+	if err := p.reachStore(ctx, p.node); err != nil {
 		return 0, err
 	}
 	p.mu.Lock()
@@ -174,7 +240,7 @@ func (p port) write(ctx context.Context, b bus.Bucket, key string, value []byte,
 		}
 	}
 	p.mu.Unlock()
-	return written, p.reach(ctx, p.node) // it may be written, and nobody told
+	return written, p.reachStore(ctx, p.node) // it may be written, and nobody told
 }
 
 func (p port) Watch(ctx context.Context, b bus.Bucket, on func(bus.Entry), synced func(bool)) error {
@@ -201,7 +267,7 @@ func (p port) Watch(ctx context.Context, b bus.Bucket, on func(bus.Entry), synce
 	for {
 		select {
 		case e := <-w.events:
-			if err := p.reach(ctx, p.node); err != nil {
+			if err := p.reachStore(ctx, p.node); err != nil {
 				return err
 			}
 			p.mu.Lock()
@@ -239,7 +305,7 @@ func (p port) Ask(ctx context.Context, subject string, q *quotav1.ClusterRequest
 	var reply *quotav1.ClusterReply
 	m := &message{at: time.Now().Add(time.Duration(p.rng.Int64N(int64(p.most))) + 10*time.Microsecond), ready: make(chan struct{})}
 	m.do = func() {
-		if p.reach(ctx, p.node, h.node) != nil {
+		if p.reach(ctx, p.node, h.node) != nil || p.release(ctx, subject, q) != nil {
 			return // lost
 		}
 		h.turn <- struct{}{}
@@ -296,7 +362,7 @@ func (w *world) start(name string, cfg cluster.Config, rates []limiter.Spec, per
 		permits[i].Name = 200 + uint64(i)
 	}
 	m := &member{
-		name: name, limiter: limiter.New(rates, 1<<20), permits: limiter.NewPermits(permits, 1<<16), stopped: make(chan struct{}),
+		name: name, limiter: limiter.New(rates, w.room), permits: limiter.NewPermits(permits, 1<<16), stopped: make(chan struct{}),
 		reader: sdkmetric.NewManualReader(),
 	}
 	var err error

@@ -76,7 +76,7 @@ func (b *Book) Spend(ctx context.Context, id ID, life time.Duration, asks []Ask)
 	err = b.do(ctx, func(t *tx, o *op) time.Time {
 		if r := t.record(id); r != nil && r.kind == quotav1.LedgerKind_LEDGER_KIND_SPEND {
 			t.look(asks)
-			ok = true
+			ok, o.again = true, true
 			for i := range asks {
 				asks[i].Exceeded = false // this one has passed
 			}

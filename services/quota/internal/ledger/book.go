@@ -28,8 +28,10 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/metric/noop"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
@@ -101,13 +103,17 @@ type Book struct {
 
 	sequence uint64 // of batches; only the writer touches it
 	saving   saving
+	silent   atomic.Bool // the stream did not answer when it was asked last
+	tally    tally
 }
 
 // New returns a book that reads its state when it is first needed.
 func New(o Options) *Book {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails
-	return &Book{o: o, epoch: binary.LittleEndian.Uint64(b[:])}
+	book := &Book{o: o, epoch: binary.LittleEndian.Uint64(b[:])}
+	book.tally.appended = noop.Float64Histogram{}
+	return book
 }
 
 // Staleness is how old the state may be that a refusal is made of.
@@ -136,6 +142,9 @@ type op struct {
 	decide  func(*tx) (need time.Time)
 	err     error
 	done    chan struct{}
+	// again says that what was asked for is booked already, booked that this asking
+	// may have done it.
+	again, booked bool
 }
 
 // do has the writer decide, and waits. What is not decided when it gives up will
@@ -199,13 +208,19 @@ func (b *Book) settle(ops []*op) {
 			return
 		}
 		if err == nil {
+			b.answered(true)
 			for _, o := range ops[:n] {
+				if o.again && !o.booked {
+					b.tally.duplicates.Add(1)
+				}
 				close(o.done)
 			}
 			ops = ops[n:]
 			continue
 		}
-		if !errors.Is(err, bus.ErrConflict) {
+		if errors.Is(err, bus.ErrConflict) {
+			b.tally.conflicts.Add(1)
+		} else {
 			b.pause(ctx, tries)
 		}
 	}
@@ -213,6 +228,7 @@ func (b *Book) settle(ops []*op) {
 
 // giveUp tells everybody that nothing is known.
 func (b *Book) giveUp(ops []*op) {
+	b.answered(false)
 	b.queueMu.Lock()
 	b.away = time.Now().Add(retryAway)
 	waiting := b.queue
@@ -279,9 +295,12 @@ func (b *Book) decide(ops []*op) (t *tx, n int, need time.Time) {
 			continue
 		default:
 		}
+		before := len(t.entries)
+		o.again = false
 		if at := o.decide(t); at.After(need) {
 			need = at
 		}
+		o.booked = o.booked || len(t.entries) > before
 	}
 	return t, n, need
 }
@@ -304,6 +323,8 @@ func (b *Book) append(ctx context.Context, t *tx) error {
 	}
 	t.merge(sequence)
 	b.fresh = sent
+	b.tally.booked.Add(int64(len(t.entries)))
+	b.tally.appended.Record(ctx, time.Since(sent).Seconds())
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -68,6 +69,11 @@ func (b *Book) keep(ctx context.Context, n int) {
 }
 
 func (b *Book) saveParts(ctx context.Context, from, count int) {
+	defer func() { // the keeper alone saves
+		if oldest := slices.MinFunc(b.saving.good[:], time.Time.Compare); !oldest.IsZero() {
+			b.tally.saved.Store(oldest.UnixNano())
+		}
+	}()
 	for i := range count {
 		if err := b.save(ctx, (from+i)%parts); err != nil && !errors.Is(err, context.Canceled) {
 			b.o.Logger.Warn("a snapshot of quotas is not written; a restart reads more of the ledger", "err", err)

@@ -30,7 +30,7 @@ func (b *Book) Reserve(ctx context.Context, id ID, ttl time.Duration, asks []Ask
 			for i := range asks {
 				asks[i].Exceeded = false // this one has passed
 			}
-			ok, expires = true, time.Unix(0, r.expires)
+			ok, expires, o.again = true, time.Unix(0, r.expires), true
 			return time.Time{}
 		}
 		if ok = t.look(asks); !ok {
@@ -63,9 +63,10 @@ func (b *Book) Commit(ctx context.Context, id ID, actual uint64) (charged, overd
 		}
 		switch r.kind {
 		case quotav1.LedgerKind_LEDGER_KIND_COMMIT:
-			charged, overdraft = r.amount, r.overdraft
+			charged, overdraft, o.again = r.amount, r.overdraft, true
 			return time.Time{}
 		case quotav1.LedgerKind_LEDGER_KIND_REFUND:
+			o.again = true
 			return time.Time{}
 		case quotav1.LedgerKind_LEDGER_KIND_SPEND: // no reservation
 			o.err = ErrUnknown
@@ -101,9 +102,10 @@ func (b *Book) Refund(ctx context.Context, id ID) (refunded uint64, err error) {
 		}
 		switch r.kind {
 		case quotav1.LedgerKind_LEDGER_KIND_COMMIT:
+			o.again = true
 			return time.Time{}
 		case quotav1.LedgerKind_LEDGER_KIND_REFUND:
-			refunded = r.amount
+			refunded, o.again = r.amount, true
 			return time.Time{}
 		case quotav1.LedgerKind_LEDGER_KIND_SPEND:
 			o.err = ErrUnknown

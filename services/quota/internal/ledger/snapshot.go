@@ -35,6 +35,7 @@ const (
 type saving struct {
 	floors [parts]uint64    // sequences of the snapshots that this node wrote
 	at     [parts]time.Time // and when
+	good   [parts]time.Time // when each was known to have all of its part
 }
 
 func headKey(part int) string { return strconv.Itoa(part) }
@@ -56,6 +57,7 @@ func (b *Book) save(ctx context.Context, part int) error {
 	old := time.Since(b.saving.at[part]) > refreshAfter && applied > floor
 	if changed <= floor && !old {
 		b.mu.RUnlock()
+		b.saving.good[part] = time.Now()
 		return nil
 	}
 	pages := b.state.pages(part)
@@ -64,6 +66,7 @@ func (b *Book) save(ctx context.Context, part int) error {
 		return fmt.Errorf("write the snapshot %d of quotas: %w", part, err)
 	}
 	b.saving.floors[part], b.saving.at[part] = applied, time.Now()
+	b.saving.good[part] = time.Now()
 	return nil
 }
 

@@ -97,3 +97,15 @@ func (a fixed) recall(now int64, spends []spent, e *entry, _ *memory) {
 	}
 	e.n = sum(spends)
 }
+
+func (a fixed) join(_ int64, other, e *entry, _ *memory) { joinWindows(other, e) }
+
+func (a clock) join(_ int64, other, e *entry, _ *memory) { joinWindows(other, e) }
+
+// joinWindows keeps the later window and the greater count.
+func joinWindows(other, e *entry) {
+	if other.n > 0 {
+		e.at = max(e.at, other.at)
+	}
+	e.n = max(e.n, other.n)
+}

@@ -179,3 +179,10 @@ func ceil(t instant) int64 {
 	}
 	return t.ns
 }
+
+// join keeps the one that is full later.
+func (a gcra) join(now int64, other, e *entry, _ *memory) {
+	if x, y := a.full(now, other), a.full(now, e); x.ns > y.ns || x.ns == y.ns && x.frac > y.frac {
+		e.at, e.n = other.at, other.n
+	}
+}

@@ -327,6 +327,11 @@ func (l *Limiter) Without(limit uint32) Without { return (*l.limits.Load())[limi
 // Most is the greatest cost that a limit ever admits.
 func (l *Limiter) Most(limit uint32) uint32 { return (*l.limits.Load())[limit].spec.most() }
 
+// Horizon is how long a spend of a limit may count.
+func (l *Limiter) Horizon(limit uint32) time.Duration {
+	return (*l.limits.Load())[limit].spec.horizon()
+}
+
 // Specs returns all limits, by number.
 func (l *Limiter) Specs() []Spec {
 	var specs []Spec

@@ -183,3 +183,12 @@ func (a log) grow(need uint32, e *entry, m *memory) {
 	}
 	e.class, e.block, e.head = to, block, 0
 }
+
+func (a log) join(now int64, other, e *entry, m *memory) {
+	spends := later(a.history(now, other, m), a.history(now, e, m))
+	if e.class != none {
+		m.release(e.class, e.block)
+	}
+	*e = entry{key: e.key, limit: e.limit}
+	a.recall(now, spends, e, m)
+}

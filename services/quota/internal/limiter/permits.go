@@ -86,6 +86,9 @@ func (p *Permits) Names() [][]uint64 {
 	return names
 }
 
+// Horizon is how long a permit of a limit may live.
+func (p *Permits) Horizon(limit uint32) time.Duration { return p.spec(limit).TTL }
+
 // spec is that of a limit.
 func (p *Permits) spec(limit uint32) PermitSpec { return (*p.specs.Load())[limit] }
 

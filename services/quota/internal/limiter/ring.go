@@ -175,3 +175,12 @@ func (a ring) frees(need uint32, e *entry, m *memory) int64 {
 		need -= b[i]
 	}
 }
+
+func (a ring) join(now int64, other, e *entry, m *memory) {
+	spends := later(a.history(now, other, m), a.history(now, e, m))
+	if e.class != none {
+		m.release(e.class, e.block)
+	}
+	*e = entry{key: e.key, limit: e.limit}
+	a.recall(now, spends, e, m)
+}

@@ -113,6 +113,16 @@ func (s Spec) Form() string {
 	return fmt.Sprintf("ring %d", s.Window)
 }
 
+// horizon is how long a spend may count: a window, and the part of it by which a
+// ring refills late; or as long as gcra takes to refill.
+func (s Spec) horizon() time.Duration {
+	h := s.Window + (s.Window+subWindows-1)/subWindows
+	if s.Algorithm == GCRA && s.Burst > s.Max {
+		h = time.Duration(min(float64(h)*float64(s.Burst)/float64(s.Max), float64(2*maxRefill)))
+	}
+	return h
+}
+
 func refillable(s Spec) bool {
 	hi, lo := bits.Mul64(uint64(s.Burst), uint64(s.Window))
 	limHi, limLo := bits.Mul64(uint64(s.Max), uint64(maxRefill))
@@ -147,6 +157,8 @@ type algorithm interface {
 	// than the spends would have counted here, and of no more than the limit: what
 	// was spent first goes first.
 	recall(now int64, spends []spent, e *entry, m *memory)
+	// join makes e, of two tidy entries, hold no less of any window than either.
+	join(now int64, other, e *entry, m *memory)
 	// save tells the state of a tidy e, with times as ages.
 	save(now int64, e *entry, m *memory) Counter
 	// load makes a blank e what save has told, here or on another node. It rounds

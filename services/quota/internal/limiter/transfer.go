@@ -70,9 +70,9 @@ func (s *shard) save(e *entry) Counter {
 	return c
 }
 
-// Load makes a counter what Save has told, here or elsewhere; with keep set, one
-// that counts something stays as it is. It fails if the counter cannot be, or
-// with ErrFull.
+// Load makes a counter what Save has told, here or elsewhere; with keep set, such
+// that it holds no less, of any window, than before. It fails if the counter cannot
+// be, or with ErrFull.
 func (l *Limiter) Load(now time.Duration, it Item, keep bool) error {
 	s := l.shard(it.Key)
 	s.mu.Lock()
@@ -82,9 +82,6 @@ func (l *Limiter) Load(now time.Duration, it Item, keep bool) error {
 		return errCounter
 	}
 	e := s.find(it.Limit, it.Key)
-	if keep && e != nil && s.matters(e) {
-		return nil
-	}
 	if e == nil {
 		if it.Counter.At == 0 && it.Counter.N == 0 && len(it.Counter.Words) == 0 {
 			return nil
@@ -98,11 +95,48 @@ func (l *Limiter) Load(now time.Duration, it Item, keep bool) error {
 	if err := s.load(&s.limits[it.Limit], it.Counter, &loaded); err != nil {
 		return err
 	}
-	if e.class != none {
-		s.memory.release(e.class, e.block)
+	if keep {
+		lim := &s.limits[it.Limit]
+		lim.left(s.now, e, &s.memory) // tidies
+		lim.left(s.now, &loaded, &s.memory)
+		lim.join(s.now, e, &loaded, &s.memory)
 	}
+	s.blankOut(e)
 	*e = loaded
 	return nil
+}
+
+// later joins the spends of two histories of one counter, the oldest first, of which
+// either may lack what the other has: what was spent later, or what was given back
+// later. The last n spends of the result are as late as those of either.
+func later(a, b []spent) (all []spent) {
+	a, b = slices.Clone(a), slices.Clone(b)
+	for len(a)+len(b) > 0 {
+		i, j := len(a)-1, len(b)-1
+		var s spent
+		switch {
+		case i < 0:
+			s = b[j]
+		case j < 0:
+			s = a[i]
+		default:
+			s = spent{from: max(a[i].from, b[j].from), to: max(a[i].to, b[j].to), cost: min(a[i].cost, b[j].cost)}
+		}
+		all = append(all, s)
+		a, b = without(a, s.cost), without(b, s.cost)
+	}
+	slices.Reverse(all)
+	return all
+}
+
+// without drops the last spends up to a cost.
+func without(spends []spent, cost uint32) []spent {
+	if i := len(spends) - 1; i >= 0 {
+		if spends[i].cost -= min(cost, spends[i].cost); spends[i].cost == 0 {
+			spends = spends[:i]
+		}
+	}
+	return spends
 }
 
 // load reads what was counted by the limit, or by what it was before.

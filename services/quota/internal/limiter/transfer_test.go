@@ -274,3 +274,71 @@ func TestPermitsMove(t *testing.T) {
 		t.Errorf("after it was forgotten: %d left and %d permits, want 9 and none", l1, to.Len())
 	}
 }
+
+// Two nodes know a counter up to some time, and then each lacks what the other has: what
+// was spent later, or that something was given back. What is made of both never
+// admits more than either, then or later.
+func TestWhatIsJoinedHoldsNoLess(t *testing.T) {
+	t.Parallel()
+	key := limiter.Key{Lo: 9}
+	for _, spec := range transferSpecs {
+		t.Run(fmt.Sprintf("%+v", spec), func(t *testing.T) {
+			t.Parallel()
+			for seed := range uint64(50) {
+				rng := rand.New(rand.NewPCG(seed, 1))
+				now := 64*24*time.Hour + time.Duration(rng.Int64N(1e15))
+				a, b, both := newClock(spec, rng), newClock(spec, rng), newClock(spec, rng)
+				step := spec.Window / 20
+				spendSome := func(l clock) (marks []limiter.Ask) {
+					for range rng.IntN(8) {
+						asks := []limiter.Ask{{Key: key, Cost: 1 + uint32(rng.IntN(3))}}
+						if ok, err := l.Take(now, asks); err != nil {
+							t.Fatal(err)
+						} else if ok {
+							marks = append(marks, asks...)
+						}
+					}
+					return marks
+				}
+				given := spendSome(a)
+				now += time.Duration(rng.Int64N(int64(step)))
+				given = append(given, spendSome(a)...)
+				if err := b.Load(now, limiter.Item{Key: key, Counter: a.Save(now, 0, key)}, false); err != nil {
+					t.Fatal(err)
+				}
+				if len(given) > 0 && rng.IntN(2) == 0 {
+					a.Undo(now, given[:1+rng.IntN(len(given))])
+				}
+				now += time.Duration(rng.Int64N(int64(step)))
+				spendSome(a)
+				if rng.IntN(2) == 0 {
+					spendSome(b)
+				}
+				order := []clock{a, b}
+				if seed%2 == 0 {
+					slices.Reverse(order)
+				}
+				for _, from := range order {
+					if err := both.Load(now, limiter.Item{Key: key, Counter: from.Save(now, 0, key)}, true); err != nil {
+						t.Fatal(err)
+					}
+				}
+				left := func(l clock) uint32 {
+					asks := []limiter.Ask{{Key: key, Cost: 1}}
+					l.Peek(now, asks)
+					return asks[0].State.Remaining
+				}
+				for range 30 {
+					if x, y, got := left(a), left(b), left(both); got > min(x, y) {
+						t.Fatalf("seed %d: one has %d left, the other %d, and both together %d", seed, x, y, got)
+					}
+					now += step
+				}
+				now += 2 * spec.Window
+				if x, got := left(a), left(both); got != x {
+					t.Errorf("seed %d: %d are left when all is over, want %d", seed, got, x)
+				}
+			}
+		})
+	}
+}

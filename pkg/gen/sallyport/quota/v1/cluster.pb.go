@@ -171,6 +171,9 @@ const (
 	AskOutcome_ASK_OUTCOME_FULL AskOutcome = 4
 	// The node's configuration has no such limit.
 	AskOutcome_ASK_OUTCOME_NO_LIMIT AskOutcome = 5
+	// The node owns the slot, but what was counted in it before may have been lost
+	// and still count. Nothing was taken.
+	AskOutcome_ASK_OUTCOME_UNKNOWN_COUNT AskOutcome = 6
 )
 
 // Enum value maps for AskOutcome.
@@ -182,14 +185,16 @@ var (
 		3: "ASK_OUTCOME_NOT_MINE",
 		4: "ASK_OUTCOME_FULL",
 		5: "ASK_OUTCOME_NO_LIMIT",
+		6: "ASK_OUTCOME_UNKNOWN_COUNT",
 	}
 	AskOutcome_value = map[string]int32{
-		"ASK_OUTCOME_UNSPECIFIED": 0,
-		"ASK_OUTCOME_DONE":        1,
-		"ASK_OUTCOME_REFUSED":     2,
-		"ASK_OUTCOME_NOT_MINE":    3,
-		"ASK_OUTCOME_FULL":        4,
-		"ASK_OUTCOME_NO_LIMIT":    5,
+		"ASK_OUTCOME_UNSPECIFIED":   0,
+		"ASK_OUTCOME_DONE":          1,
+		"ASK_OUTCOME_REFUSED":       2,
+		"ASK_OUTCOME_NOT_MINE":      3,
+		"ASK_OUTCOME_FULL":          4,
+		"ASK_OUTCOME_NO_LIMIT":      5,
+		"ASK_OUTCOME_UNKNOWN_COUNT": 6,
 	}
 )
 
@@ -277,7 +282,8 @@ func (HoldingKind) EnumDescriptor() ([]byte, []int) {
 }
 
 // ClusterMember is the lease of one member, in the bucket "quota-members" under
-// its id. Each renewal names the revision before it, so nobody can renew what
+// its id: a name of the process, a hyphen, and how often this was a member before.
+// Ids of one process have one memory. Each renewal names the revision before it, so nobody can renew what
 // was fenced.
 type ClusterMember struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -285,7 +291,13 @@ type ClusterMember struct {
 	Node  string      `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	State MemberState `protobuf:"varint,2,opt,name=state,proto3,enum=sallyport.quota.v1.MemberState" json:"state,omitempty"`
 	// The view of which it serves all slots that it owns.
-	Ready         uint64 `protobuf:"varint,3,opt,name=ready,proto3" json:"ready,omitempty"`
+	Ready uint64 `protobuf:"varint,3,opt,name=ready,proto3" json:"ready,omitempty"`
+	// The view of which, besides, its heirs have whole copies of all of them, and it
+	// lacks nothing of any; zero while that is not so.
+	Copied uint64 `protobuf:"varint,4,opt,name=copied,proto3" json:"copied,omitempty"`
+	// How long it decides from this write on, by its own clock. Nobody ends the lease
+	// before that and a quarter more.
+	LeaseNanos    int64 `protobuf:"varint,5,opt,name=lease_nanos,json=leaseNanos,proto3" json:"lease_nanos,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -341,15 +353,37 @@ func (x *ClusterMember) GetReady() uint64 {
 	return 0
 }
 
-// ClusterView says who owns what, in the bucket "quota" under "view". It follows
-// from the names of the members alone.
+func (x *ClusterMember) GetCopied() uint64 {
+	if x != nil {
+		return x.Copied
+	}
+	return 0
+}
+
+func (x *ClusterMember) GetLeaseNanos() int64 {
+	if x != nil {
+		return x.LeaseNanos
+	}
+	return 0
+}
+
+// ClusterView says who owns what, in the bucket "quota" under "view". That follows
+// from the names of the members alone; the rest tells of which slots nobody who is
+// left may have all that was counted.
 type ClusterView struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Epoch uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Among whom the slots are divided.
 	Members []string `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`
 	// Those who own nothing now but may still have what others need.
-	Leaving       []string `protobuf:"bytes,3,rep,name=leaving,proto3" json:"leaving,omitempty"`
+	Leaving []string `protobuf:"bytes,3,rep,name=leaving,proto3" json:"leaving,omitempty"`
+	// The views before this one, the oldest first, from the last that was settled:
+	// all its members had copied it.
+	Past []*PastView `protobuf:"bytes,4,rep,name=past,proto3" json:"past,omitempty"`
+	// Who was a member in one of them and whose process is not here any more.
+	Gone []string `protobuf:"bytes,5,rep,name=gone,proto3" json:"gone,omitempty"`
+	// There were more such views than these.
+	Forgotten     bool `protobuf:"varint,6,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -405,6 +439,80 @@ func (x *ClusterView) GetLeaving() []string {
 	return nil
 }
 
+func (x *ClusterView) GetPast() []*PastView {
+	if x != nil {
+		return x.Past
+	}
+	return nil
+}
+
+func (x *ClusterView) GetGone() []string {
+	if x != nil {
+		return x.Gone
+	}
+	return nil
+}
+
+func (x *ClusterView) GetForgotten() bool {
+	if x != nil {
+		return x.Forgotten
+	}
+	return false
+}
+
+// PastView is who the members were.
+type PastView struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Members       []string               `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PastView) Reset() {
+	*x = PastView{}
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PastView) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PastView) ProtoMessage() {}
+
+func (x *PastView) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PastView.ProtoReflect.Descriptor instead.
+func (*PastView) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *PastView) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *PastView) GetMembers() []string {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
 // ClusterSeed makes all nodes hash keys alike, in the bucket "quota" under
 // "seed". It is made once.
 type ClusterSeed struct {
@@ -416,7 +524,7 @@ type ClusterSeed struct {
 
 func (x *ClusterSeed) Reset() {
 	*x = ClusterSeed{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[2]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -428,7 +536,7 @@ func (x *ClusterSeed) String() string {
 func (*ClusterSeed) ProtoMessage() {}
 
 func (x *ClusterSeed) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[2]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -441,7 +549,7 @@ func (x *ClusterSeed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterSeed.ProtoReflect.Descriptor instead.
 func (*ClusterSeed) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{2}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ClusterSeed) GetSeed() []byte {
@@ -468,7 +576,7 @@ type ClusterRequest struct {
 
 func (x *ClusterRequest) Reset() {
 	*x = ClusterRequest{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[3]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -480,7 +588,7 @@ func (x *ClusterRequest) String() string {
 func (*ClusterRequest) ProtoMessage() {}
 
 func (x *ClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[3]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -493,7 +601,7 @@ func (x *ClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterRequest.ProtoReflect.Descriptor instead.
 func (*ClusterRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{3}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ClusterRequest) GetRequest() isClusterRequest_Request {
@@ -599,7 +707,7 @@ type ClusterReply struct {
 
 func (x *ClusterReply) Reset() {
 	*x = ClusterReply{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[4]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -611,7 +719,7 @@ func (x *ClusterReply) String() string {
 func (*ClusterReply) ProtoMessage() {}
 
 func (x *ClusterReply) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[4]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -624,7 +732,7 @@ func (x *ClusterReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterReply.ProtoReflect.Descriptor instead.
 func (*ClusterReply) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{4}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ClusterReply) GetReply() isClusterReply_Reply {
@@ -724,7 +832,7 @@ type ForwardedCheck struct {
 
 func (x *ForwardedCheck) Reset() {
 	*x = ForwardedCheck{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[5]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -736,7 +844,7 @@ func (x *ForwardedCheck) String() string {
 func (*ForwardedCheck) ProtoMessage() {}
 
 func (x *ForwardedCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[5]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -749,7 +857,7 @@ func (x *ForwardedCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardedCheck.ProtoReflect.Descriptor instead.
 func (*ForwardedCheck) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{5}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ForwardedCheck) GetResponse() *CheckResponse {
@@ -769,7 +877,7 @@ type AskFrame struct {
 
 func (x *AskFrame) Reset() {
 	*x = AskFrame{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[6]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +889,7 @@ func (x *AskFrame) String() string {
 func (*AskFrame) ProtoMessage() {}
 
 func (x *AskFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[6]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +902,7 @@ func (x *AskFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskFrame.ProtoReflect.Descriptor instead.
 func (*AskFrame) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{6}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *AskFrame) GetGroups() []*AskGroup {
@@ -818,7 +926,7 @@ type AskGroup struct {
 
 func (x *AskGroup) Reset() {
 	*x = AskGroup{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[7]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -830,7 +938,7 @@ func (x *AskGroup) String() string {
 func (*AskGroup) ProtoMessage() {}
 
 func (x *AskGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[7]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -843,7 +951,7 @@ func (x *AskGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskGroup.ProtoReflect.Descriptor instead.
 func (*AskGroup) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AskGroup) GetVerb() AskVerb {
@@ -894,7 +1002,7 @@ type ClusterAsk struct {
 
 func (x *ClusterAsk) Reset() {
 	*x = ClusterAsk{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[8]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +1014,7 @@ func (x *ClusterAsk) String() string {
 func (*ClusterAsk) ProtoMessage() {}
 
 func (x *ClusterAsk) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[8]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -919,7 +1027,7 @@ func (x *ClusterAsk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterAsk.ProtoReflect.Descriptor instead.
 func (*ClusterAsk) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{8}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ClusterAsk) GetLimit() uint64 {
@@ -981,7 +1089,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[9]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -993,7 +1101,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[9]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1006,7 +1114,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{9}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AskReply) GetAnswers() []*AskAnswer {
@@ -1028,7 +1136,7 @@ type AskAnswer struct {
 
 func (x *AskAnswer) Reset() {
 	*x = AskAnswer{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[10]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1148,7 @@ func (x *AskAnswer) String() string {
 func (*AskAnswer) ProtoMessage() {}
 
 func (x *AskAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[10]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1161,7 @@ func (x *AskAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskAnswer.ProtoReflect.Descriptor instead.
 func (*AskAnswer) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{10}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AskAnswer) GetOutcome() AskOutcome {
@@ -1095,7 +1203,7 @@ type AskState struct {
 
 func (x *AskState) Reset() {
 	*x = AskState{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[11]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1107,7 +1215,7 @@ func (x *AskState) String() string {
 func (*AskState) ProtoMessage() {}
 
 func (x *AskState) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[11]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1120,7 +1228,7 @@ func (x *AskState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskState.ProtoReflect.Descriptor instead.
 func (*AskState) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{11}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AskState) GetRemaining() uint32 {
@@ -1216,7 +1324,7 @@ type CounterState struct {
 
 func (x *CounterState) Reset() {
 	*x = CounterState{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[12]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1228,7 +1336,7 @@ func (x *CounterState) String() string {
 func (*CounterState) ProtoMessage() {}
 
 func (x *CounterState) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[12]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1241,7 +1349,7 @@ func (x *CounterState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CounterState.ProtoReflect.Descriptor instead.
 func (*CounterState) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{12}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CounterState) GetLimit() uint64 {
@@ -1297,7 +1405,7 @@ type PermitState struct {
 
 func (x *PermitState) Reset() {
 	*x = PermitState{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[13]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1309,7 +1417,7 @@ func (x *PermitState) String() string {
 func (*PermitState) ProtoMessage() {}
 
 func (x *PermitState) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[13]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1322,7 +1430,7 @@ func (x *PermitState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PermitState.ProtoReflect.Descriptor instead.
 func (*PermitState) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PermitState) GetId() string {
@@ -1352,7 +1460,7 @@ type PermitHold struct {
 
 func (x *PermitHold) Reset() {
 	*x = PermitHold{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[14]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1364,7 +1472,7 @@ func (x *PermitHold) String() string {
 func (*PermitHold) ProtoMessage() {}
 
 func (x *PermitHold) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[14]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1377,7 +1485,7 @@ func (x *PermitHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PermitHold.ProtoReflect.Descriptor instead.
 func (*PermitHold) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{14}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PermitHold) GetLimit() uint64 {
@@ -1426,7 +1534,7 @@ type CopyFrame struct {
 
 func (x *CopyFrame) Reset() {
 	*x = CopyFrame{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[15]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +1546,7 @@ func (x *CopyFrame) String() string {
 func (*CopyFrame) ProtoMessage() {}
 
 func (x *CopyFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[15]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +1559,7 @@ func (x *CopyFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyFrame.ProtoReflect.Descriptor instead.
 func (*CopyFrame) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CopyFrame) GetFrom() string {
@@ -1508,7 +1616,7 @@ type CopiedSlot struct {
 
 func (x *CopiedSlot) Reset() {
 	*x = CopiedSlot{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[16]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1520,7 +1628,7 @@ func (x *CopiedSlot) String() string {
 func (*CopiedSlot) ProtoMessage() {}
 
 func (x *CopiedSlot) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[16]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1533,7 +1641,7 @@ func (x *CopiedSlot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopiedSlot.ProtoReflect.Descriptor instead.
 func (*CopiedSlot) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{16}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CopiedSlot) GetSlot() uint32 {
@@ -1559,15 +1667,18 @@ func (x *CopiedSlot) GetWhole() bool {
 
 // CopyReply acknowledges a frame.
 type CopyReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Taken         bool                   `protobuf:"varint,1,opt,name=taken,proto3" json:"taken,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Taken bool                   `protobuf:"varint,1,opt,name=taken,proto3" json:"taken,omitempty"`
+	// Positions in the frame of what could not be kept, for want of room.
+	DroppedCounters []uint32 `protobuf:"varint,2,rep,packed,name=dropped_counters,json=droppedCounters,proto3" json:"dropped_counters,omitempty"`
+	DroppedPermits  []uint32 `protobuf:"varint,3,rep,packed,name=dropped_permits,json=droppedPermits,proto3" json:"dropped_permits,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *CopyReply) Reset() {
 	*x = CopyReply{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[17]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1579,7 +1690,7 @@ func (x *CopyReply) String() string {
 func (*CopyReply) ProtoMessage() {}
 
 func (x *CopyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[17]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1592,7 +1703,7 @@ func (x *CopyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyReply.ProtoReflect.Descriptor instead.
 func (*CopyReply) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{17}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CopyReply) GetTaken() bool {
@@ -1600,6 +1711,20 @@ func (x *CopyReply) GetTaken() bool {
 		return x.Taken
 	}
 	return false
+}
+
+func (x *CopyReply) GetDroppedCounters() []uint32 {
+	if x != nil {
+		return x.DroppedCounters
+	}
+	return nil
+}
+
+func (x *CopyReply) GetDroppedPermits() []uint32 {
+	if x != nil {
+		return x.DroppedPermits
+	}
+	return nil
 }
 
 // HoldingsRequest asks which slots a node knows something about. A node that
@@ -1613,7 +1738,7 @@ type HoldingsRequest struct {
 
 func (x *HoldingsRequest) Reset() {
 	*x = HoldingsRequest{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[18]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1625,7 +1750,7 @@ func (x *HoldingsRequest) String() string {
 func (*HoldingsRequest) ProtoMessage() {}
 
 func (x *HoldingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[18]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1638,7 +1763,7 @@ func (x *HoldingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldingsRequest.ProtoReflect.Descriptor instead.
 func (*HoldingsRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{18}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *HoldingsRequest) GetEpoch() uint64 {
@@ -1660,7 +1785,7 @@ type HoldingsReply struct {
 
 func (x *HoldingsReply) Reset() {
 	*x = HoldingsReply{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[19]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +1797,7 @@ func (x *HoldingsReply) String() string {
 func (*HoldingsReply) ProtoMessage() {}
 
 func (x *HoldingsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[19]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +1810,7 @@ func (x *HoldingsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldingsReply.ProtoReflect.Descriptor instead.
 func (*HoldingsReply) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{19}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *HoldingsReply) GetValid() bool {
@@ -1717,7 +1842,7 @@ type Holding struct {
 
 func (x *Holding) Reset() {
 	*x = Holding{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[20]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1729,7 +1854,7 @@ func (x *Holding) String() string {
 func (*Holding) ProtoMessage() {}
 
 func (x *Holding) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[20]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1742,7 +1867,7 @@ func (x *Holding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Holding.ProtoReflect.Descriptor instead.
 func (*Holding) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{20}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Holding) GetSlot() uint32 {
@@ -1790,7 +1915,7 @@ type PageRequest struct {
 
 func (x *PageRequest) Reset() {
 	*x = PageRequest{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[21]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1802,7 +1927,7 @@ func (x *PageRequest) String() string {
 func (*PageRequest) ProtoMessage() {}
 
 func (x *PageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[21]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1815,7 +1940,7 @@ func (x *PageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageRequest.ProtoReflect.Descriptor instead.
 func (*PageRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{21}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PageRequest) GetEpoch() uint64 {
@@ -1869,7 +1994,7 @@ type PageReply struct {
 
 func (x *PageReply) Reset() {
 	*x = PageReply{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[22]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1881,7 +2006,7 @@ func (x *PageReply) String() string {
 func (*PageReply) ProtoMessage() {}
 
 func (x *PageReply) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[22]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1894,7 +2019,7 @@ func (x *PageReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageReply.ProtoReflect.Descriptor instead.
 func (*PageReply) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{22}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PageReply) GetValid() bool {
@@ -1936,17 +2061,28 @@ var File_sallyport_quota_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_sallyport_quota_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	" sallyport/quota/v1/cluster.proto\x12\x12sallyport.quota.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1esallyport/quota/v1/quota.proto\"\x84\x01\n" +
+	" sallyport/quota/v1/cluster.proto\x12\x12sallyport.quota.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1esallyport/quota/v1/quota.proto\"\xcc\x01\n" +
 	"\rClusterMember\x12\x1c\n" +
 	"\x04node\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xfd\x01R\x04node\x12?\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1f.sallyport.quota.v1.MemberStateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12\x14\n" +
-	"\x05ready\x18\x03 \x01(\x04R\x05ready\"{\n" +
+	"\x05ready\x18\x03 \x01(\x04R\x05ready\x12\x16\n" +
+	"\x06copied\x18\x04 \x01(\x04R\x06copied\x12.\n" +
+	"\vlease_nanos\x18\x05 \x01(\x03B\r\xbaH\n" +
+	"\"\b\x18\x80؎\xe1o(\x00R\n" +
+	"leaseNanos\"\xfc\x01\n" +
 	"\vClusterView\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12*\n" +
 	"\amembers\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n" +
 	"\x10@\"\x06r\x04\x10\x01\x18@R\amembers\x12*\n" +
 	"\aleaving\x18\x03 \x03(\tB\x10\xbaH\r\x92\x01\n" +
-	"\x10@\"\x06r\x04\x10\x01\x18@R\aleaving\"*\n" +
+	"\x10@\"\x06r\x04\x10\x01\x18@R\aleaving\x12:\n" +
+	"\x04past\x18\x04 \x03(\v2\x1c.sallyport.quota.v1.PastViewB\b\xbaH\x05\x92\x01\x02\x10\x10R\x04past\x12%\n" +
+	"\x04gone\x18\x05 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\x80\b\"\x06r\x04\x10\x01\x18@R\x04gone\x12\x1c\n" +
+	"\tforgotten\x18\x06 \x01(\bR\tforgotten\"L\n" +
+	"\bPastView\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12*\n" +
+	"\amembers\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n" +
+	"\x10@\"\x06r\x04\x10\x01\x18@R\amembers\"*\n" +
 	"\vClusterSeed\x12\x1b\n" +
 	"\x04seed\x18\x01 \x01(\fB\a\xbaH\x04z\x02h\x10R\x04seed\"\xb8\x02\n" +
 	"\x0eClusterRequest\x122\n" +
@@ -2031,9 +2167,11 @@ const file_sallyport_quota_v1_cluster_proto_rawDesc = "" +
 	"CopiedSlot\x12\x1c\n" +
 	"\x04slot\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x10\x80\bR\x04slot\x12\x14\n" +
 	"\x05reign\x18\x02 \x01(\x04R\x05reign\x12\x14\n" +
-	"\x05whole\x18\x03 \x01(\bR\x05whole\"!\n" +
+	"\x05whole\x18\x03 \x01(\bR\x05whole\"\x8b\x01\n" +
 	"\tCopyReply\x12\x14\n" +
-	"\x05taken\x18\x01 \x01(\bR\x05taken\"'\n" +
+	"\x05taken\x18\x01 \x01(\bR\x05taken\x124\n" +
+	"\x10dropped_counters\x18\x02 \x03(\rB\t\xbaH\x06\x92\x01\x03\x10\x80 R\x0fdroppedCounters\x122\n" +
+	"\x0fdropped_permits\x18\x03 \x03(\rB\t\xbaH\x06\x92\x01\x03\x10\x80 R\x0edroppedPermits\"'\n" +
 	"\x0fHoldingsRequest\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\"i\n" +
 	"\rHoldingsReply\x12\x14\n" +
@@ -2070,7 +2208,7 @@ const file_sallyport_quota_v1_cluster_proto_rawDesc = "" +
 	"\rASK_VERB_UNDO\x10\x04\x12\x19\n" +
 	"\x15ASK_VERB_PEEK_PERMITS\x10\x05\x12\x14\n" +
 	"\x10ASK_VERB_ACQUIRE\x10\x06\x12\x14\n" +
-	"\x10ASK_VERB_RELEASE\x10\a*\xa2\x01\n" +
+	"\x10ASK_VERB_RELEASE\x10\a*\xc1\x01\n" +
 	"\n" +
 	"AskOutcome\x12\x1b\n" +
 	"\x17ASK_OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n" +
@@ -2078,7 +2216,8 @@ const file_sallyport_quota_v1_cluster_proto_rawDesc = "" +
 	"\x13ASK_OUTCOME_REFUSED\x10\x02\x12\x18\n" +
 	"\x14ASK_OUTCOME_NOT_MINE\x10\x03\x12\x14\n" +
 	"\x10ASK_OUTCOME_FULL\x10\x04\x12\x18\n" +
-	"\x14ASK_OUTCOME_NO_LIMIT\x10\x05*q\n" +
+	"\x14ASK_OUTCOME_NO_LIMIT\x10\x05\x12\x1d\n" +
+	"\x19ASK_OUTCOME_UNKNOWN_COUNT\x10\x06*q\n" +
 	"\vHoldingKind\x12\x1c\n" +
 	"\x18HOLDING_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11HOLDING_KIND_PART\x10\x01\x12\x15\n" +
@@ -2099,7 +2238,7 @@ func file_sallyport_quota_v1_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_quota_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_sallyport_quota_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_sallyport_quota_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_sallyport_quota_v1_cluster_proto_goTypes = []any{
 	(MemberState)(0),        // 0: sallyport.quota.v1.MemberState
 	(AskVerb)(0),            // 1: sallyport.quota.v1.AskVerb
@@ -2107,63 +2246,65 @@ var file_sallyport_quota_v1_cluster_proto_goTypes = []any{
 	(HoldingKind)(0),        // 3: sallyport.quota.v1.HoldingKind
 	(*ClusterMember)(nil),   // 4: sallyport.quota.v1.ClusterMember
 	(*ClusterView)(nil),     // 5: sallyport.quota.v1.ClusterView
-	(*ClusterSeed)(nil),     // 6: sallyport.quota.v1.ClusterSeed
-	(*ClusterRequest)(nil),  // 7: sallyport.quota.v1.ClusterRequest
-	(*ClusterReply)(nil),    // 8: sallyport.quota.v1.ClusterReply
-	(*ForwardedCheck)(nil),  // 9: sallyport.quota.v1.ForwardedCheck
-	(*AskFrame)(nil),        // 10: sallyport.quota.v1.AskFrame
-	(*AskGroup)(nil),        // 11: sallyport.quota.v1.AskGroup
-	(*ClusterAsk)(nil),      // 12: sallyport.quota.v1.ClusterAsk
-	(*AskReply)(nil),        // 13: sallyport.quota.v1.AskReply
-	(*AskAnswer)(nil),       // 14: sallyport.quota.v1.AskAnswer
-	(*AskState)(nil),        // 15: sallyport.quota.v1.AskState
-	(*CounterState)(nil),    // 16: sallyport.quota.v1.CounterState
-	(*PermitState)(nil),     // 17: sallyport.quota.v1.PermitState
-	(*PermitHold)(nil),      // 18: sallyport.quota.v1.PermitHold
-	(*CopyFrame)(nil),       // 19: sallyport.quota.v1.CopyFrame
-	(*CopiedSlot)(nil),      // 20: sallyport.quota.v1.CopiedSlot
-	(*CopyReply)(nil),       // 21: sallyport.quota.v1.CopyReply
-	(*HoldingsRequest)(nil), // 22: sallyport.quota.v1.HoldingsRequest
-	(*HoldingsReply)(nil),   // 23: sallyport.quota.v1.HoldingsReply
-	(*Holding)(nil),         // 24: sallyport.quota.v1.Holding
-	(*PageRequest)(nil),     // 25: sallyport.quota.v1.PageRequest
-	(*PageReply)(nil),       // 26: sallyport.quota.v1.PageReply
-	(*CheckRequest)(nil),    // 27: sallyport.quota.v1.CheckRequest
-	(*CheckResponse)(nil),   // 28: sallyport.quota.v1.CheckResponse
+	(*PastView)(nil),        // 6: sallyport.quota.v1.PastView
+	(*ClusterSeed)(nil),     // 7: sallyport.quota.v1.ClusterSeed
+	(*ClusterRequest)(nil),  // 8: sallyport.quota.v1.ClusterRequest
+	(*ClusterReply)(nil),    // 9: sallyport.quota.v1.ClusterReply
+	(*ForwardedCheck)(nil),  // 10: sallyport.quota.v1.ForwardedCheck
+	(*AskFrame)(nil),        // 11: sallyport.quota.v1.AskFrame
+	(*AskGroup)(nil),        // 12: sallyport.quota.v1.AskGroup
+	(*ClusterAsk)(nil),      // 13: sallyport.quota.v1.ClusterAsk
+	(*AskReply)(nil),        // 14: sallyport.quota.v1.AskReply
+	(*AskAnswer)(nil),       // 15: sallyport.quota.v1.AskAnswer
+	(*AskState)(nil),        // 16: sallyport.quota.v1.AskState
+	(*CounterState)(nil),    // 17: sallyport.quota.v1.CounterState
+	(*PermitState)(nil),     // 18: sallyport.quota.v1.PermitState
+	(*PermitHold)(nil),      // 19: sallyport.quota.v1.PermitHold
+	(*CopyFrame)(nil),       // 20: sallyport.quota.v1.CopyFrame
+	(*CopiedSlot)(nil),      // 21: sallyport.quota.v1.CopiedSlot
+	(*CopyReply)(nil),       // 22: sallyport.quota.v1.CopyReply
+	(*HoldingsRequest)(nil), // 23: sallyport.quota.v1.HoldingsRequest
+	(*HoldingsReply)(nil),   // 24: sallyport.quota.v1.HoldingsReply
+	(*Holding)(nil),         // 25: sallyport.quota.v1.Holding
+	(*PageRequest)(nil),     // 26: sallyport.quota.v1.PageRequest
+	(*PageReply)(nil),       // 27: sallyport.quota.v1.PageReply
+	(*CheckRequest)(nil),    // 28: sallyport.quota.v1.CheckRequest
+	(*CheckResponse)(nil),   // 29: sallyport.quota.v1.CheckResponse
 }
 var file_sallyport_quota_v1_cluster_proto_depIdxs = []int32{
 	0,  // 0: sallyport.quota.v1.ClusterMember.state:type_name -> sallyport.quota.v1.MemberState
-	10, // 1: sallyport.quota.v1.ClusterRequest.asks:type_name -> sallyport.quota.v1.AskFrame
-	19, // 2: sallyport.quota.v1.ClusterRequest.copy:type_name -> sallyport.quota.v1.CopyFrame
-	22, // 3: sallyport.quota.v1.ClusterRequest.holdings:type_name -> sallyport.quota.v1.HoldingsRequest
-	25, // 4: sallyport.quota.v1.ClusterRequest.page:type_name -> sallyport.quota.v1.PageRequest
-	27, // 5: sallyport.quota.v1.ClusterRequest.check:type_name -> sallyport.quota.v1.CheckRequest
-	13, // 6: sallyport.quota.v1.ClusterReply.asks:type_name -> sallyport.quota.v1.AskReply
-	21, // 7: sallyport.quota.v1.ClusterReply.copy:type_name -> sallyport.quota.v1.CopyReply
-	23, // 8: sallyport.quota.v1.ClusterReply.holdings:type_name -> sallyport.quota.v1.HoldingsReply
-	26, // 9: sallyport.quota.v1.ClusterReply.page:type_name -> sallyport.quota.v1.PageReply
-	9,  // 10: sallyport.quota.v1.ClusterReply.check:type_name -> sallyport.quota.v1.ForwardedCheck
-	28, // 11: sallyport.quota.v1.ForwardedCheck.response:type_name -> sallyport.quota.v1.CheckResponse
-	11, // 12: sallyport.quota.v1.AskFrame.groups:type_name -> sallyport.quota.v1.AskGroup
-	1,  // 13: sallyport.quota.v1.AskGroup.verb:type_name -> sallyport.quota.v1.AskVerb
-	12, // 14: sallyport.quota.v1.AskGroup.asks:type_name -> sallyport.quota.v1.ClusterAsk
-	14, // 15: sallyport.quota.v1.AskReply.answers:type_name -> sallyport.quota.v1.AskAnswer
-	2,  // 16: sallyport.quota.v1.AskAnswer.outcome:type_name -> sallyport.quota.v1.AskOutcome
-	15, // 17: sallyport.quota.v1.AskAnswer.states:type_name -> sallyport.quota.v1.AskState
-	18, // 18: sallyport.quota.v1.PermitState.holds:type_name -> sallyport.quota.v1.PermitHold
-	20, // 19: sallyport.quota.v1.CopyFrame.slots:type_name -> sallyport.quota.v1.CopiedSlot
-	16, // 20: sallyport.quota.v1.CopyFrame.counters:type_name -> sallyport.quota.v1.CounterState
-	17, // 21: sallyport.quota.v1.CopyFrame.permits:type_name -> sallyport.quota.v1.PermitState
-	24, // 22: sallyport.quota.v1.HoldingsReply.holdings:type_name -> sallyport.quota.v1.Holding
-	3,  // 23: sallyport.quota.v1.Holding.kind:type_name -> sallyport.quota.v1.HoldingKind
-	16, // 24: sallyport.quota.v1.PageRequest.after:type_name -> sallyport.quota.v1.CounterState
-	16, // 25: sallyport.quota.v1.PageReply.counters:type_name -> sallyport.quota.v1.CounterState
-	17, // 26: sallyport.quota.v1.PageReply.permits:type_name -> sallyport.quota.v1.PermitState
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	6,  // 1: sallyport.quota.v1.ClusterView.past:type_name -> sallyport.quota.v1.PastView
+	11, // 2: sallyport.quota.v1.ClusterRequest.asks:type_name -> sallyport.quota.v1.AskFrame
+	20, // 3: sallyport.quota.v1.ClusterRequest.copy:type_name -> sallyport.quota.v1.CopyFrame
+	23, // 4: sallyport.quota.v1.ClusterRequest.holdings:type_name -> sallyport.quota.v1.HoldingsRequest
+	26, // 5: sallyport.quota.v1.ClusterRequest.page:type_name -> sallyport.quota.v1.PageRequest
+	28, // 6: sallyport.quota.v1.ClusterRequest.check:type_name -> sallyport.quota.v1.CheckRequest
+	14, // 7: sallyport.quota.v1.ClusterReply.asks:type_name -> sallyport.quota.v1.AskReply
+	22, // 8: sallyport.quota.v1.ClusterReply.copy:type_name -> sallyport.quota.v1.CopyReply
+	24, // 9: sallyport.quota.v1.ClusterReply.holdings:type_name -> sallyport.quota.v1.HoldingsReply
+	27, // 10: sallyport.quota.v1.ClusterReply.page:type_name -> sallyport.quota.v1.PageReply
+	10, // 11: sallyport.quota.v1.ClusterReply.check:type_name -> sallyport.quota.v1.ForwardedCheck
+	29, // 12: sallyport.quota.v1.ForwardedCheck.response:type_name -> sallyport.quota.v1.CheckResponse
+	12, // 13: sallyport.quota.v1.AskFrame.groups:type_name -> sallyport.quota.v1.AskGroup
+	1,  // 14: sallyport.quota.v1.AskGroup.verb:type_name -> sallyport.quota.v1.AskVerb
+	13, // 15: sallyport.quota.v1.AskGroup.asks:type_name -> sallyport.quota.v1.ClusterAsk
+	15, // 16: sallyport.quota.v1.AskReply.answers:type_name -> sallyport.quota.v1.AskAnswer
+	2,  // 17: sallyport.quota.v1.AskAnswer.outcome:type_name -> sallyport.quota.v1.AskOutcome
+	16, // 18: sallyport.quota.v1.AskAnswer.states:type_name -> sallyport.quota.v1.AskState
+	19, // 19: sallyport.quota.v1.PermitState.holds:type_name -> sallyport.quota.v1.PermitHold
+	21, // 20: sallyport.quota.v1.CopyFrame.slots:type_name -> sallyport.quota.v1.CopiedSlot
+	17, // 21: sallyport.quota.v1.CopyFrame.counters:type_name -> sallyport.quota.v1.CounterState
+	18, // 22: sallyport.quota.v1.CopyFrame.permits:type_name -> sallyport.quota.v1.PermitState
+	25, // 23: sallyport.quota.v1.HoldingsReply.holdings:type_name -> sallyport.quota.v1.Holding
+	3,  // 24: sallyport.quota.v1.Holding.kind:type_name -> sallyport.quota.v1.HoldingKind
+	17, // 25: sallyport.quota.v1.PageRequest.after:type_name -> sallyport.quota.v1.CounterState
+	17, // 26: sallyport.quota.v1.PageReply.counters:type_name -> sallyport.quota.v1.CounterState
+	18, // 27: sallyport.quota.v1.PageReply.permits:type_name -> sallyport.quota.v1.PermitState
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_quota_v1_cluster_proto_init() }
@@ -2172,14 +2313,14 @@ func file_sallyport_quota_v1_cluster_proto_init() {
 		return
 	}
 	file_sallyport_quota_v1_quota_proto_init()
-	file_sallyport_quota_v1_cluster_proto_msgTypes[3].OneofWrappers = []any{
+	file_sallyport_quota_v1_cluster_proto_msgTypes[4].OneofWrappers = []any{
 		(*ClusterRequest_Asks)(nil),
 		(*ClusterRequest_Copy)(nil),
 		(*ClusterRequest_Holdings)(nil),
 		(*ClusterRequest_Page)(nil),
 		(*ClusterRequest_Check)(nil),
 	}
-	file_sallyport_quota_v1_cluster_proto_msgTypes[4].OneofWrappers = []any{
+	file_sallyport_quota_v1_cluster_proto_msgTypes[5].OneofWrappers = []any{
 		(*ClusterReply_Asks)(nil),
 		(*ClusterReply_Copy)(nil),
 		(*ClusterReply_Holdings)(nil),
@@ -2192,7 +2333,7 @@ func file_sallyport_quota_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_quota_v1_cluster_proto_rawDesc), len(file_sallyport_quota_v1_cluster_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
