@@ -43,6 +43,10 @@ func (s stubQuota) Check(context.Context, *quotav1.CheckRequest, ...grpc.CallOpt
 	return s.check, nil
 }
 
+func (stubQuota) CheckStream(context.Context, ...grpc.CallOption) (grpc.BidiStreamingClient[quotav1.CheckStreamRequest, quotav1.CheckStreamResponse], error) {
+	return nil, errDown
+}
+
 type stubExecutor struct {
 	executorv1.ExecutorServiceClient
 	result *executorv1.CallResponse

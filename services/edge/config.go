@@ -95,6 +95,10 @@ type Config struct {
 	AuthCacheSize int `yaml:"auth_cache_size"`
 	// AuthCacheTTL bounds how long one is remembered; auth may ask for less.
 	AuthCacheTTL time.Duration `yaml:"auth_cache_ttl"`
+	// QuotaLeases lets the edge allow by itself what quota has charged in advance for
+	// requests that come again and again under large limits. Without it quota is asked
+	// about each.
+	QuotaLeases bool `yaml:"quota_leases"`
 	// PageSize is how many tools one page of tools/list holds.
 	PageSize int `yaml:"page_size"`
 	// ListTTL is how long clients are told they may keep a list of tools.
@@ -133,6 +137,7 @@ func DefaultConfig() Config {
 		AnonymousRecords:         100,
 		AuthCacheSize:            10_000,
 		AuthCacheTTL:             30 * time.Second,
+		QuotaLeases:              true,
 		PageSize:                 100,
 		ListTTL:                  5 * time.Second,
 		Instructions: "Every call is checked, limited and recorded. A refusal is a tool result with isError; " +

@@ -107,6 +107,7 @@ type Service struct {
 	identities identities
 	addresses  *clientaddr.Resolver
 	remember   *authCache
+	leases     *leases
 	described  described
 	tools      catalogue
 	offers     *offered
@@ -161,9 +162,15 @@ func New(o Options) (*Service, error) {
 		o.Meter = metricnoop.NewMeterProvider().Meter("")
 	}
 	s.described.ask = s.describe
+	if o.Config.QuotaLeases {
+		s.leases = newLeases()
+	}
 	s.stop = sync.OnceFunc(func() { close(s.stopping) })
 	var err error
 	if s.telemetry, err = newTelemetry(o.Tracer, o.Meter); err != nil {
+		return nil, err
+	}
+	if err = s.leases.observe(o.Meter); err != nil {
 		return nil, err
 	}
 	if s.addresses, err = clientaddr.New(o.Config.TrustedProxies); err != nil {
@@ -241,6 +248,7 @@ func (s *Service) Run(ctx context.Context) error {
 		owned.Go(func() { s.peers.Listen(ctx, s.node, PeerHandler{Cancel: s.cancelHere, Answer: s.asked.Answer}) })
 	}
 	owned.Go(func() { s.follow(ctx) })
+	owned.Go(func() { s.leases.follow(ctx, s.quota) })
 
 	served := make(chan error, 1)
 	owned.Go(func() {

@@ -10,9 +10,15 @@ import (
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 )
 
-// checkQuota spends cost for the request. The limits it met go into the headers
-// of whatever is answered.
+// checkQuota spends cost for the request, from a lease if there is one for such
+// requests. The limits it met go into the headers of whatever is answered.
 func (x *exchange) checkQuota(cost uint32) *refusal {
+	cost = max(cost, 1)
+	limits, allowed, wish := x.s.leases.draw(x, cost)
+	if allowed {
+		x.limits = limits
+		return nil
+	}
 	ctx, cancel := x.peerContext()
 	defer cancel()
 	// Parts of one question, so that they are one allocation.
@@ -21,9 +27,9 @@ func (x *exchange) checkQuota(cost uint32) *refusal {
 		subject quotav1.Subject
 		cost    uint32
 	}
-	ask.subject.Attributes, ask.cost = x.attributes(), max(cost, 1)
+	ask.subject.Attributes, ask.cost = x.attributes(), cost
 	ask.request.Subject, ask.request.Cost = &ask.subject, &ask.cost
-	resp, err := x.s.quota.Check(ctx, &ask.request)
+	resp, err := x.s.leases.check(ctx, x, &ask.request, wish)
 	if err != nil {
 		return x.peerFailed("quota", err)
 	}
@@ -47,31 +53,53 @@ func mayPassLater(kind quotav1.RefusalKind) bool {
 	return kind != quotav1.RefusalKind_REFUSAL_KIND_STEP_BUDGET && kind != quotav1.RefusalKind_REFUSAL_KIND_LOOP
 }
 
+// attributeNames are those that quota is told of.
+var attributeNames = [...]string{
+	"ip", "key", "user", "owner", "tenant", "role", "tool", "action", "context", "context_source", "client", "call", "hops",
+}
+
 // attributes are what limits can match and count by.
 func (x *exchange) attributes() map[string]string {
-	p := x.principal
-	known := [...]struct{ name, value string }{
-		{"ip", x.addressText()},
-		{"key", p.GetCredentialId()},
-		{"user", p.GetId()},
-		{"owner", p.GetOwner()},
-		{"tenant", p.GetTenant()},
-		{"role", roleList(p.GetRoles())},
-		{"tool", x.tool()},
-		{"action", x.method},
-		{"context", x.context},
-		{"context_source", contextSourceName(x.source)},
-		{"client", x.client},
-		{"call", x.callID()},
-		{"hops", hopsText(x.hops)},
-	}
-	all := make(map[string]string, len(known))
-	for _, a := range known {
-		if a.value != "" {
-			all[a.name] = a.value
+	all := make(map[string]string, len(attributeNames))
+	for _, name := range attributeNames {
+		if value := x.attribute(name); value != "" {
+			all[name] = value
 		}
 	}
 	return all
+}
+
+// attribute is one of the attributes; empty if there is none of this name.
+func (x *exchange) attribute(name string) string {
+	switch p := x.principal; name {
+	case "ip":
+		return x.addressText()
+	case "key":
+		return p.GetCredentialId()
+	case "user":
+		return p.GetId()
+	case "owner":
+		return p.GetOwner()
+	case "tenant":
+		return p.GetTenant()
+	case "role":
+		return roleList(p.GetRoles())
+	case "tool":
+		return x.tool()
+	case "action":
+		return x.method
+	case "context":
+		return x.context
+	case "context_source":
+		return contextSourceName(x.source)
+	case "client":
+		return x.client
+	case "call":
+		return x.callID()
+	case "hops":
+		return hopsText(x.hops)
+	}
+	return ""
 }
 
 // callID is the same for the same tool with the same arguments, for limits on

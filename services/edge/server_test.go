@@ -220,7 +220,7 @@ func TestABugInOneRequestIsAnAnswer(t *testing.T) {
 	cfg := edge.DefaultConfig()
 	cfg.Listen = "127.0.0.1:0"
 	o := benchOptions(cfg)
-	o.Quota = nil // a nil interface is called
+	o.Quota, o.Config.QuotaLeases = nil, false // a nil interface is called
 	s, err := edge.New(o)
 	if err != nil {
 		t.Fatal(err)

@@ -80,6 +80,7 @@ func (b *builder) rates(name string, s section, limits Strings, burst uint32) []
 			span:   r.Window,
 			is:     is,
 			when:   s.when,
+			leased: leased(s.kind, spec),
 		})
 	}
 	return numbers

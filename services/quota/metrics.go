@@ -18,6 +18,7 @@ type metrics struct {
 	shadow   metric.Int64Counter
 	allowed  []metric.AddOption
 	changes  metric.Int64Counter
+	leased   metric.Int64Counter
 	degraded metric.Int64Counter
 }
 
@@ -48,6 +49,11 @@ func newMetrics(meter metric.Meter, keys, problems func() int) (m metrics, err e
 		metric.WithDescription("How often other rules have taken the place of those before."), metric.WithUnit("{change}"))
 	if err != nil {
 		return m, fmt.Errorf("make counter of changes: %w", err)
+	}
+	m.leased, err = meter.Int64Counter("sallyport.quota.leased",
+		metric.WithDescription("Checks that were charged in advance, for callers to allow without asking; those of them that were made are among the checks once the lease was given back."), metric.WithUnit("{check}"))
+	if err != nil {
+		return m, fmt.Errorf("make counter of leases: %w", err)
 	}
 	m.degraded, err = meter.Int64Counter("sallyport.quota.degraded",
 		metric.WithDescription("Limits that were decided without the node that owns the count."), metric.WithUnit("{limit}"))

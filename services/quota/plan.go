@@ -40,6 +40,7 @@ type plan struct {
 	warnings   []warning
 	configured []Rule // by number
 	version    string // the same for the same rules
+	number     uint64 // higher than that of the plan before
 
 	rateSpecs   []limiter.Spec       // by number
 	permitSpecs []limiter.PermitSpec // by number
@@ -69,6 +70,7 @@ type bound struct {
 	is     identity
 	when   map[string]Strings // of an override
 	gone   time.Duration      // since when no rule has it; 0 while one does
+	leased bool               // some of it may be given out in advance
 }
 
 // rule is one Rule.

@@ -24,6 +24,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -59,6 +60,11 @@ type Service struct {
 	clock   func() time.Time // the time of day; nil for that of the machine
 	patient time.Duration    // how long the ledger may be silent; ledgerPatience when zero
 	meter   metric.Meter     // nil measures nothing
+
+	streams    atomic.Int64  // that have leases
+	lending    sync.RWMutex  // held while rules change, and for reading while leases are charged or given back
+	otherRules signal        // the plan is another
+	stopping   chan struct{} // closed when Run ends
 }
 
 // New returns a service for the rules of cfg that counts alone. A nil meter
@@ -80,6 +86,8 @@ func New(cfg Config, meter metric.Meter, log *slog.Logger) (*Service, error) {
 		replays: newReplays(cfg.MaxReplays),
 		start:   time.Now(),
 		meter:   meter,
+
+		stopping: make(chan struct{}),
 	}
 	s.plan.Store(plan)
 	s.tellWall()

@@ -50,7 +50,8 @@ var Role = app.Role{
 const sweepEvery = time.Second
 
 // Run implements [app.Service]. It gives back the memory of counters, permits
-// and answers that no longer matter, a part at a time, until ctx is done.
+// and answers that no longer matter, a part at a time, until ctx is done. It must
+// not be called twice.
 func (s *Service) Run(ctx context.Context) error {
 	if s.book != nil {
 		var keeper sync.WaitGroup
@@ -68,6 +69,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer follower.Wait()
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
+	defer close(s.stopping) // first of all
 	for part := 0; ; part++ {
 		select {
 		case <-ctx.Done():

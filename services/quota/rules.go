@@ -159,7 +159,11 @@ func (s *Service) reload(ctx context.Context, files []ruleFile, version string, 
 // those of both already as they are to be; then checks read this plan. A check
 // reads one plan from its beginning to its end.
 func (s *Service) use(next *plan) {
+	defer s.otherRules.tell() // leases by those before end
+	s.lending.Lock()
+	defer s.lending.Unlock()
 	next.follow(s.plan.Load(), s.now())
+	next.number = s.plan.Load().number + 1
 	s.limiter.Change(s.now(), next.rateSpecs)
 	s.permits.Change(next.permitSpecs)
 	if s.cluster != nil {

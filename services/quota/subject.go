@@ -84,6 +84,16 @@ func (s *subject) key(number int) (limiter.Key, error) {
 	return k, nil
 }
 
+// terms are those of a rule for this caller.
+func (s *subject) terms(r *rule) *terms {
+	for i := range r.overrides {
+		if s.meets(r.overrides[i].when) {
+			return &r.overrides[i].terms
+		}
+	}
+	return &r.terms
+}
+
 // sort is one of the two sorts of bounds.
 type sort int
 
@@ -99,13 +109,7 @@ func (s *subject) appendAsks(asks []limiter.Ask, which sort, cost uint32) ([]lim
 		if !s.meets(c.when) {
 			continue
 		}
-		t := &c.terms
-		for i := range c.overrides {
-			if s.meets(c.overrides[i].when) {
-				t = &c.overrides[i].terms
-				break
-			}
-		}
+		t := s.terms(c.rule)
 		numbers := t.rates
 		if which == permits {
 			numbers = t.permit

@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport-mcp/sallyport/pkg/devca"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 	basicsv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tools/basics/v1"
+	"github.com/sallyport-mcp/sallyport/pkg/quotastream"
 	"github.com/sallyport-mcp/sallyport/pkg/rpc"
 	"github.com/sallyport-mcp/sallyport/pkg/telemetry"
 )
@@ -118,13 +119,54 @@ func batch(ctx context.Context, conn grpc.ClientConnInterface, checks []*quotav1
 	return nil
 }
 
-// stream keeps as many checks of one stream under way as its share of callers.
+// streamed is how many checks of one stream are under way.
+const streamed = 512
+
+// stream keeps many checks of one stream under way, each in the message that its
+// client makes of those that wait.
 func stream(ctx context.Context, conn grpc.ClientConnInterface, checks []*quotav1.CheckRequest, n *atomic.Int64) error {
+	s, err := quotastream.Open(context.Background(), quotav1.NewQuotaServiceClient(conn), nil)
+	if err != nil {
+		return err
+	}
+	places := make(chan struct{}, streamed)
+	var failed atomic.Pointer[error]
+	answered := func(resp *quotav1.CheckResponse, err error) {
+		if err == nil && !resp.GetAllowed() {
+			err = errRefused
+		}
+		if err != nil {
+			failed.CompareAndSwap(nil, &err)
+		}
+		n.Add(1)
+		<-places
+	}
+	for i := range forever(ctx) {
+		places <- struct{}{}
+		for err := quotastream.ErrBusy; err != nil; {
+			if err = s.Ask(checks[i%len(checks)], answered); err != nil && !errors.Is(err, quotastream.ErrBusy) {
+				return err
+			}
+		}
+		if failed.Load() != nil {
+			break
+		}
+	}
+	s.Close()
+	<-s.Over()
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// single keeps one check in each message of a stream, as many under way.
+func single(ctx context.Context, conn grpc.ClientConnInterface, checks []*quotav1.CheckRequest, n *atomic.Int64) error {
 	s, err := quotav1.NewQuotaServiceClient(conn).CheckStream(context.Background())
 	if err != nil {
 		return err
 	}
-	places := make(chan struct{}, 4*callers/conns)
+	places := make(chan struct{}, streamed)
 	var g errgroup.Group
 	g.Go(func() error {
 		for i := range forever(ctx) {

@@ -55,6 +55,7 @@ var rows = []row{
 	{name: "bare gRPC, unary echo", estate: "echo", ask: echoing},
 	{name: "Check, one node", estate: "one", ask: unary},
 	{name: "CheckStream, one node", estate: "one", ask: stream, streams: true},
+	{name: "CheckStream, one check in a message, one node", estate: "one", ask: single, streams: true},
 	{name: "CheckBatch(100), one node", estate: "one", ask: batch},
 	{name: "Check, two nodes", estate: "two", ask: unary},
 	{name: "Check, two nodes, keys of the node asked", estate: "two", ask: unary, whose: first},

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/sallyport-mcp/sallyport/pkg/app"
@@ -126,6 +128,11 @@ func newStubQuota() stubQuota {
 
 func (s stubQuota) Check(context.Context, *quotav1.CheckRequest, ...grpc.CallOption) (*quotav1.CheckResponse, error) {
 	return s.check, nil
+}
+
+// CheckStream has no leases to give.
+func (stubQuota) CheckStream(context.Context, ...grpc.CallOption) (grpc.BidiStreamingClient[quotav1.CheckStreamRequest, quotav1.CheckStreamResponse], error) {
+	return nil, status.Error(codes.Unimplemented, "there is no stream")
 }
 
 type stubExecutor struct {

@@ -83,11 +83,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if o.profile != "" {
-		start := sallyport(program, filepath.Join(dir, "profile"))
+		start := sallyport(program, filepath.Join(dir, "profile"), rules)
 		switch {
 		case o.only == "":
 		case strings.Contains("processes", o.only):
-			start = sallyport(program, filepath.Join(dir, "profile"), "--processes")
+			start = sallyport(program, filepath.Join(dir, "profile"), rules, "--processes")
 		case strings.Contains(edgeName, o.only):
 			start = own(serveEdge)
 		}
@@ -119,8 +119,10 @@ func contestants(program, dir string) []contestant {
 		{"net/http, fixed answer", own(serveBare)},
 		{edgeName, own(serveEdge)},
 		{"go-sdk, no security", own(serveSDK)},
-		{"sallyport, one process", sallyport(program, filepath.Join(dir, "one"))},
-		{"sallyport, processes", sallyport(program, filepath.Join(dir, "many"), "--processes")},
+		{"sallyport, one process", sallyport(program, filepath.Join(dir, "one"), rules)},
+		{"sallyport, one process, no leases", sallyport(program, filepath.Join(dir, "one-asking"), rules+askAlways)},
+		{"sallyport, processes", sallyport(program, filepath.Join(dir, "many"), rules, "--processes")},
+		{"sallyport, processes, no leases", sallyport(program, filepath.Join(dir, "many-asking"), rules+askAlways, "--processes")},
 	}
 }
 

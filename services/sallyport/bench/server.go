@@ -41,13 +41,16 @@ roles:
       - {id: per-ip-other, match: {action: "!tools/call"}, key: [ip], limit: 1000000000/minute}
 `
 
+// askAlways makes the edge ask quota about each call.
+const askAlways = "  edge: {quota_leases: false}\n"
+
 // sallyport starts the real program, with everything on.
-func sallyport(program, stateDir string, args ...string) func(context.Context) (*server, error) {
+func sallyport(program, stateDir, config string, args ...string) func(context.Context) (*server, error) {
 	return func(ctx context.Context) (*server, error) {
 		if err := os.RemoveAll(stateDir); err != nil {
 			return nil, err
 		}
-		i, err := launch.Start(ctx, launch.Options{Binary: program, StateDir: stateDir, Config: rules, Args: args})
+		i, err := launch.Start(ctx, launch.Options{Binary: program, StateDir: stateDir, Config: config, Args: args})
 		if err != nil {
 			return nil, err
 		}

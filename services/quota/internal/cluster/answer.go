@@ -103,6 +103,9 @@ func (n *Node) answerGroup(g *quotav1.AskGroup) (*quotav1.AskAnswer, ticket) {
 		}
 		asks[i] = limiter.Ask{Limit: number, Key: limiter.Key{Hi: a.GetHi(), Lo: a.GetLo()}, Cost: max(a.GetCost(), 1), Mark: a.GetMark()}
 		reigns[i] = a.GetReign()
+		if g.GetVerb() == quotav1.AskVerb_ASK_VERB_UNDO && names.at(number, 0) != a.GetLimit() {
+			asks[i].Mark = 0 // it was left by counters of another form
+		}
 	}
 	op := operation{verb: g.GetVerb(), permit: g.GetPermitId(), ttl: time.Duration(g.GetTtlNanos()), reigns: reigns}
 	var v verdict
@@ -157,6 +160,7 @@ func (n *Node) states(asks []limiter.Ask, op *operation) []*quotav1.AskState {
 		to.Exceeded = from.State.Exceeded
 		to.WaitNanos = int64(from.State.Wait)
 		to.Mark = from.Mark
+		to.SlackNanos = int64(from.State.Slack)
 		to.Reign = op.reigns[i]
 		to.Unsettled = to.Exceeded && (ofPermits(op.verb) || n.reserved.has(n.o.Now(), item{from.Limit, from.Key}))
 		list[i] = to

@@ -233,6 +233,9 @@ type operation struct {
 	age int
 	// without says that limits that are new here are asked of nobody else.
 	without bool
+	// ahead says that this is for checks that are made later: what was granted is for
+	// those of now, and marks are wanted.
+	ahead bool
 	// spare says that owners that do not answer are done without, where limits are
 	// for that.
 	spare bool

@@ -177,7 +177,7 @@ func (a *attempt) decide(ctx context.Context) (verdict, ticket) {
 
 // draw takes what grants cover; the owners need not be asked about it.
 func (a *attempt) draw() {
-	if a.op.verb != quotav1.AskVerb_ASK_VERB_TAKE {
+	if a.op.verb != quotav1.AskVerb_ASK_VERB_TAKE || a.op.ahead {
 		return
 	}
 	now := a.n.o.Now()
@@ -314,7 +314,7 @@ func (a *attempt) ask(ctx context.Context) verdict {
 		p.sent = a.n.o.Now()
 		if verb == quotav1.AskVerb_ASK_VERB_TAKE || verb == quotav1.AskVerb_ASK_VERB_RESERVE {
 			for j, i := range p.asks {
-				if ask := &a.asks[i]; !a.n.o.Limiter.Penalty(ask.Limit) { // whose refusals the owner has to count
+				if ask := &a.asks[i]; !a.op.ahead && !a.n.o.Limiter.Penalty(ask.Limit) { // whose refusals the owner has to count
 					p.group.Asks[j].Want = a.n.bank.wants(p.sent, item{ask.Limit, ask.Key})
 				}
 			}
@@ -393,7 +393,10 @@ func (a *attempt) read(p *part) bool {
 		ask, s := &a.asks[i], states[j]
 		ask.State = limiter.State{
 			Remaining: s.GetRemaining(), Reset: time.Duration(s.GetResetNanos()),
-			Exceeded: s.GetExceeded(), Wait: time.Duration(s.GetWaitNanos()),
+			Exceeded: s.GetExceeded(), Wait: time.Duration(s.GetWaitNanos()), Slack: time.Duration(s.GetSlackNanos()),
+		}
+		if a.op.ahead {
+			ask.Mark = s.GetMark()
 		}
 		if s.GetGranted() > 0 {
 			if r := a.n.bank.deposit(p.sent, ask, s); r != nil {

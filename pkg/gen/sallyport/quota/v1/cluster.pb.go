@@ -1194,9 +1194,12 @@ type AskState struct {
 	// use it gives back by an UNDO with the mark and the reign of the grant.
 	Granted uint32 `protobuf:"varint,8,opt,name=granted,proto3" json:"granted,omitempty"`
 	// For how long it may, from when it sent the ask.
-	GrantedNanos  int64  `protobuf:"varint,9,opt,name=granted_nanos,json=grantedNanos,proto3" json:"granted_nanos,omitempty"`
-	GrantMark     int64  `protobuf:"varint,10,opt,name=grant_mark,json=grantMark,proto3" json:"grant_mark,omitempty"`
-	GrantReign    uint64 `protobuf:"varint,11,opt,name=grant_reign,json=grantReign,proto3" json:"grant_reign,omitempty"`
+	GrantedNanos int64  `protobuf:"varint,9,opt,name=granted_nanos,json=grantedNanos,proto3" json:"granted_nanos,omitempty"`
+	GrantMark    int64  `protobuf:"varint,10,opt,name=grant_mark,json=grantMark,proto3" json:"grant_mark,omitempty"`
+	GrantReign   uint64 `protobuf:"varint,11,opt,name=grant_reign,json=grantReign,proto3" json:"grant_reign,omitempty"`
+	// For how long what was taken would count the same if it were taken later; zero if
+	// it counts to the moment.
+	SlackNanos    int64 `protobuf:"varint,12,opt,name=slack_nanos,json=slackNanos,proto3" json:"slack_nanos,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1304,6 +1307,13 @@ func (x *AskState) GetGrantMark() int64 {
 func (x *AskState) GetGrantReign() uint64 {
 	if x != nil {
 		return x.GrantReign
+	}
+	return 0
+}
+
+func (x *AskState) GetSlackNanos() int64 {
+	if x != nil {
+		return x.SlackNanos
 	}
 	return 0
 }
@@ -2121,7 +2131,7 @@ const file_sallyport_quota_v1_cluster_proto_rawDesc = "" +
 	"\aanswers\x18\x01 \x03(\v2\x1d.sallyport.quota.v1.AskAnswerB\t\xbaH\x06\x92\x01\x03\x10\x80\x04R\aanswers\"\x8f\x01\n" +
 	"\tAskAnswer\x12B\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x1e.sallyport.quota.v1.AskOutcomeB\b\xbaH\x05\x82\x01\x02\x10\x01R\aoutcome\x12>\n" +
-	"\x06states\x18\x02 \x03(\v2\x1c.sallyport.quota.v1.AskStateB\b\xbaH\x05\x92\x01\x02\x10@R\x06states\"\xcb\x02\n" +
+	"\x06states\x18\x02 \x03(\v2\x1c.sallyport.quota.v1.AskStateB\b\xbaH\x05\x92\x01\x02\x10@R\x06states\"\xec\x02\n" +
 	"\bAskState\x12\x1c\n" +
 	"\tremaining\x18\x01 \x01(\rR\tremaining\x12\x1f\n" +
 	"\vreset_nanos\x18\x02 \x01(\x03R\n" +
@@ -2138,7 +2148,9 @@ const file_sallyport_quota_v1_cluster_proto_rawDesc = "" +
 	"grant_mark\x18\n" +
 	" \x01(\x03R\tgrantMark\x12\x1f\n" +
 	"\vgrant_reign\x18\v \x01(\x04R\n" +
-	"grantReign\"\x96\x01\n" +
+	"grantReign\x12\x1f\n" +
+	"\vslack_nanos\x18\f \x01(\x03R\n" +
+	"slackNanos\"\x96\x01\n" +
 	"\fCounterState\x12\x14\n" +
 	"\x05limit\x18\x01 \x01(\x06R\x05limit\x12\x0e\n" +
 	"\x02hi\x18\x02 \x01(\x06R\x02hi\x12\x0e\n" +

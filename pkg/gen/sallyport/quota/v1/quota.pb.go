@@ -219,8 +219,12 @@ type CheckRequest struct {
 	// bounded: when it is full the oldest is forgotten, and its repetition is
 	// charged.
 	IdempotencyKey string `protobuf:"bytes,3,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// On CheckStream: for how many more checks like this one the caller would like
+	// permission in advance, should this one be allowed. Zero for none, and without
+	// effect anywhere else, with an idempotency key and with cost 0.
+	Lease         uint32 `protobuf:"varint,4,opt,name=lease,proto3" json:"lease,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CheckRequest) Reset() {
@@ -274,6 +278,13 @@ func (x *CheckRequest) GetIdempotencyKey() string {
 	return ""
 }
 
+func (x *CheckRequest) GetLease() uint32 {
+	if x != nil {
+		return x.Lease
+	}
+	return 0
+}
+
 // CheckResponse is the decision and the state of each limit.
 type CheckResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -291,7 +302,9 @@ type CheckResponse struct {
 	// mode, while another node was silent.
 	Degraded bool `protobuf:"varint,5,opt,name=degraded,proto3" json:"degraded,omitempty"`
 	// What kind of limit refused.
-	Refusal       RefusalKind `protobuf:"varint,6,opt,name=refusal,proto3,enum=sallyport.quota.v1.RefusalKind" json:"refusal,omitempty"`
+	Refusal RefusalKind `protobuf:"varint,6,opt,name=refusal,proto3,enum=sallyport.quota.v1.RefusalKind" json:"refusal,omitempty"`
+	// On CheckStream: set if a lease was asked for and the check was allowed.
+	Lease         *Lease `protobuf:"bytes,7,opt,name=lease,proto3" json:"lease,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -368,6 +381,231 @@ func (x *CheckResponse) GetRefusal() RefusalKind {
 	return RefusalKind_REFUSAL_KIND_UNSPECIFIED
 }
 
+func (x *CheckResponse) GetLease() *Lease {
+	if x != nil {
+		return x.Lease
+	}
+	return nil
+}
+
+// Lease is permission, given in advance, to allow checks without asking. What it
+// permits was charged to every limit that matches when it was given, so leases of
+// however many holders never admit more than a limit says; nor does any window
+// admit more, because a lease ends before the part of the window does that it was
+// charged to. What is not used is given back by a LeaseReturn, as far as it then
+// still counts; if that does not come it stays charged.
+//
+// Only rates that are counted by parts of a window are leased: sliding limits above
+// 128, and fixed ones of 128 and more. A check that matches anything else gets no
+// lease: smaller limits, gcra, step budgets, loops, quotas, limits with a penalty.
+type Lease struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names the lease on its stream. Zero if there is none.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// How many checks may be allowed; zero if there is no lease.
+	Checks uint32 `protobuf:"varint,2,opt,name=checks,proto3" json:"checks,omitempty"`
+	// How long that holds, by the holder's monotonic clock, from before it sent the
+	// check. Without a lease: how long to ask for none for checks like this one.
+	Life *durationpb.Duration `protobuf:"bytes,3,opt,name=life,proto3" json:"life,omitempty"`
+	// What makes a check like this one: it has the same cost, no idempotency key, and
+	// the same values of these attributes, an absent one being empty.
+	Attributes []string `protobuf:"bytes,4,rep,name=attributes,proto3" json:"attributes,omitempty"`
+	// Number of the rules that it was given by; they only ever get a higher one. See
+	// LeasesEnd.
+	Rules uint64 `protobuf:"varint,5,opt,name=rules,proto3" json:"rules,omitempty"`
+	// What each of the checks takes of each of the limits, in the order of limits in
+	// the response. Their remaining is what it was before the lease was taken; by that
+	// less what was spent of the lease a holder tells what is left, which is as much
+	// too high as others have spent meanwhile.
+	Costs         []uint32 `protobuf:"varint,6,rep,packed,name=costs,proto3" json:"costs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lease) Reset() {
+	*x = Lease{}
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lease) ProtoMessage() {}
+
+func (x *Lease) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lease.ProtoReflect.Descriptor instead.
+func (*Lease) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Lease) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Lease) GetChecks() uint32 {
+	if x != nil {
+		return x.Checks
+	}
+	return 0
+}
+
+func (x *Lease) GetLife() *durationpb.Duration {
+	if x != nil {
+		return x.Life
+	}
+	return nil
+}
+
+func (x *Lease) GetAttributes() []string {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+func (x *Lease) GetRules() uint64 {
+	if x != nil {
+		return x.Rules
+	}
+	return 0
+}
+
+func (x *Lease) GetCosts() []uint32 {
+	if x != nil {
+		return x.Costs
+	}
+	return nil
+}
+
+// LeaseReturn gives back what was not used of a lease. The holder must not use it
+// any more.
+type LeaseReturn struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Zero tells that all was used. More than was leased counts as all of it.
+	Checks        uint32 `protobuf:"varint,2,opt,name=checks,proto3" json:"checks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseReturn) Reset() {
+	*x = LeaseReturn{}
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseReturn) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseReturn) ProtoMessage() {}
+
+func (x *LeaseReturn) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseReturn.ProtoReflect.Descriptor instead.
+func (*LeaseReturn) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *LeaseReturn) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *LeaseReturn) GetChecks() uint32 {
+	if x != nil {
+		return x.Checks
+	}
+	return 0
+}
+
+// LeasesEnd ends leases before their time.
+type LeasesEnd struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Other rules hold: leases by rules with a lower number than this must not be used
+	// any more, also such as come after this message.
+	Rules uint64 `protobuf:"varint,1,opt,name=rules,proto3" json:"rules,omitempty"`
+	// The node is about to stop: send nothing more, and end the stream once all
+	// answers are there.
+	Stopping      bool `protobuf:"varint,2,opt,name=stopping,proto3" json:"stopping,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeasesEnd) Reset() {
+	*x = LeasesEnd{}
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeasesEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeasesEnd) ProtoMessage() {}
+
+func (x *LeasesEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeasesEnd.ProtoReflect.Descriptor instead.
+func (*LeasesEnd) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *LeasesEnd) GetRules() uint64 {
+	if x != nil {
+		return x.Rules
+	}
+	return 0
+}
+
+func (x *LeasesEnd) GetStopping() bool {
+	if x != nil {
+		return x.Stopping
+	}
+	return false
+}
+
 // LimitState is one limit as this check saw it.
 type LimitState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -398,7 +636,7 @@ type LimitState struct {
 
 func (x *LimitState) Reset() {
 	*x = LimitState{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[3]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -410,7 +648,7 @@ func (x *LimitState) String() string {
 func (*LimitState) ProtoMessage() {}
 
 func (x *LimitState) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[3]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -423,7 +661,7 @@ func (x *LimitState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitState.ProtoReflect.Descriptor instead.
 func (*LimitState) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{3}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LimitState) GetName() string {
@@ -506,7 +744,7 @@ type CheckBatchRequest struct {
 
 func (x *CheckBatchRequest) Reset() {
 	*x = CheckBatchRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[4]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -518,7 +756,7 @@ func (x *CheckBatchRequest) String() string {
 func (*CheckBatchRequest) ProtoMessage() {}
 
 func (x *CheckBatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[4]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -531,7 +769,7 @@ func (x *CheckBatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckBatchRequest.ProtoReflect.Descriptor instead.
 func (*CheckBatchRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{4}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CheckBatchRequest) GetChecks() []*CheckRequest {
@@ -551,7 +789,7 @@ type CheckBatchResponse struct {
 
 func (x *CheckBatchResponse) Reset() {
 	*x = CheckBatchResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[5]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -563,7 +801,7 @@ func (x *CheckBatchResponse) String() string {
 func (*CheckBatchResponse) ProtoMessage() {}
 
 func (x *CheckBatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[5]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -576,7 +814,7 @@ func (x *CheckBatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckBatchResponse.ProtoReflect.Descriptor instead.
 func (*CheckBatchResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{5}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CheckBatchResponse) GetResults() []*CheckResponse {
@@ -586,19 +824,25 @@ func (x *CheckBatchResponse) GetResults() []*CheckResponse {
 	return nil
 }
 
-// CheckStreamRequest is one check of a stream.
+// CheckStreamRequest is one check of a stream, or several, and what goes back of
+// leases. It has to ask for something or give something back.
 type CheckStreamRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Comes back with the answer; the caller's own.
-	Id            uint64        `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Check         *CheckRequest `protobuf:"bytes,2,opt,name=check,proto3" json:"check,omitempty"`
+	// Comes back with the answer; the caller's own. Give none twice while the first
+	// is under way.
+	Id    uint64        `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Check *CheckRequest `protobuf:"bytes,2,opt,name=check,proto3" json:"check,omitempty"`
+	// Several checks, instead of check. They are independent.
+	Checks []*CheckRequest `protobuf:"bytes,3,rep,name=checks,proto3" json:"checks,omitempty"`
+	// Done before the checks. By itself it has no answer.
+	Returns       []*LeaseReturn `protobuf:"bytes,4,rep,name=returns,proto3" json:"returns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CheckStreamRequest) Reset() {
 	*x = CheckStreamRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[6]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -610,7 +854,7 @@ func (x *CheckStreamRequest) String() string {
 func (*CheckStreamRequest) ProtoMessage() {}
 
 func (x *CheckStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[6]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -623,7 +867,7 @@ func (x *CheckStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckStreamRequest.ProtoReflect.Descriptor instead.
 func (*CheckStreamRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{6}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CheckStreamRequest) GetId() uint64 {
@@ -640,7 +884,21 @@ func (x *CheckStreamRequest) GetCheck() *CheckRequest {
 	return nil
 }
 
-// CheckStreamResponse is the answer to one.
+func (x *CheckStreamRequest) GetChecks() []*CheckRequest {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+func (x *CheckStreamRequest) GetReturns() []*LeaseReturn {
+	if x != nil {
+		return x.Returns
+	}
+	return nil
+}
+
+// CheckStreamResponse is the answer to one, or tells of leases.
 type CheckStreamResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -648,14 +906,18 @@ type CheckStreamResponse struct {
 	//
 	//	*CheckStreamResponse_Check
 	//	*CheckStreamResponse_Failure
-	Outcome       isCheckStreamResponse_Outcome `protobuf_oneof:"outcome"`
+	//	*CheckStreamResponse_LeasesEnd
+	Outcome isCheckStreamResponse_Outcome `protobuf_oneof:"outcome"`
+	// Of checks, in any order. There may be several messages of one id, until every
+	// check has its outcome: those that take long hold up no others.
+	Outcomes      []*CheckOutcome `protobuf:"bytes,4,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CheckStreamResponse) Reset() {
 	*x = CheckStreamResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[7]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -667,7 +929,7 @@ func (x *CheckStreamResponse) String() string {
 func (*CheckStreamResponse) ProtoMessage() {}
 
 func (x *CheckStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[7]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -680,7 +942,7 @@ func (x *CheckStreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckStreamResponse.ProtoReflect.Descriptor instead.
 func (*CheckStreamResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CheckStreamResponse) GetId() uint64 {
@@ -715,6 +977,22 @@ func (x *CheckStreamResponse) GetFailure() *CheckFailure {
 	return nil
 }
 
+func (x *CheckStreamResponse) GetLeasesEnd() *LeasesEnd {
+	if x != nil {
+		if x, ok := x.Outcome.(*CheckStreamResponse_LeasesEnd); ok {
+			return x.LeasesEnd
+		}
+	}
+	return nil
+}
+
+func (x *CheckStreamResponse) GetOutcomes() []*CheckOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
 type isCheckStreamResponse_Outcome interface {
 	isCheckStreamResponse_Outcome()
 }
@@ -727,9 +1005,79 @@ type CheckStreamResponse_Failure struct {
 	Failure *CheckFailure `protobuf:"bytes,3,opt,name=failure,proto3,oneof"`
 }
 
+type CheckStreamResponse_LeasesEnd struct {
+	// It answers nothing and may come at any time, to callers that have asked for
+	// a lease.
+	LeasesEnd *LeasesEnd `protobuf:"bytes,5,opt,name=leases_end,json=leasesEnd,proto3,oneof"`
+}
+
 func (*CheckStreamResponse_Check) isCheckStreamResponse_Outcome() {}
 
 func (*CheckStreamResponse_Failure) isCheckStreamResponse_Outcome() {}
+
+func (*CheckStreamResponse_LeasesEnd) isCheckStreamResponse_Outcome() {}
+
+// CheckOutcome has either a decision or a failure.
+type CheckOutcome struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which of the checks it is of, from 0.
+	Place         uint32         `protobuf:"varint,1,opt,name=place,proto3" json:"place,omitempty"`
+	Check         *CheckResponse `protobuf:"bytes,2,opt,name=check,proto3" json:"check,omitempty"`
+	Failure       *CheckFailure  `protobuf:"bytes,3,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckOutcome) Reset() {
+	*x = CheckOutcome{}
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckOutcome) ProtoMessage() {}
+
+func (x *CheckOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckOutcome.ProtoReflect.Descriptor instead.
+func (*CheckOutcome) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CheckOutcome) GetPlace() uint32 {
+	if x != nil {
+		return x.Place
+	}
+	return 0
+}
+
+func (x *CheckOutcome) GetCheck() *CheckResponse {
+	if x != nil {
+		return x.Check
+	}
+	return nil
+}
+
+func (x *CheckOutcome) GetFailure() *CheckFailure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
 
 // CheckFailure is what the status of a unary check would say.
 type CheckFailure struct {
@@ -745,7 +1093,7 @@ type CheckFailure struct {
 
 func (x *CheckFailure) Reset() {
 	*x = CheckFailure{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[8]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -757,7 +1105,7 @@ func (x *CheckFailure) String() string {
 func (*CheckFailure) ProtoMessage() {}
 
 func (x *CheckFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[8]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -770,7 +1118,7 @@ func (x *CheckFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckFailure.ProtoReflect.Descriptor instead.
 func (*CheckFailure) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{8}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CheckFailure) GetCode() int32 {
@@ -812,7 +1160,7 @@ type PeekRequest struct {
 
 func (x *PeekRequest) Reset() {
 	*x = PeekRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[9]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -824,7 +1172,7 @@ func (x *PeekRequest) String() string {
 func (*PeekRequest) ProtoMessage() {}
 
 func (x *PeekRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[9]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -837,7 +1185,7 @@ func (x *PeekRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeekRequest.ProtoReflect.Descriptor instead.
 func (*PeekRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{9}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PeekRequest) GetSubject() *Subject {
@@ -864,7 +1212,7 @@ type PeekResponse struct {
 
 func (x *PeekResponse) Reset() {
 	*x = PeekResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[10]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -876,7 +1224,7 @@ func (x *PeekResponse) String() string {
 func (*PeekResponse) ProtoMessage() {}
 
 func (x *PeekResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[10]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -889,7 +1237,7 @@ func (x *PeekResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeekResponse.ProtoReflect.Descriptor instead.
 func (*PeekResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{10}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PeekResponse) GetCheck() *CheckResponse {
@@ -914,7 +1262,7 @@ type ReserveRequest struct {
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[11]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -926,7 +1274,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[11]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -939,7 +1287,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{11}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReserveRequest) GetSubject() *Subject {
@@ -990,7 +1338,7 @@ type ReserveResponse struct {
 
 func (x *ReserveResponse) Reset() {
 	*x = ReserveResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[12]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1002,7 +1350,7 @@ func (x *ReserveResponse) String() string {
 func (*ReserveResponse) ProtoMessage() {}
 
 func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[12]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1015,7 +1363,7 @@ func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveResponse.ProtoReflect.Descriptor instead.
 func (*ReserveResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{12}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReserveResponse) GetCheck() *CheckResponse {
@@ -1050,7 +1398,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[13]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1062,7 +1410,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[13]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1075,7 +1423,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CommitRequest) GetReservationId() string {
@@ -1104,7 +1452,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[14]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1116,7 +1464,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[14]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1129,7 +1477,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{14}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CommitResponse) GetCharged() uint64 {
@@ -1156,7 +1504,7 @@ type RefundRequest struct {
 
 func (x *RefundRequest) Reset() {
 	*x = RefundRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[15]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1516,7 @@ func (x *RefundRequest) String() string {
 func (*RefundRequest) ProtoMessage() {}
 
 func (x *RefundRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[15]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1529,7 @@ func (x *RefundRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefundRequest.ProtoReflect.Descriptor instead.
 func (*RefundRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RefundRequest) GetReservationId() string {
@@ -1201,7 +1549,7 @@ type RefundResponse struct {
 
 func (x *RefundResponse) Reset() {
 	*x = RefundResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[16]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1213,7 +1561,7 @@ func (x *RefundResponse) String() string {
 func (*RefundResponse) ProtoMessage() {}
 
 func (x *RefundResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[16]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1226,7 +1574,7 @@ func (x *RefundResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefundResponse.ProtoReflect.Descriptor instead.
 func (*RefundResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{16}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RefundResponse) GetRefunded() uint64 {
@@ -1247,7 +1595,7 @@ type AcquireRequest struct {
 
 func (x *AcquireRequest) Reset() {
 	*x = AcquireRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[17]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1259,7 +1607,7 @@ func (x *AcquireRequest) String() string {
 func (*AcquireRequest) ProtoMessage() {}
 
 func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[17]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,7 +1620,7 @@ func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireRequest.ProtoReflect.Descriptor instead.
 func (*AcquireRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{17}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AcquireRequest) GetSubject() *Subject {
@@ -1301,7 +1649,7 @@ type AcquireResponse struct {
 
 func (x *AcquireResponse) Reset() {
 	*x = AcquireResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[18]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1313,7 +1661,7 @@ func (x *AcquireResponse) String() string {
 func (*AcquireResponse) ProtoMessage() {}
 
 func (x *AcquireResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[18]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1326,7 +1674,7 @@ func (x *AcquireResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireResponse.ProtoReflect.Descriptor instead.
 func (*AcquireResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{18}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AcquireResponse) GetCheck() *CheckResponse {
@@ -1353,7 +1701,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[19]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1365,7 +1713,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[19]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1378,7 +1726,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{19}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReleaseRequest) GetPermitId() string {
@@ -1397,7 +1745,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[20]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1409,7 +1757,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[20]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1422,7 +1770,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{20}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{24}
 }
 
 // UsageRequest asks for the state of limits.
@@ -1435,7 +1783,7 @@ type UsageRequest struct {
 
 func (x *UsageRequest) Reset() {
 	*x = UsageRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[21]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1447,7 +1795,7 @@ func (x *UsageRequest) String() string {
 func (*UsageRequest) ProtoMessage() {}
 
 func (x *UsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[21]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1460,7 +1808,7 @@ func (x *UsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRequest.ProtoReflect.Descriptor instead.
 func (*UsageRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{21}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UsageRequest) GetSubject() *Subject {
@@ -1480,7 +1828,7 @@ type UsageResponse struct {
 
 func (x *UsageResponse) Reset() {
 	*x = UsageResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[22]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1492,7 +1840,7 @@ func (x *UsageResponse) String() string {
 func (*UsageResponse) ProtoMessage() {}
 
 func (x *UsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[22]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1505,7 +1853,7 @@ func (x *UsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageResponse.ProtoReflect.Descriptor instead.
 func (*UsageResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{22}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UsageResponse) GetLimits() []*LimitState {
@@ -1532,7 +1880,7 @@ type ListUsageRequest struct {
 
 func (x *ListUsageRequest) Reset() {
 	*x = ListUsageRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[23]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1544,7 +1892,7 @@ func (x *ListUsageRequest) String() string {
 func (*ListUsageRequest) ProtoMessage() {}
 
 func (x *ListUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[23]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1557,7 +1905,7 @@ func (x *ListUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsageRequest.ProtoReflect.Descriptor instead.
 func (*ListUsageRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{23}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListUsageRequest) GetRule() string {
@@ -1599,7 +1947,7 @@ type ListUsageResponse struct {
 
 func (x *ListUsageResponse) Reset() {
 	*x = ListUsageResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[24]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1611,7 +1959,7 @@ func (x *ListUsageResponse) String() string {
 func (*ListUsageResponse) ProtoMessage() {}
 
 func (x *ListUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[24]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1624,7 +1972,7 @@ func (x *ListUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsageResponse.ProtoReflect.Descriptor instead.
 func (*ListUsageResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{24}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListUsageResponse) GetRows() []*UsageRow {
@@ -1661,7 +2009,7 @@ type UsageRow struct {
 
 func (x *UsageRow) Reset() {
 	*x = UsageRow{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[25]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1673,7 +2021,7 @@ func (x *UsageRow) String() string {
 func (*UsageRow) ProtoMessage() {}
 
 func (x *UsageRow) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[25]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1686,7 +2034,7 @@ func (x *UsageRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRow.ProtoReflect.Descriptor instead.
 func (*UsageRow) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{25}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *UsageRow) GetRule() string {
@@ -1761,7 +2109,7 @@ type ExplainRulesRequest struct {
 
 func (x *ExplainRulesRequest) Reset() {
 	*x = ExplainRulesRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[26]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1773,7 +2121,7 @@ func (x *ExplainRulesRequest) String() string {
 func (*ExplainRulesRequest) ProtoMessage() {}
 
 func (x *ExplainRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[26]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1786,7 +2134,7 @@ func (x *ExplainRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRulesRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRulesRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{26}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{30}
 }
 
 // ExplainRulesResponse has all rules, in the order of the configuration.
@@ -1807,7 +2155,7 @@ type ExplainRulesResponse struct {
 
 func (x *ExplainRulesResponse) Reset() {
 	*x = ExplainRulesResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[27]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1819,7 +2167,7 @@ func (x *ExplainRulesResponse) String() string {
 func (*ExplainRulesResponse) ProtoMessage() {}
 
 func (x *ExplainRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[27]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1832,7 +2180,7 @@ func (x *ExplainRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRulesResponse.ProtoReflect.Descriptor instead.
 func (*ExplainRulesResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{27}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ExplainRulesResponse) GetRules() []*RuleExplanation {
@@ -1902,7 +2250,7 @@ type RuleExplanation struct {
 
 func (x *RuleExplanation) Reset() {
 	*x = RuleExplanation{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[28]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1914,7 +2262,7 @@ func (x *RuleExplanation) String() string {
 func (*RuleExplanation) ProtoMessage() {}
 
 func (x *RuleExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[28]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1927,7 +2275,7 @@ func (x *RuleExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleExplanation.ProtoReflect.Descriptor instead.
 func (*RuleExplanation) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{28}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RuleExplanation) GetName() string {
@@ -2032,12 +2380,13 @@ const file_sallyport_quota_v1_quota_proto_rawDesc = "" +
 	"attributes\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xad\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcd\x01\n" +
 	"\fCheckRequest\x12=\n" +
 	"\asubject\x18\x01 \x01(\v2\x1b.sallyport.quota.v1.SubjectB\x06\xbaH\x03\xc8\x01\x01R\asubject\x12\"\n" +
 	"\x04cost\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=H\x00R\x04cost\x88\x01\x01\x121\n" +
-	"\x0fidempotency_key\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x0eidempotencyKeyB\a\n" +
-	"\x05_cost\"\xa5\x02\n" +
+	"\x0fidempotency_key\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x0eidempotencyKey\x12\x1e\n" +
+	"\x05lease\x18\x04 \x01(\rB\b\xbaH\x05*\x03\x18\x80 R\x05leaseB\a\n" +
+	"\x05_cost\"\xd6\x02\n" +
 	"\rCheckResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x1b\n" +
 	"\x04rule\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04rule\x12:\n" +
@@ -2045,7 +2394,23 @@ const file_sallyport_quota_v1_quota_proto_rawDesc = "" +
 	"retryAfter\x12@\n" +
 	"\x06limits\x18\x04 \x03(\v2\x1e.sallyport.quota.v1.LimitStateB\b\xbaH\x05\x92\x01\x02\x10@R\x06limits\x12\x1a\n" +
 	"\bdegraded\x18\x05 \x01(\bR\bdegraded\x12C\n" +
-	"\arefusal\x18\x06 \x01(\x0e2\x1f.sallyport.quota.v1.RefusalKindB\b\xbaH\x05\x82\x01\x02\x10\x01R\arefusal\"\xf8\x02\n" +
+	"\arefusal\x18\x06 \x01(\x0e2\x1f.sallyport.quota.v1.RefusalKindB\b\xbaH\x05\x82\x01\x02\x10\x01R\arefusal\x12/\n" +
+	"\x05lease\x18\a \x01(\v2\x19.sallyport.quota.v1.LeaseR\x05lease\"\xce\x01\n" +
+	"\x05Lease\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12 \n" +
+	"\x06checks\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\x80 R\x06checks\x12-\n" +
+	"\x04life\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04life\x12.\n" +
+	"\n" +
+	"attributes\x18\x04 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10 \"\x04r\x02\x18 R\n" +
+	"attributes\x12\x14\n" +
+	"\x05rules\x18\x05 \x01(\x04R\x05rules\x12\x1e\n" +
+	"\x05costs\x18\x06 \x03(\rB\b\xbaH\x05\x92\x01\x02\x10@R\x05costs\"?\n" +
+	"\vLeaseReturn\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12 \n" +
+	"\x06checks\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\x80 R\x06checks\"=\n" +
+	"\tLeasesEnd\x12\x14\n" +
+	"\x05rules\x18\x01 \x01(\x04R\x05rules\x12\x1a\n" +
+	"\bstopping\x18\x02 \x01(\bR\bstopping\"\xf8\x02\n" +
 	"\n" +
 	"LimitState\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18PR\x04name\x12\x14\n" +
@@ -2063,15 +2428,24 @@ const file_sallyport_quota_v1_quota_proto_rawDesc = "" +
 	"\x11CheckBatchRequest\x12E\n" +
 	"\x06checks\x18\x01 \x03(\v2 .sallyport.quota.v1.CheckRequestB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\x06checks\"\\\n" +
 	"\x12CheckBatchResponse\x12F\n" +
-	"\aresults\x18\x01 \x03(\v2!.sallyport.quota.v1.CheckResponseB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\aresults\"d\n" +
+	"\aresults\x18\x01 \x03(\v2!.sallyport.quota.v1.CheckResponseB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\aresults\"\xe7\x01\n" +
 	"\x12CheckStreamRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\x04R\x02id\x12>\n" +
-	"\x05check\x18\x02 \x01(\v2 .sallyport.quota.v1.CheckRequestB\x06\xbaH\x03\xc8\x01\x01R\x05check\"\xa9\x01\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x126\n" +
+	"\x05check\x18\x02 \x01(\v2 .sallyport.quota.v1.CheckRequestR\x05check\x12C\n" +
+	"\x06checks\x18\x03 \x03(\v2 .sallyport.quota.v1.CheckRequestB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\x06checks\x12D\n" +
+	"\areturns\x18\x04 \x03(\v2\x1f.sallyport.quota.v1.LeaseReturnB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\areturns\"\xb2\x02\n" +
 	"\x13CheckStreamResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x129\n" +
 	"\x05check\x18\x02 \x01(\v2!.sallyport.quota.v1.CheckResponseH\x00R\x05check\x12<\n" +
-	"\afailure\x18\x03 \x01(\v2 .sallyport.quota.v1.CheckFailureH\x00R\afailureB\t\n" +
-	"\aoutcome\"\xc0\x01\n" +
+	"\afailure\x18\x03 \x01(\v2 .sallyport.quota.v1.CheckFailureH\x00R\afailure\x12>\n" +
+	"\n" +
+	"leases_end\x18\x05 \x01(\v2\x1d.sallyport.quota.v1.LeasesEndH\x00R\tleasesEnd\x12G\n" +
+	"\boutcomes\x18\x04 \x03(\v2 .sallyport.quota.v1.CheckOutcomeB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\boutcomesB\t\n" +
+	"\aoutcome\"\xa3\x01\n" +
+	"\fCheckOutcome\x12\x1e\n" +
+	"\x05place\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x10\x80\x02R\x05place\x127\n" +
+	"\x05check\x18\x02 \x01(\v2!.sallyport.quota.v1.CheckResponseR\x05check\x12:\n" +
+	"\afailure\x18\x03 \x01(\v2 .sallyport.quota.v1.CheckFailureR\afailure\"\xc0\x01\n" +
 	"\fCheckFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12<\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x1a.sallyport.quota.v1.ReasonB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06reason\x12\"\n" +
@@ -2210,109 +2584,121 @@ func file_sallyport_quota_v1_quota_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_quota_v1_quota_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sallyport_quota_v1_quota_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_sallyport_quota_v1_quota_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_sallyport_quota_v1_quota_proto_goTypes = []any{
 	(RefusalKind)(0),              // 0: sallyport.quota.v1.RefusalKind
 	(Reason)(0),                   // 1: sallyport.quota.v1.Reason
 	(*Subject)(nil),               // 2: sallyport.quota.v1.Subject
 	(*CheckRequest)(nil),          // 3: sallyport.quota.v1.CheckRequest
 	(*CheckResponse)(nil),         // 4: sallyport.quota.v1.CheckResponse
-	(*LimitState)(nil),            // 5: sallyport.quota.v1.LimitState
-	(*CheckBatchRequest)(nil),     // 6: sallyport.quota.v1.CheckBatchRequest
-	(*CheckBatchResponse)(nil),    // 7: sallyport.quota.v1.CheckBatchResponse
-	(*CheckStreamRequest)(nil),    // 8: sallyport.quota.v1.CheckStreamRequest
-	(*CheckStreamResponse)(nil),   // 9: sallyport.quota.v1.CheckStreamResponse
-	(*CheckFailure)(nil),          // 10: sallyport.quota.v1.CheckFailure
-	(*PeekRequest)(nil),           // 11: sallyport.quota.v1.PeekRequest
-	(*PeekResponse)(nil),          // 12: sallyport.quota.v1.PeekResponse
-	(*ReserveRequest)(nil),        // 13: sallyport.quota.v1.ReserveRequest
-	(*ReserveResponse)(nil),       // 14: sallyport.quota.v1.ReserveResponse
-	(*CommitRequest)(nil),         // 15: sallyport.quota.v1.CommitRequest
-	(*CommitResponse)(nil),        // 16: sallyport.quota.v1.CommitResponse
-	(*RefundRequest)(nil),         // 17: sallyport.quota.v1.RefundRequest
-	(*RefundResponse)(nil),        // 18: sallyport.quota.v1.RefundResponse
-	(*AcquireRequest)(nil),        // 19: sallyport.quota.v1.AcquireRequest
-	(*AcquireResponse)(nil),       // 20: sallyport.quota.v1.AcquireResponse
-	(*ReleaseRequest)(nil),        // 21: sallyport.quota.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),       // 22: sallyport.quota.v1.ReleaseResponse
-	(*UsageRequest)(nil),          // 23: sallyport.quota.v1.UsageRequest
-	(*UsageResponse)(nil),         // 24: sallyport.quota.v1.UsageResponse
-	(*ListUsageRequest)(nil),      // 25: sallyport.quota.v1.ListUsageRequest
-	(*ListUsageResponse)(nil),     // 26: sallyport.quota.v1.ListUsageResponse
-	(*UsageRow)(nil),              // 27: sallyport.quota.v1.UsageRow
-	(*ExplainRulesRequest)(nil),   // 28: sallyport.quota.v1.ExplainRulesRequest
-	(*ExplainRulesResponse)(nil),  // 29: sallyport.quota.v1.ExplainRulesResponse
-	(*RuleExplanation)(nil),       // 30: sallyport.quota.v1.RuleExplanation
-	nil,                           // 31: sallyport.quota.v1.Subject.AttributesEntry
-	nil,                           // 32: sallyport.quota.v1.UsageRow.KeyEntry
-	(*durationpb.Duration)(nil),   // 33: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
+	(*Lease)(nil),                 // 5: sallyport.quota.v1.Lease
+	(*LeaseReturn)(nil),           // 6: sallyport.quota.v1.LeaseReturn
+	(*LeasesEnd)(nil),             // 7: sallyport.quota.v1.LeasesEnd
+	(*LimitState)(nil),            // 8: sallyport.quota.v1.LimitState
+	(*CheckBatchRequest)(nil),     // 9: sallyport.quota.v1.CheckBatchRequest
+	(*CheckBatchResponse)(nil),    // 10: sallyport.quota.v1.CheckBatchResponse
+	(*CheckStreamRequest)(nil),    // 11: sallyport.quota.v1.CheckStreamRequest
+	(*CheckStreamResponse)(nil),   // 12: sallyport.quota.v1.CheckStreamResponse
+	(*CheckOutcome)(nil),          // 13: sallyport.quota.v1.CheckOutcome
+	(*CheckFailure)(nil),          // 14: sallyport.quota.v1.CheckFailure
+	(*PeekRequest)(nil),           // 15: sallyport.quota.v1.PeekRequest
+	(*PeekResponse)(nil),          // 16: sallyport.quota.v1.PeekResponse
+	(*ReserveRequest)(nil),        // 17: sallyport.quota.v1.ReserveRequest
+	(*ReserveResponse)(nil),       // 18: sallyport.quota.v1.ReserveResponse
+	(*CommitRequest)(nil),         // 19: sallyport.quota.v1.CommitRequest
+	(*CommitResponse)(nil),        // 20: sallyport.quota.v1.CommitResponse
+	(*RefundRequest)(nil),         // 21: sallyport.quota.v1.RefundRequest
+	(*RefundResponse)(nil),        // 22: sallyport.quota.v1.RefundResponse
+	(*AcquireRequest)(nil),        // 23: sallyport.quota.v1.AcquireRequest
+	(*AcquireResponse)(nil),       // 24: sallyport.quota.v1.AcquireResponse
+	(*ReleaseRequest)(nil),        // 25: sallyport.quota.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),       // 26: sallyport.quota.v1.ReleaseResponse
+	(*UsageRequest)(nil),          // 27: sallyport.quota.v1.UsageRequest
+	(*UsageResponse)(nil),         // 28: sallyport.quota.v1.UsageResponse
+	(*ListUsageRequest)(nil),      // 29: sallyport.quota.v1.ListUsageRequest
+	(*ListUsageResponse)(nil),     // 30: sallyport.quota.v1.ListUsageResponse
+	(*UsageRow)(nil),              // 31: sallyport.quota.v1.UsageRow
+	(*ExplainRulesRequest)(nil),   // 32: sallyport.quota.v1.ExplainRulesRequest
+	(*ExplainRulesResponse)(nil),  // 33: sallyport.quota.v1.ExplainRulesResponse
+	(*RuleExplanation)(nil),       // 34: sallyport.quota.v1.RuleExplanation
+	nil,                           // 35: sallyport.quota.v1.Subject.AttributesEntry
+	nil,                           // 36: sallyport.quota.v1.UsageRow.KeyEntry
+	(*durationpb.Duration)(nil),   // 37: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 38: google.protobuf.Timestamp
 }
 var file_sallyport_quota_v1_quota_proto_depIdxs = []int32{
-	31, // 0: sallyport.quota.v1.Subject.attributes:type_name -> sallyport.quota.v1.Subject.AttributesEntry
+	35, // 0: sallyport.quota.v1.Subject.attributes:type_name -> sallyport.quota.v1.Subject.AttributesEntry
 	2,  // 1: sallyport.quota.v1.CheckRequest.subject:type_name -> sallyport.quota.v1.Subject
-	33, // 2: sallyport.quota.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
-	5,  // 3: sallyport.quota.v1.CheckResponse.limits:type_name -> sallyport.quota.v1.LimitState
+	37, // 2: sallyport.quota.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	8,  // 3: sallyport.quota.v1.CheckResponse.limits:type_name -> sallyport.quota.v1.LimitState
 	0,  // 4: sallyport.quota.v1.CheckResponse.refusal:type_name -> sallyport.quota.v1.RefusalKind
-	33, // 5: sallyport.quota.v1.LimitState.window:type_name -> google.protobuf.Duration
-	33, // 6: sallyport.quota.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
-	0,  // 7: sallyport.quota.v1.LimitState.kind:type_name -> sallyport.quota.v1.RefusalKind
-	3,  // 8: sallyport.quota.v1.CheckBatchRequest.checks:type_name -> sallyport.quota.v1.CheckRequest
-	4,  // 9: sallyport.quota.v1.CheckBatchResponse.results:type_name -> sallyport.quota.v1.CheckResponse
-	3,  // 10: sallyport.quota.v1.CheckStreamRequest.check:type_name -> sallyport.quota.v1.CheckRequest
-	4,  // 11: sallyport.quota.v1.CheckStreamResponse.check:type_name -> sallyport.quota.v1.CheckResponse
-	10, // 12: sallyport.quota.v1.CheckStreamResponse.failure:type_name -> sallyport.quota.v1.CheckFailure
-	1,  // 13: sallyport.quota.v1.CheckFailure.reason:type_name -> sallyport.quota.v1.Reason
-	33, // 14: sallyport.quota.v1.CheckFailure.retry_after:type_name -> google.protobuf.Duration
-	2,  // 15: sallyport.quota.v1.PeekRequest.subject:type_name -> sallyport.quota.v1.Subject
-	4,  // 16: sallyport.quota.v1.PeekResponse.check:type_name -> sallyport.quota.v1.CheckResponse
-	2,  // 17: sallyport.quota.v1.ReserveRequest.subject:type_name -> sallyport.quota.v1.Subject
-	33, // 18: sallyport.quota.v1.ReserveRequest.ttl:type_name -> google.protobuf.Duration
-	4,  // 19: sallyport.quota.v1.ReserveResponse.check:type_name -> sallyport.quota.v1.CheckResponse
-	34, // 20: sallyport.quota.v1.ReserveResponse.expires:type_name -> google.protobuf.Timestamp
-	2,  // 21: sallyport.quota.v1.AcquireRequest.subject:type_name -> sallyport.quota.v1.Subject
-	33, // 22: sallyport.quota.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	4,  // 23: sallyport.quota.v1.AcquireResponse.check:type_name -> sallyport.quota.v1.CheckResponse
-	2,  // 24: sallyport.quota.v1.UsageRequest.subject:type_name -> sallyport.quota.v1.Subject
-	5,  // 25: sallyport.quota.v1.UsageResponse.limits:type_name -> sallyport.quota.v1.LimitState
-	34, // 26: sallyport.quota.v1.ListUsageRequest.time:type_name -> google.protobuf.Timestamp
-	27, // 27: sallyport.quota.v1.ListUsageResponse.rows:type_name -> sallyport.quota.v1.UsageRow
-	32, // 28: sallyport.quota.v1.UsageRow.key:type_name -> sallyport.quota.v1.UsageRow.KeyEntry
-	34, // 29: sallyport.quota.v1.UsageRow.period_start:type_name -> google.protobuf.Timestamp
-	34, // 30: sallyport.quota.v1.UsageRow.period_end:type_name -> google.protobuf.Timestamp
-	30, // 31: sallyport.quota.v1.ExplainRulesResponse.rules:type_name -> sallyport.quota.v1.RuleExplanation
-	34, // 32: sallyport.quota.v1.ExplainRulesResponse.load_time:type_name -> google.protobuf.Timestamp
-	0,  // 33: sallyport.quota.v1.RuleExplanation.kind:type_name -> sallyport.quota.v1.RefusalKind
-	33, // 34: sallyport.quota.v1.RuleExplanation.window:type_name -> google.protobuf.Duration
-	3,  // 35: sallyport.quota.v1.QuotaService.Check:input_type -> sallyport.quota.v1.CheckRequest
-	6,  // 36: sallyport.quota.v1.QuotaService.CheckBatch:input_type -> sallyport.quota.v1.CheckBatchRequest
-	8,  // 37: sallyport.quota.v1.QuotaService.CheckStream:input_type -> sallyport.quota.v1.CheckStreamRequest
-	11, // 38: sallyport.quota.v1.QuotaService.Peek:input_type -> sallyport.quota.v1.PeekRequest
-	13, // 39: sallyport.quota.v1.QuotaService.Reserve:input_type -> sallyport.quota.v1.ReserveRequest
-	15, // 40: sallyport.quota.v1.QuotaService.Commit:input_type -> sallyport.quota.v1.CommitRequest
-	17, // 41: sallyport.quota.v1.QuotaService.Refund:input_type -> sallyport.quota.v1.RefundRequest
-	19, // 42: sallyport.quota.v1.QuotaService.Acquire:input_type -> sallyport.quota.v1.AcquireRequest
-	21, // 43: sallyport.quota.v1.QuotaService.Release:input_type -> sallyport.quota.v1.ReleaseRequest
-	23, // 44: sallyport.quota.v1.QuotaService.Usage:input_type -> sallyport.quota.v1.UsageRequest
-	25, // 45: sallyport.quota.v1.QuotaAdminService.ListUsage:input_type -> sallyport.quota.v1.ListUsageRequest
-	28, // 46: sallyport.quota.v1.QuotaAdminService.ExplainRules:input_type -> sallyport.quota.v1.ExplainRulesRequest
-	4,  // 47: sallyport.quota.v1.QuotaService.Check:output_type -> sallyport.quota.v1.CheckResponse
-	7,  // 48: sallyport.quota.v1.QuotaService.CheckBatch:output_type -> sallyport.quota.v1.CheckBatchResponse
-	9,  // 49: sallyport.quota.v1.QuotaService.CheckStream:output_type -> sallyport.quota.v1.CheckStreamResponse
-	12, // 50: sallyport.quota.v1.QuotaService.Peek:output_type -> sallyport.quota.v1.PeekResponse
-	14, // 51: sallyport.quota.v1.QuotaService.Reserve:output_type -> sallyport.quota.v1.ReserveResponse
-	16, // 52: sallyport.quota.v1.QuotaService.Commit:output_type -> sallyport.quota.v1.CommitResponse
-	18, // 53: sallyport.quota.v1.QuotaService.Refund:output_type -> sallyport.quota.v1.RefundResponse
-	20, // 54: sallyport.quota.v1.QuotaService.Acquire:output_type -> sallyport.quota.v1.AcquireResponse
-	22, // 55: sallyport.quota.v1.QuotaService.Release:output_type -> sallyport.quota.v1.ReleaseResponse
-	24, // 56: sallyport.quota.v1.QuotaService.Usage:output_type -> sallyport.quota.v1.UsageResponse
-	26, // 57: sallyport.quota.v1.QuotaAdminService.ListUsage:output_type -> sallyport.quota.v1.ListUsageResponse
-	29, // 58: sallyport.quota.v1.QuotaAdminService.ExplainRules:output_type -> sallyport.quota.v1.ExplainRulesResponse
-	47, // [47:59] is the sub-list for method output_type
-	35, // [35:47] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	5,  // 5: sallyport.quota.v1.CheckResponse.lease:type_name -> sallyport.quota.v1.Lease
+	37, // 6: sallyport.quota.v1.Lease.life:type_name -> google.protobuf.Duration
+	37, // 7: sallyport.quota.v1.LimitState.window:type_name -> google.protobuf.Duration
+	37, // 8: sallyport.quota.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
+	0,  // 9: sallyport.quota.v1.LimitState.kind:type_name -> sallyport.quota.v1.RefusalKind
+	3,  // 10: sallyport.quota.v1.CheckBatchRequest.checks:type_name -> sallyport.quota.v1.CheckRequest
+	4,  // 11: sallyport.quota.v1.CheckBatchResponse.results:type_name -> sallyport.quota.v1.CheckResponse
+	3,  // 12: sallyport.quota.v1.CheckStreamRequest.check:type_name -> sallyport.quota.v1.CheckRequest
+	3,  // 13: sallyport.quota.v1.CheckStreamRequest.checks:type_name -> sallyport.quota.v1.CheckRequest
+	6,  // 14: sallyport.quota.v1.CheckStreamRequest.returns:type_name -> sallyport.quota.v1.LeaseReturn
+	4,  // 15: sallyport.quota.v1.CheckStreamResponse.check:type_name -> sallyport.quota.v1.CheckResponse
+	14, // 16: sallyport.quota.v1.CheckStreamResponse.failure:type_name -> sallyport.quota.v1.CheckFailure
+	7,  // 17: sallyport.quota.v1.CheckStreamResponse.leases_end:type_name -> sallyport.quota.v1.LeasesEnd
+	13, // 18: sallyport.quota.v1.CheckStreamResponse.outcomes:type_name -> sallyport.quota.v1.CheckOutcome
+	4,  // 19: sallyport.quota.v1.CheckOutcome.check:type_name -> sallyport.quota.v1.CheckResponse
+	14, // 20: sallyport.quota.v1.CheckOutcome.failure:type_name -> sallyport.quota.v1.CheckFailure
+	1,  // 21: sallyport.quota.v1.CheckFailure.reason:type_name -> sallyport.quota.v1.Reason
+	37, // 22: sallyport.quota.v1.CheckFailure.retry_after:type_name -> google.protobuf.Duration
+	2,  // 23: sallyport.quota.v1.PeekRequest.subject:type_name -> sallyport.quota.v1.Subject
+	4,  // 24: sallyport.quota.v1.PeekResponse.check:type_name -> sallyport.quota.v1.CheckResponse
+	2,  // 25: sallyport.quota.v1.ReserveRequest.subject:type_name -> sallyport.quota.v1.Subject
+	37, // 26: sallyport.quota.v1.ReserveRequest.ttl:type_name -> google.protobuf.Duration
+	4,  // 27: sallyport.quota.v1.ReserveResponse.check:type_name -> sallyport.quota.v1.CheckResponse
+	38, // 28: sallyport.quota.v1.ReserveResponse.expires:type_name -> google.protobuf.Timestamp
+	2,  // 29: sallyport.quota.v1.AcquireRequest.subject:type_name -> sallyport.quota.v1.Subject
+	37, // 30: sallyport.quota.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	4,  // 31: sallyport.quota.v1.AcquireResponse.check:type_name -> sallyport.quota.v1.CheckResponse
+	2,  // 32: sallyport.quota.v1.UsageRequest.subject:type_name -> sallyport.quota.v1.Subject
+	8,  // 33: sallyport.quota.v1.UsageResponse.limits:type_name -> sallyport.quota.v1.LimitState
+	38, // 34: sallyport.quota.v1.ListUsageRequest.time:type_name -> google.protobuf.Timestamp
+	31, // 35: sallyport.quota.v1.ListUsageResponse.rows:type_name -> sallyport.quota.v1.UsageRow
+	36, // 36: sallyport.quota.v1.UsageRow.key:type_name -> sallyport.quota.v1.UsageRow.KeyEntry
+	38, // 37: sallyport.quota.v1.UsageRow.period_start:type_name -> google.protobuf.Timestamp
+	38, // 38: sallyport.quota.v1.UsageRow.period_end:type_name -> google.protobuf.Timestamp
+	34, // 39: sallyport.quota.v1.ExplainRulesResponse.rules:type_name -> sallyport.quota.v1.RuleExplanation
+	38, // 40: sallyport.quota.v1.ExplainRulesResponse.load_time:type_name -> google.protobuf.Timestamp
+	0,  // 41: sallyport.quota.v1.RuleExplanation.kind:type_name -> sallyport.quota.v1.RefusalKind
+	37, // 42: sallyport.quota.v1.RuleExplanation.window:type_name -> google.protobuf.Duration
+	3,  // 43: sallyport.quota.v1.QuotaService.Check:input_type -> sallyport.quota.v1.CheckRequest
+	9,  // 44: sallyport.quota.v1.QuotaService.CheckBatch:input_type -> sallyport.quota.v1.CheckBatchRequest
+	11, // 45: sallyport.quota.v1.QuotaService.CheckStream:input_type -> sallyport.quota.v1.CheckStreamRequest
+	15, // 46: sallyport.quota.v1.QuotaService.Peek:input_type -> sallyport.quota.v1.PeekRequest
+	17, // 47: sallyport.quota.v1.QuotaService.Reserve:input_type -> sallyport.quota.v1.ReserveRequest
+	19, // 48: sallyport.quota.v1.QuotaService.Commit:input_type -> sallyport.quota.v1.CommitRequest
+	21, // 49: sallyport.quota.v1.QuotaService.Refund:input_type -> sallyport.quota.v1.RefundRequest
+	23, // 50: sallyport.quota.v1.QuotaService.Acquire:input_type -> sallyport.quota.v1.AcquireRequest
+	25, // 51: sallyport.quota.v1.QuotaService.Release:input_type -> sallyport.quota.v1.ReleaseRequest
+	27, // 52: sallyport.quota.v1.QuotaService.Usage:input_type -> sallyport.quota.v1.UsageRequest
+	29, // 53: sallyport.quota.v1.QuotaAdminService.ListUsage:input_type -> sallyport.quota.v1.ListUsageRequest
+	32, // 54: sallyport.quota.v1.QuotaAdminService.ExplainRules:input_type -> sallyport.quota.v1.ExplainRulesRequest
+	4,  // 55: sallyport.quota.v1.QuotaService.Check:output_type -> sallyport.quota.v1.CheckResponse
+	10, // 56: sallyport.quota.v1.QuotaService.CheckBatch:output_type -> sallyport.quota.v1.CheckBatchResponse
+	12, // 57: sallyport.quota.v1.QuotaService.CheckStream:output_type -> sallyport.quota.v1.CheckStreamResponse
+	16, // 58: sallyport.quota.v1.QuotaService.Peek:output_type -> sallyport.quota.v1.PeekResponse
+	18, // 59: sallyport.quota.v1.QuotaService.Reserve:output_type -> sallyport.quota.v1.ReserveResponse
+	20, // 60: sallyport.quota.v1.QuotaService.Commit:output_type -> sallyport.quota.v1.CommitResponse
+	22, // 61: sallyport.quota.v1.QuotaService.Refund:output_type -> sallyport.quota.v1.RefundResponse
+	24, // 62: sallyport.quota.v1.QuotaService.Acquire:output_type -> sallyport.quota.v1.AcquireResponse
+	26, // 63: sallyport.quota.v1.QuotaService.Release:output_type -> sallyport.quota.v1.ReleaseResponse
+	28, // 64: sallyport.quota.v1.QuotaService.Usage:output_type -> sallyport.quota.v1.UsageResponse
+	30, // 65: sallyport.quota.v1.QuotaAdminService.ListUsage:output_type -> sallyport.quota.v1.ListUsageResponse
+	33, // 66: sallyport.quota.v1.QuotaAdminService.ExplainRules:output_type -> sallyport.quota.v1.ExplainRulesResponse
+	55, // [55:67] is the sub-list for method output_type
+	43, // [43:55] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_quota_v1_quota_proto_init() }
@@ -2321,18 +2707,19 @@ func file_sallyport_quota_v1_quota_proto_init() {
 		return
 	}
 	file_sallyport_quota_v1_quota_proto_msgTypes[1].OneofWrappers = []any{}
-	file_sallyport_quota_v1_quota_proto_msgTypes[7].OneofWrappers = []any{
+	file_sallyport_quota_v1_quota_proto_msgTypes[10].OneofWrappers = []any{
 		(*CheckStreamResponse_Check)(nil),
 		(*CheckStreamResponse_Failure)(nil),
+		(*CheckStreamResponse_LeasesEnd)(nil),
 	}
-	file_sallyport_quota_v1_quota_proto_msgTypes[9].OneofWrappers = []any{}
+	file_sallyport_quota_v1_quota_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_quota_v1_quota_proto_rawDesc), len(file_sallyport_quota_v1_quota_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   31,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -59,11 +59,16 @@ type QuotaServiceClient interface {
 	// them fails the batch before anything is taken; when memory runs out midway,
 	// what was taken before stays taken.
 	CheckBatch(ctx context.Context, in *CheckBatchRequest, opts ...grpc.CallOption) (*CheckBatchResponse, error)
-	// CheckStream answers independent checks on one stream, each as soon as it is
-	// decided, so perhaps in another order; ids tell which is which. It costs a
-	// fraction of as many unary checks. A check that cannot be decided gets a
-	// failure and does not end the stream. Read answers while you send: a bounded
-	// number of checks is under way, and then none is taken.
+	// CheckStream answers independent checks on one stream, each message as soon as
+	// it is decided, so perhaps in another order; ids tell which is which. It costs a
+	// fraction of as many unary checks, and less with several checks in a message. A
+	// check that cannot be decided gets a failure and does not end the stream. Read
+	// answers while you send: a bounded number of messages is under way, and then
+	// none is taken. Only here are leases given, see CheckRequest.lease; they end with
+	// the stream.
+	//
+	//	INVALID_ARGUMENT  sallyport.fault.v1.REASON_INVALID  a message asks for nothing,
+	//	                  or has both check and checks; this ends the stream
 	CheckStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[CheckStreamRequest, CheckStreamResponse], error)
 	// Peek is Check without taking anything; it never changes a count.
 	Peek(ctx context.Context, in *PeekRequest, opts ...grpc.CallOption) (*PeekResponse, error)
@@ -235,11 +240,16 @@ type QuotaServiceServer interface {
 	// them fails the batch before anything is taken; when memory runs out midway,
 	// what was taken before stays taken.
 	CheckBatch(context.Context, *CheckBatchRequest) (*CheckBatchResponse, error)
-	// CheckStream answers independent checks on one stream, each as soon as it is
-	// decided, so perhaps in another order; ids tell which is which. It costs a
-	// fraction of as many unary checks. A check that cannot be decided gets a
-	// failure and does not end the stream. Read answers while you send: a bounded
-	// number of checks is under way, and then none is taken.
+	// CheckStream answers independent checks on one stream, each message as soon as
+	// it is decided, so perhaps in another order; ids tell which is which. It costs a
+	// fraction of as many unary checks, and less with several checks in a message. A
+	// check that cannot be decided gets a failure and does not end the stream. Read
+	// answers while you send: a bounded number of messages is under way, and then
+	// none is taken. Only here are leases given, see CheckRequest.lease; they end with
+	// the stream.
+	//
+	//	INVALID_ARGUMENT  sallyport.fault.v1.REASON_INVALID  a message asks for nothing,
+	//	                  or has both check and checks; this ends the stream
 	CheckStream(grpc.BidiStreamingServer[CheckStreamRequest, CheckStreamResponse]) error
 	// Peek is Check without taking anything; it never changes a count.
 	Peek(context.Context, *PeekRequest) (*PeekResponse, error)
