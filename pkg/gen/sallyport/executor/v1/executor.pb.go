@@ -12,9 +12,9 @@ package executorv1
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
-	v11 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
+	v12 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	v1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
-	v12 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
+	v11 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
@@ -48,6 +48,8 @@ const (
 	// The provider says that the arguments cannot be served; its message is for
 	// the model.
 	Reason_REASON_ARGUMENTS Reason = 6
+	// The context's record could not be written, so what was read is not passed on.
+	Reason_REASON_CONTEXT Reason = 7
 )
 
 // Enum value maps for Reason.
@@ -60,6 +62,7 @@ var (
 		4: "REASON_PROVIDER",
 		5: "REASON_CHANGED",
 		6: "REASON_ARGUMENTS",
+		7: "REASON_CONTEXT",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":       0,
@@ -69,6 +72,7 @@ var (
 		"REASON_PROVIDER":          4,
 		"REASON_CHANGED":           5,
 		"REASON_ARGUMENTS":         6,
+		"REASON_CONTEXT":           7,
 	}
 )
 
@@ -567,7 +571,10 @@ type Result struct {
 	Refusal *Refusal `protobuf:"bytes,2,opt,name=refusal,proto3" json:"refusal,omitempty"`
 	// The decision of the first call with the same idempotency key, whose result this
 	// is; empty if this call was made.
-	Repeats       string `protobuf:"bytes,3,opt,name=repeats,proto3" json:"repeats,omitempty"`
+	Repeats string `protobuf:"bytes,3,opt,name=repeats,proto3" json:"repeats,omitempty"`
+	// Where the content is from; the context has it on its record already. Unset if
+	// there is no content of the tool.
+	Provenance    *v11.Provenance `protobuf:"bytes,4,opt,name=provenance,proto3" json:"provenance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -623,10 +630,17 @@ func (x *Result) GetRepeats() string {
 	return ""
 }
 
+func (x *Result) GetProvenance() *v11.Provenance {
+	if x != nil {
+		return x.Provenance
+	}
+	return nil
+}
+
 // Refusal says why a call was not made or did not end well.
 type Refusal struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
-	Reason v11.Reason             `protobuf:"varint,1,opt,name=reason,proto3,enum=sallyport.audit.v1.Reason" json:"reason,omitempty"`
+	Reason v12.Reason             `protobuf:"varint,1,opt,name=reason,proto3,enum=sallyport.audit.v1.Reason" json:"reason,omitempty"`
 	// For the model: what, why, what to do. No values, no addresses.
 	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	// Whether the same call may work later.
@@ -668,11 +682,11 @@ func (*Refusal) Descriptor() ([]byte, []int) {
 	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{7}
 }
 
-func (x *Refusal) GetReason() v11.Reason {
+func (x *Refusal) GetReason() v12.Reason {
 	if x != nil {
 		return x.Reason
 	}
-	return v11.Reason(0)
+	return v12.Reason(0)
 }
 
 func (x *Refusal) GetMessage() string {
@@ -919,8 +933,10 @@ func (x *ReadResourceRequest) GetRound() *v1.Round {
 
 // ReadResourceResponse is what the provider answered.
 type ReadResourceResponse struct {
-	state         protoimpl.MessageState   `protogen:"open.v1"`
-	Response      *v1.ReadResourceResponse `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"`
+	state    protoimpl.MessageState   `protogen:"open.v1"`
+	Response *v1.ReadResourceResponse `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"`
+	// As in Result.
+	Provenance    *v11.Provenance `protobuf:"bytes,2,opt,name=provenance,proto3" json:"provenance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -958,6 +974,13 @@ func (*ReadResourceResponse) Descriptor() ([]byte, []int) {
 func (x *ReadResourceResponse) GetResponse() *v1.ReadResourceResponse {
 	if x != nil {
 		return x.Response
+	}
+	return nil
+}
+
+func (x *ReadResourceResponse) GetProvenance() *v11.Provenance {
+	if x != nil {
+		return x.Provenance
 	}
 	return nil
 }
@@ -1123,8 +1146,10 @@ func (x *GetPromptRequest) GetRound() *v1.Round {
 
 // GetPromptResponse is what the provider answered.
 type GetPromptResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Response      *v1.GetPromptResponse  `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Response *v1.GetPromptResponse  `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"`
+	// As in Result.
+	Provenance    *v11.Provenance `protobuf:"bytes,2,opt,name=provenance,proto3" json:"provenance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1162,6 +1187,13 @@ func (*GetPromptResponse) Descriptor() ([]byte, []int) {
 func (x *GetPromptResponse) GetResponse() *v1.GetPromptResponse {
 	if x != nil {
 		return x.Response
+	}
+	return nil
+}
+
+func (x *GetPromptResponse) GetProvenance() *v11.Provenance {
+	if x != nil {
+		return x.Provenance
 	}
 	return nil
 }
@@ -1402,7 +1434,7 @@ type Catalogue_Entry struct {
 	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Service string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
 	Digest  []byte                 `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
-	Options *v12.Tool              `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
+	Options *v11.Tool              `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
 	// Names of the arguments, sorted, for warnings about policies that read others.
 	// No decision rests on them.
 	Arguments []string `protobuf:"bytes,5,rep,name=arguments,proto3" json:"arguments,omitempty"`
@@ -1464,7 +1496,7 @@ func (x *Catalogue_Entry) GetDigest() []byte {
 	return nil
 }
 
-func (x *Catalogue_Entry) GetOptions() *v12.Tool {
+func (x *Catalogue_Entry) GetOptions() *v11.Tool {
 	if x != nil {
 		return x.Options
 	}
@@ -1489,7 +1521,7 @@ var File_sallyport_executor_v1_executor_proto protoreflect.FileDescriptor
 
 const file_sallyport_executor_v1_executor_proto_rawDesc = "" +
 	"\n" +
-	"$sallyport/executor/v1/executor.proto\x12\x15sallyport.executor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1esallyport/audit/v1/event.proto\x1a#sallyport/provider/v1/content.proto\x1a$sallyport/provider/v1/provider.proto\x1a\x1csallyport/tool/v1/tool.proto\"\xb8\x01\n" +
+	"$sallyport/executor/v1/executor.proto\x12\x15sallyport.executor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1esallyport/audit/v1/event.proto\x1a#sallyport/provider/v1/content.proto\x1a$sallyport/provider/v1/provider.proto\x1a\x1dsallyport/tool/v1/label.proto\x1a\x1csallyport/tool/v1/tool.proto\"\xb8\x01\n" +
 	"\x04Tool\x12M\n" +
 	"\n" +
 	"definition\x18\x01 \x01(\v2%.sallyport.provider.v1.ToolDefinitionB\x06\xbaH\x03\xc8\x01\x01R\n" +
@@ -1529,11 +1561,14 @@ const file_sallyport_executor_v1_executor_proto_rawDesc = "" +
 	"\x06result\x18\x02 \x01(\v2\x1d.sallyport.executor.v1.ResultH\x00R\x06result\x12M\n" +
 	"\x0einput_required\x18\x03 \x01(\v2$.sallyport.provider.v1.InputRequiredH\x00R\rinputRequired\x127\n" +
 	"\x06notice\x18\x04 \x01(\v2\x1d.sallyport.provider.v1.NoticeH\x00R\x06noticeB\x0e\n" +
-	"\x05event\x12\x05\xbaH\x02\b\x01\"\xa0\x01\n" +
+	"\x05event\x12\x05\xbaH\x02\b\x01\"\xdf\x01\n" +
 	"\x06Result\x129\n" +
 	"\x06result\x18\x01 \x01(\v2!.sallyport.provider.v1.ToolResultR\x06result\x128\n" +
 	"\arefusal\x18\x02 \x01(\v2\x1e.sallyport.executor.v1.RefusalR\arefusal\x12!\n" +
-	"\arepeats\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\arepeats\"\x91\x02\n" +
+	"\arepeats\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\arepeats\x12=\n" +
+	"\n" +
+	"provenance\x18\x04 \x01(\v2\x1d.sallyport.tool.v1.ProvenanceR\n" +
+	"provenance\"\x91\x02\n" +
 	"\aRefusal\x12<\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1a.sallyport.audit.v1.ReasonB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06reason\x12\"\n" +
 	"\amessage\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\amessage\x12\x1c\n" +
@@ -1555,9 +1590,12 @@ const file_sallyport_executor_v1_executor_proto_rawDesc = "" +
 	"\x05grant\x18\x01 \x01(\fB\b\xbaH\x05z\x03\x18\x80 R\x05grant\x12\x1c\n" +
 	"\x03uri\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x03uri\x122\n" +
-	"\x05round\x18\x03 \x01(\v2\x1c.sallyport.provider.v1.RoundR\x05round\"_\n" +
+	"\x05round\x18\x03 \x01(\v2\x1c.sallyport.provider.v1.RoundR\x05round\"\x9e\x01\n" +
 	"\x14ReadResourceResponse\x12G\n" +
-	"\bresponse\x18\x01 \x01(\v2+.sallyport.provider.v1.ReadResourceResponseR\bresponse\"4\n" +
+	"\bresponse\x18\x01 \x01(\v2+.sallyport.provider.v1.ReadResourceResponseR\bresponse\x12=\n" +
+	"\n" +
+	"provenance\x18\x02 \x01(\v2\x1d.sallyport.tool.v1.ProvenanceR\n" +
+	"provenance\"4\n" +
 	"\x12ListPromptsRequest\x12\x1e\n" +
 	"\x05grant\x18\x01 \x01(\fB\b\xbaH\x05z\x03\x18\x80 R\x05grant\"Y\n" +
 	"\x13ListPromptsResponse\x12B\n" +
@@ -1570,9 +1608,12 @@ const file_sallyport_executor_v1_executor_proto_rawDesc = "" +
 	"\x05round\x18\x04 \x01(\v2\x1c.sallyport.provider.v1.RoundR\x05round\x1a<\n" +
 	"\x0eArgumentsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Y\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x98\x01\n" +
 	"\x11GetPromptResponse\x12D\n" +
-	"\bresponse\x18\x01 \x01(\v2(.sallyport.provider.v1.GetPromptResponseR\bresponse\"{\n" +
+	"\bresponse\x18\x01 \x01(\v2(.sallyport.provider.v1.GetPromptResponseR\bresponse\x12=\n" +
+	"\n" +
+	"provenance\x18\x02 \x01(\v2\x1d.sallyport.tool.v1.ProvenanceR\n" +
+	"provenance\"{\n" +
 	"\x0fCompleteRequest\x12\x1e\n" +
 	"\x05grant\x18\x01 \x01(\fB\b\xbaH\x05z\x03\x18\x80 R\x05grant\x12H\n" +
 	"\arequest\x18\x02 \x01(\v2&.sallyport.provider.v1.CompleteRequestB\x06\xbaH\x03\xc8\x01\x01R\arequest\"W\n" +
@@ -1588,7 +1629,7 @@ const file_sallyport_executor_v1_executor_proto_rawDesc = "" +
 	"\rhas_resources\x18\x05 \x01(\bR\fhasResources\x12\x1f\n" +
 	"\vhas_prompts\x18\x06 \x01(\bR\n" +
 	"hasPrompts\x12%\n" +
-	"\x0ehas_completion\x18\a \x01(\bR\rhasCompletion*\xa3\x01\n" +
+	"\x0ehas_completion\x18\a \x01(\bR\rhasCompletion*\xb7\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fREASON_GRANT\x10\x01\x12\x12\n" +
@@ -1596,7 +1637,8 @@ const file_sallyport_executor_v1_executor_proto_rawDesc = "" +
 	"\x18REASON_AUDIT_UNAVAILABLE\x10\x03\x12\x13\n" +
 	"\x0fREASON_PROVIDER\x10\x04\x12\x12\n" +
 	"\x0eREASON_CHANGED\x10\x05\x12\x14\n" +
-	"\x10REASON_ARGUMENTS\x10\x062\x92\x06\n" +
+	"\x10REASON_ARGUMENTS\x10\x06\x12\x12\n" +
+	"\x0eREASON_CONTEXT\x10\a2\x92\x06\n" +
 	"\x0fExecutorService\x12^\n" +
 	"\tListTools\x12'.sallyport.executor.v1.ListToolsRequest\x1a(.sallyport.executor.v1.ListToolsResponse\x12Q\n" +
 	"\x04Call\x12\".sallyport.executor.v1.CallRequest\x1a#.sallyport.executor.v1.CallResponse0\x01\x12j\n" +
@@ -1654,15 +1696,16 @@ var file_sallyport_executor_v1_executor_proto_goTypes = []any{
 	(*v1.InputRequired)(nil),        // 28: sallyport.provider.v1.InputRequired
 	(*v1.Notice)(nil),               // 29: sallyport.provider.v1.Notice
 	(*v1.ToolResult)(nil),           // 30: sallyport.provider.v1.ToolResult
-	(v11.Reason)(0),                 // 31: sallyport.audit.v1.Reason
-	(*v1.Resource)(nil),             // 32: sallyport.provider.v1.Resource
-	(*v1.ResourceTemplate)(nil),     // 33: sallyport.provider.v1.ResourceTemplate
-	(*v1.ReadResourceResponse)(nil), // 34: sallyport.provider.v1.ReadResourceResponse
-	(*v1.Prompt)(nil),               // 35: sallyport.provider.v1.Prompt
-	(*v1.GetPromptResponse)(nil),    // 36: sallyport.provider.v1.GetPromptResponse
-	(*v1.CompleteRequest)(nil),      // 37: sallyport.provider.v1.CompleteRequest
-	(*v1.CompleteResponse)(nil),     // 38: sallyport.provider.v1.CompleteResponse
-	(*v12.Tool)(nil),                // 39: sallyport.tool.v1.Tool
+	(*v11.Provenance)(nil),          // 31: sallyport.tool.v1.Provenance
+	(v12.Reason)(0),                 // 32: sallyport.audit.v1.Reason
+	(*v1.Resource)(nil),             // 33: sallyport.provider.v1.Resource
+	(*v1.ResourceTemplate)(nil),     // 34: sallyport.provider.v1.ResourceTemplate
+	(*v1.ReadResourceResponse)(nil), // 35: sallyport.provider.v1.ReadResourceResponse
+	(*v1.Prompt)(nil),               // 36: sallyport.provider.v1.Prompt
+	(*v1.GetPromptResponse)(nil),    // 37: sallyport.provider.v1.GetPromptResponse
+	(*v1.CompleteRequest)(nil),      // 38: sallyport.provider.v1.CompleteRequest
+	(*v1.CompleteResponse)(nil),     // 39: sallyport.provider.v1.CompleteResponse
+	(*v11.Tool)(nil),                // 40: sallyport.tool.v1.Tool
 }
 var file_sallyport_executor_v1_executor_proto_depIdxs = []int32{
 	24, // 0: sallyport.executor.v1.Tool.definition:type_name -> sallyport.provider.v1.ToolDefinition
@@ -1676,41 +1719,44 @@ var file_sallyport_executor_v1_executor_proto_depIdxs = []int32{
 	29, // 8: sallyport.executor.v1.CallResponse.notice:type_name -> sallyport.provider.v1.Notice
 	30, // 9: sallyport.executor.v1.Result.result:type_name -> sallyport.provider.v1.ToolResult
 	8,  // 10: sallyport.executor.v1.Result.refusal:type_name -> sallyport.executor.v1.Refusal
-	31, // 11: sallyport.executor.v1.Refusal.reason:type_name -> sallyport.audit.v1.Reason
-	25, // 12: sallyport.executor.v1.Refusal.retry_after:type_name -> google.protobuf.Duration
-	9,  // 13: sallyport.executor.v1.Refusal.violations:type_name -> sallyport.executor.v1.Violation
-	32, // 14: sallyport.executor.v1.ListResourcesResponse.resources:type_name -> sallyport.provider.v1.Resource
-	33, // 15: sallyport.executor.v1.ListResourcesResponse.templates:type_name -> sallyport.provider.v1.ResourceTemplate
-	26, // 16: sallyport.executor.v1.ReadResourceRequest.round:type_name -> sallyport.provider.v1.Round
-	34, // 17: sallyport.executor.v1.ReadResourceResponse.response:type_name -> sallyport.provider.v1.ReadResourceResponse
-	35, // 18: sallyport.executor.v1.ListPromptsResponse.prompts:type_name -> sallyport.provider.v1.Prompt
-	23, // 19: sallyport.executor.v1.GetPromptRequest.arguments:type_name -> sallyport.executor.v1.GetPromptRequest.ArgumentsEntry
-	26, // 20: sallyport.executor.v1.GetPromptRequest.round:type_name -> sallyport.provider.v1.Round
-	36, // 21: sallyport.executor.v1.GetPromptResponse.response:type_name -> sallyport.provider.v1.GetPromptResponse
-	37, // 22: sallyport.executor.v1.CompleteRequest.request:type_name -> sallyport.provider.v1.CompleteRequest
-	38, // 23: sallyport.executor.v1.CompleteResponse.response:type_name -> sallyport.provider.v1.CompleteResponse
-	39, // 24: sallyport.executor.v1.Catalogue.Entry.options:type_name -> sallyport.tool.v1.Tool
-	3,  // 25: sallyport.executor.v1.ExecutorService.ListTools:input_type -> sallyport.executor.v1.ListToolsRequest
-	5,  // 26: sallyport.executor.v1.ExecutorService.Call:input_type -> sallyport.executor.v1.CallRequest
-	10, // 27: sallyport.executor.v1.ExecutorService.ListResources:input_type -> sallyport.executor.v1.ListResourcesRequest
-	12, // 28: sallyport.executor.v1.ExecutorService.ReadResource:input_type -> sallyport.executor.v1.ReadResourceRequest
-	14, // 29: sallyport.executor.v1.ExecutorService.ListPrompts:input_type -> sallyport.executor.v1.ListPromptsRequest
-	16, // 30: sallyport.executor.v1.ExecutorService.GetPrompt:input_type -> sallyport.executor.v1.GetPromptRequest
-	18, // 31: sallyport.executor.v1.ExecutorService.Complete:input_type -> sallyport.executor.v1.CompleteRequest
-	20, // 32: sallyport.executor.v1.ExecutorService.Watch:input_type -> sallyport.executor.v1.WatchRequest
-	4,  // 33: sallyport.executor.v1.ExecutorService.ListTools:output_type -> sallyport.executor.v1.ListToolsResponse
-	6,  // 34: sallyport.executor.v1.ExecutorService.Call:output_type -> sallyport.executor.v1.CallResponse
-	11, // 35: sallyport.executor.v1.ExecutorService.ListResources:output_type -> sallyport.executor.v1.ListResourcesResponse
-	13, // 36: sallyport.executor.v1.ExecutorService.ReadResource:output_type -> sallyport.executor.v1.ReadResourceResponse
-	15, // 37: sallyport.executor.v1.ExecutorService.ListPrompts:output_type -> sallyport.executor.v1.ListPromptsResponse
-	17, // 38: sallyport.executor.v1.ExecutorService.GetPrompt:output_type -> sallyport.executor.v1.GetPromptResponse
-	19, // 39: sallyport.executor.v1.ExecutorService.Complete:output_type -> sallyport.executor.v1.CompleteResponse
-	21, // 40: sallyport.executor.v1.ExecutorService.Watch:output_type -> sallyport.executor.v1.WatchResponse
-	33, // [33:41] is the sub-list for method output_type
-	25, // [25:33] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	31, // 11: sallyport.executor.v1.Result.provenance:type_name -> sallyport.tool.v1.Provenance
+	32, // 12: sallyport.executor.v1.Refusal.reason:type_name -> sallyport.audit.v1.Reason
+	25, // 13: sallyport.executor.v1.Refusal.retry_after:type_name -> google.protobuf.Duration
+	9,  // 14: sallyport.executor.v1.Refusal.violations:type_name -> sallyport.executor.v1.Violation
+	33, // 15: sallyport.executor.v1.ListResourcesResponse.resources:type_name -> sallyport.provider.v1.Resource
+	34, // 16: sallyport.executor.v1.ListResourcesResponse.templates:type_name -> sallyport.provider.v1.ResourceTemplate
+	26, // 17: sallyport.executor.v1.ReadResourceRequest.round:type_name -> sallyport.provider.v1.Round
+	35, // 18: sallyport.executor.v1.ReadResourceResponse.response:type_name -> sallyport.provider.v1.ReadResourceResponse
+	31, // 19: sallyport.executor.v1.ReadResourceResponse.provenance:type_name -> sallyport.tool.v1.Provenance
+	36, // 20: sallyport.executor.v1.ListPromptsResponse.prompts:type_name -> sallyport.provider.v1.Prompt
+	23, // 21: sallyport.executor.v1.GetPromptRequest.arguments:type_name -> sallyport.executor.v1.GetPromptRequest.ArgumentsEntry
+	26, // 22: sallyport.executor.v1.GetPromptRequest.round:type_name -> sallyport.provider.v1.Round
+	37, // 23: sallyport.executor.v1.GetPromptResponse.response:type_name -> sallyport.provider.v1.GetPromptResponse
+	31, // 24: sallyport.executor.v1.GetPromptResponse.provenance:type_name -> sallyport.tool.v1.Provenance
+	38, // 25: sallyport.executor.v1.CompleteRequest.request:type_name -> sallyport.provider.v1.CompleteRequest
+	39, // 26: sallyport.executor.v1.CompleteResponse.response:type_name -> sallyport.provider.v1.CompleteResponse
+	40, // 27: sallyport.executor.v1.Catalogue.Entry.options:type_name -> sallyport.tool.v1.Tool
+	3,  // 28: sallyport.executor.v1.ExecutorService.ListTools:input_type -> sallyport.executor.v1.ListToolsRequest
+	5,  // 29: sallyport.executor.v1.ExecutorService.Call:input_type -> sallyport.executor.v1.CallRequest
+	10, // 30: sallyport.executor.v1.ExecutorService.ListResources:input_type -> sallyport.executor.v1.ListResourcesRequest
+	12, // 31: sallyport.executor.v1.ExecutorService.ReadResource:input_type -> sallyport.executor.v1.ReadResourceRequest
+	14, // 32: sallyport.executor.v1.ExecutorService.ListPrompts:input_type -> sallyport.executor.v1.ListPromptsRequest
+	16, // 33: sallyport.executor.v1.ExecutorService.GetPrompt:input_type -> sallyport.executor.v1.GetPromptRequest
+	18, // 34: sallyport.executor.v1.ExecutorService.Complete:input_type -> sallyport.executor.v1.CompleteRequest
+	20, // 35: sallyport.executor.v1.ExecutorService.Watch:input_type -> sallyport.executor.v1.WatchRequest
+	4,  // 36: sallyport.executor.v1.ExecutorService.ListTools:output_type -> sallyport.executor.v1.ListToolsResponse
+	6,  // 37: sallyport.executor.v1.ExecutorService.Call:output_type -> sallyport.executor.v1.CallResponse
+	11, // 38: sallyport.executor.v1.ExecutorService.ListResources:output_type -> sallyport.executor.v1.ListResourcesResponse
+	13, // 39: sallyport.executor.v1.ExecutorService.ReadResource:output_type -> sallyport.executor.v1.ReadResourceResponse
+	15, // 40: sallyport.executor.v1.ExecutorService.ListPrompts:output_type -> sallyport.executor.v1.ListPromptsResponse
+	17, // 41: sallyport.executor.v1.ExecutorService.GetPrompt:output_type -> sallyport.executor.v1.GetPromptResponse
+	19, // 42: sallyport.executor.v1.ExecutorService.Complete:output_type -> sallyport.executor.v1.CompleteResponse
+	21, // 43: sallyport.executor.v1.ExecutorService.Watch:output_type -> sallyport.executor.v1.WatchResponse
+	36, // [36:44] is the sub-list for method output_type
+	28, // [28:36] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_executor_v1_executor_proto_init() }
