@@ -276,6 +276,11 @@ func (st *store) Get(_ context.Context, bucket bus.Bucket, key string) (bus.Entr
 	return e, nil
 }
 
+// Current implements [auth.Store].
+func (st *store) Current(ctx context.Context, bucket bus.Bucket, key string) (bus.Entry, error) {
+	return st.Get(ctx, bucket, key)
+}
+
 // Put implements [auth.Store].
 func (st *store) Put(_ context.Context, bucket bus.Bucket, key string, value []byte) (uint64, error) {
 	return st.write(bucket, key, value, func(bus.Entry, bool) error { return nil })

@@ -327,7 +327,7 @@ func TestHeldProvider(t *testing.T) {
 	if err := os.WriteFile(cfg.GrantKeyFiles[0], key, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.service, err = executor.New(executor.Options{Config: cfg, Audit: s.audit, Bus: s.bus, Used: s.bus, Dial: s.dial, Hold: store})
+	s.service, err = executor.New(executor.Options{Config: cfg, Audit: s.audit, Bus: s.bus, Used: s.bus, Contexts: s.bus, Dial: s.dial, Hold: store})
 	if err != nil {
 		t.Fatal(err)
 	}

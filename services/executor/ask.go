@@ -13,6 +13,7 @@ import (
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
+	toolv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/catalogue"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/isolate"
@@ -36,22 +37,23 @@ type answer interface {
 	GetInputRequired() *providerv1.InputRequired
 }
 
-// ask takes a request from its grant to its record. find says which provider is
-// to be asked, nil for none; do asks it.
+// ask takes a request from its grant to its record, and returns where the answer is
+// from. find says which provider is to be asked, nil for none; do asks it.
 func (s *Service) ask(
 	ctx context.Context, a asking,
 	find func(*catalogue.Snapshot) (*catalogue.Source, error),
 	do func(context.Context, provider.Client, *authv1.Principal, *providerv1.Round) (answer, error),
-) error {
+) (*toolv1.Provenance, error) {
 	g, err := s.admit(ctx, a.grant, a.action, a.target)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	snap, err := s.snapshot()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var end ending
+	var read answer
 	var blocked *guard.Blocked
 	check := s.guards.For(ctx, "", g.GetPrincipal().GetRoles())
 	source, err := find(snap)
@@ -65,7 +67,7 @@ func (s *Service) ask(
 			client := provider.Client{Conn: lease.Conn(), Check: s.catalogue.Checker(), Limit: s.cfg.MaxResultBytes}
 			got, err := do(ctx, client, g.GetPrincipal(), round)
 			if err == nil && got != nil {
-				blocked = guardRead(check, got)
+				blocked, read = guardRead(check, got), got
 			}
 			return got, err
 		})
@@ -73,6 +75,11 @@ func (s *Service) ask(
 	if b := blocked; b != nil {
 		end = ending{reason: auditv1.Reason_REASON_GUARD_BLOCKED, err: fault.New(codes.Unavailable, executorv1.Reason_REASON_PROVIDER,
 			"the %s was read and is not passed on: the guard %q has found %s%s; reading it again will not help", a.what, b.Guard, b.Rule, where(b))}
+	}
+	if read != nil && end.err == nil {
+		if end.from, err = s.releaseRead(ctx, a, g, source.Service, read); err != nil {
+			end = ending{reason: auditv1.Reason_REASON_DEPENDENCY_UNAVAILABLE, err: err}
+		}
 	}
 	end.findings = check.Findings()
 	if end.err != nil {
@@ -83,7 +90,7 @@ func (s *Service) ask(
 			DecisionId: g.GetDecisionId(), Actor: actor(g), Action: actions[a.action], Target: clip(a.target, 512),
 		}, end)
 	}
-	return end.err
+	return end.from, end.err
 }
 
 // askSource asks one replica, or another if the first cannot be reached: what is

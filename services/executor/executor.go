@@ -30,6 +30,7 @@ import (
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	faultv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/fault/v1"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/catalogue"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/contexts"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/grant"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/once"
@@ -64,6 +65,9 @@ type Options struct {
 	// have used up, and which calls with idempotency keys were made. It must not be
 	// nil.
 	Used once.Bucket
+	// Contexts is where what contexts have seen is kept, for auth too. It must not be
+	// nil.
+	Contexts contexts.Bucket
 	// Hold says which tools of providers must not be used. Nil means that there
 	// are none.
 	Hold catalogue.Hold
@@ -92,6 +96,7 @@ type Service struct {
 	once      *once.Book
 	revoked   *grant.Revoked
 	guards    *guard.Chain
+	contexts  *contexts.Book
 	catalogue *catalogue.Catalogue
 }
 
@@ -120,6 +125,7 @@ func New(o Options) (*Service, error) {
 		revoked: grant.NewRevoked(maxRevoked),
 	}
 	s.once = once.NewBook(o.Used, s.keys)
+	s.contexts = contexts.NewBook(o.Contexts, s.keys, o.Config.AuditTimeout)
 	if s.guards, err = guard.New(o.Config.Guards, o.Log); err != nil {
 		return nil, err
 	}
@@ -161,9 +167,10 @@ func (s *Service) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	// Makes the bucket, so that the first call that needs it does not wait. If it
-	// fails that call does.
+	// Makes the buckets, so that the first calls that need them do not wait. If it
+	// fails those calls do.
 	wg.Go(func() { _, _ = s.bus.Get(ctx, bus.Grants, "none") })
+	wg.Go(func() { _, _ = s.bus.Get(ctx, bus.Contexts, "none") })
 	unsubscribe, err := bus.Subscribe(s.bus, bus.SubjectCredentials, func(_ context.Context, k *authv1.Key) {
 		if k.GetState() == authv1.KeyState_KEY_STATE_REVOKED {
 			s.revoked.Note(k.GetId())

@@ -69,11 +69,12 @@ func startHeld(t testing.TB, hold catalogue.Hold, configure ...func(*executor.Co
 	if err := os.WriteFile(cfg.GrantKeyFiles[0], key, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	cfg.Envelope.Off = true // texts are compared; release_test.go is about it
 	for _, c := range configure {
 		c(&cfg)
 	}
 	svc, err := executor.New(executor.Options{
-		Config: cfg, Audit: s.audit, Bus: s.bus, Used: s.bus, Dial: s.dial, Hold: hold,
+		Config: cfg, Audit: s.audit, Bus: s.bus, Used: s.bus, Contexts: s.bus, Dial: s.dial, Hold: hold,
 		Log: slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), s), nil)),
 	})
 	if err != nil {
