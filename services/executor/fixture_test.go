@@ -39,6 +39,7 @@ var key = bytes.Repeat([]byte{0x42}, 32)
 type system struct {
 	t       testing.TB
 	bus     *bus.Bus
+	seen    *contextStore
 	config  executor.Config
 	service *executor.Service
 	audit   *recorder
@@ -62,6 +63,7 @@ func startHeld(t testing.TB, hold catalogue.Hold, configure ...func(*executor.Co
 	t.Helper()
 	s := &system{t: t, bus: bustest.New(t), audit: &recorder{}, conns: make(map[string]grpc.ClientConnInterface)}
 	s.lines.L = &s.mu
+	s.seen = &contextStore{Bus: s.bus}
 	s.keepAnnouncements()
 	cfg := executor.DefaultConfig()
 	cfg.DefaultTimeout = time.Minute // slow machines shall not change what is tested
@@ -74,7 +76,7 @@ func startHeld(t testing.TB, hold catalogue.Hold, configure ...func(*executor.Co
 		c(&cfg)
 	}
 	svc, err := executor.New(executor.Options{
-		Config: cfg, Audit: s.audit, Bus: s.bus, Used: s.bus, Contexts: s.bus, Dial: s.dial, Hold: hold,
+		Config: cfg, Audit: s.audit, Bus: s.bus, Used: s.bus, Contexts: s.seen, Dial: s.dial, Hold: hold,
 		Log: slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), s), nil)),
 	})
 	if err != nil {

@@ -25,8 +25,13 @@ import (
 // later and through other processes. It fails closed: what cannot be written down is
 // not passed on.
 
-// maxValues is how many values of one content are written down one by one.
-const maxValues = 4096
+const (
+	// maxValues is how many values of one content are written down one by one.
+	maxValues = 4096
+	// maxLooks is how many values are looked at for that, the same ones again too; it
+	// bounds what a content can cost.
+	maxLooks = 8 * maxValues
+)
 
 // seen is content that somebody is about to get.
 type seen struct {
@@ -40,6 +45,7 @@ type seen struct {
 // contents are the texts in something, and values in them.
 type contents struct {
 	values map[string]bool
+	looks  int
 	all    bool // there were too many, or what could not be looked into
 }
 
@@ -47,7 +53,8 @@ func (c *contents) add(value string) bool {
 	if c.values == nil {
 		c.values = make(map[string]bool)
 	}
-	if c.values[value] = true; len(c.values) > maxValues {
+	c.looks++
+	if c.values[value] = true; len(c.values) > maxValues || c.looks > maxLooks {
 		c.all = true
 	}
 	return !c.all
