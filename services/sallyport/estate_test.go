@@ -28,6 +28,7 @@ type estate struct {
 	t    *testing.T
 	dir  string
 	file string // the configuration that all have
+	nats string // of an office
 }
 
 // grantKey and pepper are what all auth processes and executors share.

@@ -210,6 +210,7 @@ roles:
   edge: {listen: "127.0.0.1:0", trusted_proxies: [127.0.0.1], state_key_files: [DIR/edge.key], approval_wait: 0s}
   quota: {rules: [{id: all, key: [key], limit: 1000000000/minute}]}
 `)
+	e.nats = nats
 	p := e.start("all", nats, []app.Role{auth.Role, quota.Role, executor.Role, edge.Role, o.role()})
 	at, authAt = e.await(p, "edge"), e.await(p, "auth")
 	client := executorv1.NewExecutorServiceClient(e.conn(operatorRole, "executor", e.await(p, "executor")))

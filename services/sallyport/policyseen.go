@@ -72,8 +72,9 @@ func (r recall) seen() *authv1.Seen {
 	}
 	sources, trust, sensitivity, tenants := words("seen_sources"), words("seen_trust"), words("seen_sensitivity"), words("seen_tenants")
 	tainted := in["tainted"] == "true"
-	if _, known := in["seen_trust"]; !known && in["tainted"] == "false" {
-		trust = []string{"internal"}
+	otherwise := "untrusted"
+	if in["tainted"] == "false" {
+		otherwise = "internal"
 	}
 	seen := &authv1.Seen{Arguments: words("arguments_from_untrusted")}
 	count := max(len(sources), len(trust), len(sensitivity), len(tenants))
@@ -88,7 +89,7 @@ func (r recall) seen() *authv1.Seen {
 	}
 	for i := range min(count, maxSeen) {
 		seen.Labels = append(seen.Labels, suiteLabel{
-			Source: of(sources, i, "unknown"), Trust: of(trust, i, "untrusted"), Sensitivity: of(sensitivity, i, "internal"), Tenant: of(tenants, i, "default"),
+			Source: of(sources, i, "unknown"), Trust: of(trust, i, otherwise), Sensitivity: of(sensitivity, i, "internal"), Tenant: of(tenants, i, "default"),
 		}.label())
 	}
 	seen.Arguments = seen.Arguments[:min(len(seen.Arguments), maxSuspects)]
