@@ -81,6 +81,11 @@ func (s *Service) ask(
 			end = ending{reason: auditv1.Reason_REASON_DEPENDENCY_UNAVAILABLE, err: err}
 		}
 	}
+	if f, said := errors.AsType[*fault.Error](end.err); said && source != nil && fault.Is(f, executorv1.Reason_REASON_ARGUMENTS) {
+		if err := s.releaseSaid(ctx, a, g, source.Service, f.Message); err != nil {
+			end = ending{reason: auditv1.Reason_REASON_DEPENDENCY_UNAVAILABLE, err: err}
+		}
+	}
 	end.findings = check.Findings()
 	if end.err != nil {
 		end.status = auditv1.Status_STATUS_FAILED

@@ -247,24 +247,44 @@ func (c *call) withhold(ctx context.Context, end ending, err error) ending {
 	return out.because()
 }
 
+// ofProvider is what somebody is about to get of a provider, other than a result.
+func (s *Service) ofProvider(a asking, g *authv1.Grant, service string) *seen {
+	label := taint.NewLabel(a.what+":"+service, g.GetPrincipal().GetTenant(), s.cfg.Joining[service].Content(), time.Now())
+	return &seen{grant: g, raw: a.grant, label: label}
+}
+
 // releaseRead lets what was read of a provider go to the caller.
 func (s *Service) releaseRead(ctx context.Context, a asking, g *authv1.Grant, service string, got answer) (*toolv1.Provenance, error) {
-	options := s.cfg.Joining[service].Content()
-	label := taint.NewLabel(a.what+":"+service, g.GetPrincipal().GetTenant(), options, time.Now())
-	n := &seen{grant: g, raw: a.grant, label: label}
+	n := s.ofProvider(a, g, service)
 	if q := got.GetInputRequired(); q != nil {
 		n.content.json(q.GetInputRequests())
 	} else {
 		n.content.read(got)
 	}
-	if err := s.note(ctx, n); err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, fault.New(codes.Unavailable, executorv1.Reason_REASON_CONTEXT,
-			"it cannot be put on record just now what this context has read, so the %s is not passed on", a.what).Because(err).After(2 * time.Second)
+	if err := s.noteRead(ctx, a, n); err != nil {
+		return nil, err
 	}
-	return &toolv1.Provenance{Label: label, Service: service, DecisionId: g.GetDecisionId()}, nil
+	return &toolv1.Provenance{Label: n.label, Service: service, DecisionId: g.GetDecisionId()}, nil
+}
+
+// releaseSaid lets what a provider has said of wrong arguments go to the caller.
+func (s *Service) releaseSaid(ctx context.Context, a asking, g *authv1.Grant, service, said string) error {
+	n := s.ofProvider(a, g, service)
+	n.content.text(said)
+	return s.noteRead(ctx, a, n)
+}
+
+// noteRead is note. Its error is for the caller.
+func (s *Service) noteRead(ctx context.Context, a asking, n *seen) error {
+	err := s.note(ctx, n)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return fault.New(codes.Unavailable, executorv1.Reason_REASON_CONTEXT,
+		"it cannot be put on record just now what this context has read, so the %s is not passed on", a.what).Because(err).After(2 * time.Second)
 }
 
 func (c *contents) read(got answer) {
