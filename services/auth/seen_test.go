@@ -76,8 +76,11 @@ func TestWhoseContentCounts(t *testing.T) {
 			name string
 			req  *authv1.AuthorizeRequest
 		}{
-			{"the context", inContext(text, "1", explicit)}, {"another context", inContext(text, "2", explicit)},
-			{"a session", inContext(text, "1", session)}, {"a trace", inContext(text, "1", trace)}, {"somebody else", inContext(other, "1", explicit)},
+			{"the context", inContext(text, "1", explicit)},
+			{"another context", inContext(text, "2", explicit)},
+			{"a session", inContext(text, "1", session)},
+			{"a trace", inContext(text, "1", trace)},
+			{"somebody else", inContext(other, "1", explicit)},
 		}
 		asks := func(when string, h *house, want ...string) {
 			t.Helper()

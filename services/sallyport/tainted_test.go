@@ -147,9 +147,12 @@ func TestSeenIsRecalled(t *testing.T) {
 	}{
 		{"nothing was read of it", map[string]string{"steps": "7"}, nil, ""},
 		{"it had seen nothing", map[string]string{"tainted": "false", "arguments_from_untrusted": ""}, &authv1.Seen{}, ""},
-		{"untrusted content", map[string]string{"tainted": "true", "seen": "read_mail at 2026-11-29T12:00:00Z"},
+		{
+			"untrusted content",
+			map[string]string{"tainted": "true", "seen": "read_mail at 2026-11-29T12:00:00Z"},
 			&authv1.Seen{Labels: []*toolv1.Label{label("unknown", bad, inside, "default")}},
-			"this context had read untrusted content from read_mail at 2026-11-29T12:00:00Z"},
+			"this context had read untrusted content from read_mail at 2026-11-29T12:00:00Z",
+		},
 		{"all of it", map[string]string{
 			"tainted": "true", "seen": "a at 1, b at 2", "seen_sources": "a, b, c", "seen_trust": "internal, untrusted",
 			"seen_sensitivity": "confidential, public", "seen_tenants": "acme", "arguments_from_untrusted": "to, url",
