@@ -78,6 +78,7 @@ func separates(r rune) bool {
 
 type scanner struct {
 	side  Side
+	buf   []byte // of ids, used again
 	yield func(string) bool
 	done  bool
 }
@@ -118,7 +119,7 @@ func (s *scanner) word(w string) {
 
 // authority looks at what may begin with a host or be a mail address.
 func (s *scanner) authority(w string, url bool) {
-	if addr, err := netip.ParseAddr(strings.Trim(w, "/")); err == nil {
+	if addr, ok := address(strings.Trim(w, "/")); ok {
 		s.host(addr.Unmap().String())
 		return
 	}
@@ -159,13 +160,31 @@ func cut(w, any string) (before, after string, found bool) {
 	return w, "", false
 }
 
+// address reads an IP address. Most words cannot be one, and an error costs memory.
+func address(w string) (netip.Addr, bool) {
+	marks := false
+	for i := range len(w) {
+		c := w[i]
+		if c == '.' || c == ':' {
+			marks = true
+		} else if !isDigit(c) && (c < 'a' || c > 'f') {
+			return netip.Addr{}, false
+		}
+	}
+	if !marks {
+		return netip.Addr{}, false
+	}
+	addr, err := netip.ParseAddr(w)
+	return addr, err == nil
+}
+
 // isHost reports whether a lower-case word is the name of a host with a dot in it,
 // or an IPv4 address.
 func isHost(w string) bool {
 	if len(w) > maxHost || !strings.Contains(w, ".") {
 		return false
 	}
-	if _, err := netip.ParseAddr(w); err == nil {
+	if _, ok := address(w); ok {
 		return true
 	}
 	label, letter := 0, false // of the last label
@@ -191,8 +210,8 @@ func isHost(w string) bool {
 // ids looks at the runs of letters and digits in a word, each alone, and together
 // where only dashes, underscores and dots are between them.
 func (s *scanner) ids(w string) {
-	var joined []byte
-	parts := 0
+	joined, parts := s.buf[:0], 0
+	defer func() { s.buf = joined }()
 	flush := func() {
 		if parts > 1 && !(parts == 3 && isDate(joined)) {
 			s.id(string(joined))

@@ -120,31 +120,32 @@ func (s *Service) note(ctx context.Context, n *seen) error {
 		return nil
 	}
 	bad := taint.Untrusted(n.label)
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		return s.contexts.Note(ctx, name, key, func(r *taint.Record) bool {
-			for _, value := range named {
+	change := func(r *taint.Record) bool {
+		for _, value := range named {
+			r.Know(value)
+		}
+		news := r.See(n.label)
+		for value := range n.content.values {
+			if bad {
+				news = r.Distrust(value) || news
+			} else {
 				r.Know(value)
 			}
-			news := r.See(n.label)
-			for value := range n.content.values {
-				if bad {
-					news = r.Distrust(value) || news
-				} else {
-					r.Know(value)
-				}
-			}
-			if bad && n.content.all {
-				news = r.DistrustAll() || news
-			}
-			return news
-		})
-	})
-	if all := taint.OfPrincipal(who); bad && all != name {
-		group.Go(func() error {
-			return s.contexts.Note(ctx, all, key, func(r *taint.Record) bool { return r.SeeElsewhere(n.label) })
-		})
+		}
+		if bad && n.content.all {
+			news = r.DistrustAll() || news
+		}
+		return news
 	}
+	all := taint.OfPrincipal(who)
+	if !bad || all == name {
+		return s.contexts.Note(ctx, name, key, change)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.contexts.Note(ctx, name, key, change) })
+	group.Go(func() error {
+		return s.contexts.Note(ctx, all, key, func(r *taint.Record) bool { return r.SeeElsewhere(n.label) })
+	})
 	return group.Wait()
 }
 
