@@ -37,6 +37,37 @@ func TestBucketAnswersWithItsOwnErrors(t *testing.T) {
 	}
 }
 
+func TestCurrentIsWhatWasWritten(t *testing.T) {
+	t.Parallel()
+	b := bustest.New(t)
+	ctx := t.Context()
+	want := func(value string, revision uint64, wantErr error) {
+		t.Helper()
+		e, err := b.Current(ctx, bus.Contexts, "a")
+		if string(e.Value) != value || e.Revision != revision || !errors.Is(err, wantErr) {
+			t.Errorf("Current = %q at %d, %v; want %q at %d, %v", e.Value, e.Revision, err, value, revision, wantErr)
+		}
+	}
+	want("", 0, bus.ErrNotFound)
+	rev, err := b.Create(ctx, bus.Contexts, "a", []byte("1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want("1", rev, nil)
+	if rev, err = b.Update(ctx, bus.Contexts, "a", []byte("2"), rev); err != nil {
+		t.Fatal(err)
+	}
+	want("2", rev, nil)
+	if err := b.Delete(ctx, bus.Contexts, "a"); err != nil {
+		t.Fatal(err)
+	}
+	want("", 0, bus.ErrNotFound)
+	if rev, err = b.Create(ctx, bus.Contexts, "a", nil); err != nil {
+		t.Fatal(err)
+	}
+	want("", rev, nil)
+}
+
 func TestWatchTellsWhatIsThereAndWhatChanges(t *testing.T) {
 	t.Parallel()
 	b := bustest.New(t)

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -59,6 +60,52 @@ func (b *Bus) Get(ctx context.Context, spec Bucket, key string) (Entry, error) {
 		return Entry{}, fmt.Errorf("get %s/%s: %w", spec.Name, key, err)
 	}
 	return entry(e), nil
+}
+
+// Current is Get by the server that leads the bucket, so it sees what was written
+// before anywhere. (Get may be answered by a server that has not heard of it yet.) A
+// leader that is cut off from the others may answer for some seconds more.
+func (b *Bus) Current(ctx context.Context, spec Bucket, key string) (Entry, error) {
+	if _, err := b.bucket(ctx, spec); err != nil {
+		return Entry{}, err
+	}
+	ask, err := json.Marshal(map[string]string{"last_by_subj": "$KV." + spec.Name + "." + key})
+	if err != nil {
+		return Entry{}, err
+	}
+	m, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET.KV_"+spec.Name, ask)
+	if err != nil {
+		return Entry{}, fmt.Errorf("get %s/%s: %w", spec.Name, key, err)
+	}
+	var said struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message *struct {
+			Sequence uint64 `json:"seq"`
+			Header   []byte `json:"hdrs"`
+			Data     []byte `json:"data"`
+		} `json:"message"`
+	}
+	switch err := json.Unmarshal(m.Data, &said); {
+	case err != nil:
+		return Entry{}, fmt.Errorf("get %s/%s: %w", spec.Name, key, err)
+	case said.Error != nil && said.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return Entry{}, ErrNotFound
+	case said.Error != nil:
+		return Entry{}, fmt.Errorf("get %s/%s: %w", spec.Name, key, said.Error)
+	case said.Message == nil:
+		return Entry{}, fmt.Errorf("get %s/%s: no message in the answer", spec.Name, key)
+	}
+	if len(said.Message.Header) > 0 {
+		header, err := nats.DecodeHeadersMsg(said.Message.Header)
+		if err != nil {
+			return Entry{}, fmt.Errorf("get %s/%s: %w", spec.Name, key, err)
+		}
+		// It was removed, or its time is over.
+		if header.Get("KV-Operation") != "" || header.Get(jetstream.MarkerReasonHeader) != "" {
+			return Entry{}, ErrNotFound
+		}
+	}
+	return Entry{Key: key, Value: said.Message.Data, Revision: said.Message.Sequence}, nil
 }
 
 // Put sets a key, whatever it was, and returns its revision.

@@ -69,6 +69,9 @@ const GrantLife = 10 * time.Minute
 // OnceLife is how long calls with an idempotency key are remembered.
 const OnceLife = 24 * time.Hour
 
+// ContextLife is how long what a context has seen is kept after it was last written.
+const ContextLife = 24 * time.Hour
+
 // ClockSkew is how far apart the clocks of two machines may be where that
 // matters.
 const ClockSkew = time.Minute
@@ -117,6 +120,9 @@ var (
 	// Calls holds executorv1.OnceRecord by a hash of principal, tool and idempotency
 	// key, results encrypted.
 	Calls = Bucket{Name: "calls", Description: "calls with an idempotency key; results encrypted", TTL: OnceLife}
+	// Contexts holds executorv1.ContextRecord, encrypted, by a hash of principal and
+	// context. Executors write it, and auth reads it.
+	Contexts = Bucket{Name: "contexts", Description: "what contexts have seen; encrypted, values as hashes", TTL: ContextLife}
 	// Proofs holds the ids of DPoP proofs that were used up.
 	Proofs = Bucket{Name: "proofs", Description: "DPoP proofs that were used up", TTL: ProofLife}
 	// Quota holds the quotav1.ClusterView under "view" and the quotav1.ClusterSeed

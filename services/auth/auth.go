@@ -47,6 +47,7 @@ const flushInterval = time.Minute
 type Store interface {
 	Watch(ctx context.Context, bucket bus.Bucket, on func(bus.Entry), synced func(bool)) error
 	Get(ctx context.Context, bucket bus.Bucket, key string) (bus.Entry, error)
+	Current(ctx context.Context, bucket bus.Bucket, key string) (bus.Entry, error)
 	Put(ctx context.Context, bucket bus.Bucket, key string, value []byte) (uint64, error)
 	Create(ctx context.Context, bucket bus.Bucket, key string, value []byte) (uint64, error)
 	Update(ctx context.Context, bucket bus.Bucket, key string, value []byte, revision uint64) (uint64, error)
@@ -89,6 +90,7 @@ type Service struct {
 	peppers  *apikey.Peppers
 	ring     *keyring.Ring
 	sealer   atomic.Pointer[grant.Sealer]
+	keysSeen atomic.Pointer[grantKeys]
 	grantKey *secret.File // of the sealer's key; Run alone looks at it
 	scene    *scene
 	attempts *attempts
@@ -150,6 +152,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		approvals:   approval.NewBook(box),
 	}
 	s.sealer.Store(grant.NewSealer(grantKey))
+	s.keysSeen.Store(&grantKeys{now: grantKey})
 	s.machines = newMachines(cfg.Machines)
 	if s.receipts, err = dpop.NewReceipts(grantKey); err != nil {
 		return nil, err

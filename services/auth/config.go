@@ -49,6 +49,8 @@ type Config struct {
 	BruteForce BruteForce `yaml:"brute_force"`
 	// Approvals is about calls that policies want approved.
 	Approvals ApprovalConfig `yaml:"approvals"`
+	// Seen is about what contexts have seen.
+	Seen SeenConfig `yaml:"seen"`
 	// OAuth says whose access tokens are good.
 	OAuth oauth.Config `yaml:"oauth"`
 	// Machines are callers known by the SPIFFE id of their TLS certificate.
@@ -83,6 +85,7 @@ func DefaultConfig() Config {
 		BruteForce:    DefaultBruteForce(),
 		OAuth:         oauth.DefaultConfig(),
 		Approvals:     ApprovalConfig{PendingFor: 15 * time.Minute, UsableFor: 5 * time.Minute, MaxPending: 20},
+		Seen:          SeenConfig{Carry: 10 * time.Minute},
 	}
 }
 
@@ -104,6 +107,7 @@ func (c Config) Validate() error {
 	within("default_expiry", c.DefaultExpiry, time.Minute, c.MaxExpiry)
 	within("approvals.pending_for", c.Approvals.PendingFor, time.Second, day)
 	within("approvals.usable_for", c.Approvals.UsableFor, time.Second, day)
+	within("seen.carry", c.Seen.Carry, 0, bus.ContextLife)
 	if n := c.Approvals.MaxPending; n < 1 || n > 1000 {
 		errs = append(errs, fmt.Errorf("approvals.max_pending: %d is not between 1 and 1000", n))
 	}

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"slices"
@@ -51,18 +52,32 @@ func (r *ruling) verdict() auditv1.Verdict {
 
 // decide is the decision itself: free of credentials, records and grants. The
 // only errors are faults.
-func (s *Service) decide(c *caller, req *authv1.AuthorizeRequest, now time.Time) (ruling, error) {
+func (s *Service) decide(ctx context.Context, c *caller, req *authv1.AuthorizeRequest, now time.Time) (ruling, error) {
 	if len(req.GetArguments()) > 0 {
 		if sum := sha256.Sum256(req.GetArguments()); !bytes.Equal(sum[:], req.GetArgumentsSha256()) {
 			return ruling{}, fault.New(codes.InvalidArgument, authv1.Reason_REASON_ARGUMENTS_HASH, "the arguments do not have the hash given with them")
 		}
 	}
-	return s.scene.current().decide(c, req, now)
+	b := s.scene.current()
+	r, err := b.decide(c, req, now, nil)
+	if err != nil || !seenNeeded(r.needs) {
+		return r, err
+	}
+	seen, err := s.seen(ctx, c, req, now)
+	if err != nil {
+		return ruling{}, err
+	}
+	return b.decide(c, req, now, seen)
 }
 
-// decide is the decision by what is in use at one moment. Whoever simulates gets
-// it from here too.
-func (b *backdrop) decide(c *caller, req *authv1.AuthorizeRequest, now time.Time) (ruling, error) {
+// seenNeeded reports whether a decision waits for what the context has seen.
+func seenNeeded(needs policy.Needs) bool {
+	return needs&(policy.NeedSeen|policy.NeedSuspects) != 0
+}
+
+// decide is the decision by what is in use at one moment, and by what the context has
+// seen if that is known. Whoever simulates gets it from here too.
+func (b *backdrop) decide(c *caller, req *authv1.AuthorizeRequest, now time.Time, seen *policy.Seen) (ruling, error) {
 	if b.set == nil {
 		return ruling{}, notReady()
 	}
@@ -80,7 +95,7 @@ func (b *backdrop) decide(c *caller, req *authv1.AuthorizeRequest, now time.Time
 		return r, nil
 	}
 
-	situation := policy.Situation{Origin: req.GetOrigin(), Time: now}
+	situation := policy.Situation{Origin: req.GetOrigin(), Time: now, Seen: seen}
 	var match *policy.Match
 	if lasting(object) {
 		match = b.match(c.subject, req.GetAction(), object)
@@ -99,7 +114,10 @@ func (b *backdrop) decide(c *caller, req *authv1.AuthorizeRequest, now time.Time
 	}
 	r.object, r.match, r.situation, r.outcome = object, match, situation, out
 	if out.Verdict == policy.Incomplete {
-		r.needs = out.Needs
+		if r.needs = out.Needs; seen != nil && r.needs&policy.NeedSuspects != 0 {
+			// It is known what was seen, so it takes the arguments to tell.
+			r.needs = r.needs&^policy.NeedSuspects | policy.NeedArguments
+		}
 		return r, nil
 	}
 	if out.Verdict == policy.NeedApproval && len(req.GetArguments()) == 0 { // whoever approves must see them
@@ -140,12 +158,22 @@ func (r *ruling) take(out policy.Outcome, c *caller, req *authv1.AuthorizeReques
 	switch {
 	case out.Verdict == policy.NeedApproval:
 		r.reason, r.lift = auditv1.Reason_REASON_APPROVAL_REQUIRED, out.Rule.Approval
+		r.tellSeen(out.Rule)
 	case out.Broken:
 		r.message = "A policy that could forbid this cannot be evaluated for it, so it is refused. Ask the operator."
-	case out.Rule == nil:
+	case out.Rule != nil:
+		r.tellSeen(out.Rule)
+	default:
 		method := actions[req.GetAction()].method
 		r.message = clip(fmt.Sprintf("No policy permits %s of %s with the roles of this key (%s). Trying again will not help; ask the operator for access.",
 			method, shown(req.GetTarget()), strings.Join(c.principal.GetRoles(), ", ")), maxMessage)
+	}
+}
+
+// tellSeen adds to the policy's reason what was seen, if the policy reads that.
+func (r *ruling) tellSeen(rule *policy.Rule) {
+	if seenNeeded(rule.Needs()) {
+		r.message = clip(strings.TrimSpace(r.message+" "+r.situation.Seen.Tells()), maxMessage)
 	}
 }
 

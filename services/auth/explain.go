@@ -90,6 +90,7 @@ func (r *ruling) explainNeeds() *authv1.Explanation {
 	e := &authv1.Explanation{
 		ArgumentsNeeded: r.needs&policy.NeedArguments != 0,
 		StepsNeeded:     r.needs&policy.NeedSteps != 0,
+		SeenNeeded:      seenNeeded(r.needs),
 		Inputs:          r.match.Inputs(r.situation, waiting),
 	}
 	if rule := r.outcome.Rule; r.outcome.Verdict == policy.NeedApproval {

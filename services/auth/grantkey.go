@@ -25,6 +25,7 @@ func (s *Service) followGrantKey(ctx context.Context) {
 		case err != nil && !troubled:
 			s.log.Error("the grant key cannot be read, the one before stays in use", "err", err)
 		case err == nil && key.ID() != before.ID():
+			s.keysSeen.Store(&grantKeys{now: key, before: before})
 			s.sealer.Store(grant.NewSealer(key))
 			if err := s.receipts.Turn(key); err != nil {
 				s.log.Error("receipts of proofs are sealed with the key before", "err", err)

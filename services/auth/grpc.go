@@ -43,7 +43,7 @@ func (s *Service) Authorize(ctx context.Context, req *authv1.AuthorizeRequest) (
 	if err != nil || c == nil {
 		return &authv1.AuthorizeResponse{RetryAfter: s.countFailure(req, refused, err, now)}, err
 	}
-	r, err := s.decide(c, req, now)
+	r, err := s.decide(ctx, c, req, now)
 	if err != nil {
 		return nil, err
 	}

@@ -160,6 +160,7 @@ type store struct {
 	dumb     bool                      // nothing is answered
 	withheld map[string]bool           // buckets of which watches break and do not open
 	frozen   bool                      // nothing is written
+	asked    int                       // how often for what is there now
 	changed  chan struct{}             // closed when one of these changes
 }
 
@@ -169,7 +170,7 @@ func newStore(t testing.TB) *store {
 	st := &store{
 		dir:      t.TempDir(),
 		watched:  make(chan struct{}, 64),
-		buckets:  map[string]map[string]bus.Entry{"keys": {}, "catalogue": {}, "policies": {}, "call-approvals": {}, "proofs": {}},
+		buckets:  map[string]map[string]bus.Entry{"keys": {}, "catalogue": {}, "policies": {}, "call-approvals": {}, "proofs": {}, "contexts": {}},
 		watches:  make(map[chan bus.Entry]string),
 		withheld: make(map[string]bool),
 		changed:  make(chan struct{}),
@@ -274,6 +275,14 @@ func (st *store) Get(_ context.Context, bucket bus.Bucket, key string) (bus.Entr
 		return bus.Entry{}, bus.ErrNotFound
 	}
 	return e, nil
+}
+
+// Current implements [auth.Store].
+func (st *store) Current(ctx context.Context, bucket bus.Bucket, key string) (bus.Entry, error) {
+	st.mu.Lock()
+	st.asked++
+	st.mu.Unlock()
+	return st.Get(ctx, bucket, key)
 }
 
 // Put implements [auth.Store].

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"crypto/sha256"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -72,7 +73,12 @@ func (s *simulation) explain(c *authv1.SimulatedCase) (*authv1.Explanation, erro
 	}
 	sum := sha256.Sum256(c.GetArguments())
 	req.ArgumentsSha256 = sum[:]
-	r, err := s.backdrop.decide(who, req, now)
+	r, err := s.backdrop.decide(who, req, now, nil)
+	if err == nil && seenNeeded(r.needs) && !c.GetSeenUnknown() {
+		seen := &policy.Seen{Labels: c.GetSeen().GetLabels(), Suspects: append([]string{}, c.GetSeen().GetArguments()...)}
+		slices.Sort(seen.Suspects)
+		r, err = s.backdrop.decide(who, req, now, seen)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -296,7 +296,7 @@ func (f *refusal) meta() []byte {
 	b := append(make([]byte, 0, 256), `"dev.sallyport/decision":{"verdict":"`...)
 	b = append(b, strings.TrimPrefix(verdict.String(), "VERDICT_")...)
 	b = f.appendFacts(append(b, `",`...))
-	return append(b, '}')
+	return appendProvenance(append(b, '}'), f.from)
 }
 
 // appendFacts writes what programs may want to know, as members of an object.

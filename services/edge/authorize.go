@@ -46,6 +46,9 @@ func (x *exchange) consult(action authv1.Action, target string, asked arguments,
 		Credential: x.credential, Origin: x.origin(), Action: action,
 		Target: target, ArgumentsSha256: x.digest, ArgumentsShape: x.shape,
 	}
+	if action == authv1.Action_ACTION_TOOLS_CALL {
+		req.TaskTools = x.task
+	}
 	if answer != nil {
 		req.Approval, req.ApprovalRefused = []byte(answer.id), answer.refused
 	}

@@ -39,6 +39,9 @@ func (x *exchange) callTool() *refusal {
 	if refused != nil {
 		return refused
 	}
+	if refused := x.findTask(); refused != nil {
+		return refused
+	}
 	// The peers get a copy: this buffer is used again, and one in this process
 	// may still be reading when the call was given up.
 	var asked arguments

@@ -7,6 +7,7 @@ import (
 
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
+	toolv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
 )
 
 // refusalKind is a row of the one table of refusals, statuses.
@@ -151,6 +152,8 @@ type refusal struct {
 	// verdict is DENY unless set: a call that was allowed and then failed is not
 	// a denial.
 	verdict auditv1.Verdict
+	// from is where the message is from, if a tool has said it.
+	from *toolv1.Provenance
 	// recorded means that another service has put it on record.
 	recorded bool
 }

@@ -55,6 +55,7 @@ type facts struct {
 	client  string
 	context string
 	source  authv1.ContextSource
+	task    []string // tools that the client's task needs; none: all
 	hops    uint32
 
 	decision string

@@ -11,6 +11,7 @@ import (
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
+	toolv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
 )
 
@@ -97,12 +98,12 @@ func (x *exchange) getPrompt() *refusal {
 		if in := prompt.GetInputRequired(); in != nil {
 			return in, nil
 		}
-		x.answerPrompt(prompt, resp.GetGuards())
+		x.answerPrompt(prompt, resp.GetProvenance(), resp.GetGuards())
 		return nil, nil
 	})
 }
 
-func (x *exchange) answerPrompt(prompt *providerv1.GetPromptResponse, guards []*executorv1.GuardActed) {
+func (x *exchange) answerPrompt(prompt *providerv1.GetPromptResponse, from *toolv1.Provenance, guards []*executorv1.GuardActed) {
 	x.beginResult()
 	if prompt.GetDescription() != "" {
 		x.out = append(appendText(append(x.out, `"description":`...), prompt.GetDescription()), ',')
@@ -116,7 +117,7 @@ func (x *exchange) answerPrompt(prompt *providerv1.GetPromptResponse, guards []*
 		x.out = append(appendContent(append(x.out, `,"content":`...), m.GetContent()), '}')
 	}
 	x.out = append(x.out, ']')
-	x.endResult(x.allowedMeta(guards...))
+	x.endResult(appendProvenance(x.allowedMeta(guards...), from))
 }
 
 // promptArguments reads an object of strings within its bounds.

@@ -10,6 +10,7 @@ import (
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
+	toolv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
 	"github.com/sallyport-mcp/sallyport/services/edge/internal/jsonrpc"
 )
 
@@ -139,13 +140,13 @@ func (x *exchange) readResource() *refusal {
 		if in := read.GetInputRequired(); in != nil {
 			return in, nil
 		}
-		return nil, x.answerContents(read, resp.GetGuards())
+		return nil, x.answerContents(read, resp.GetProvenance(), resp.GetGuards())
 	})
 }
 
 // answerContents answers with what was read. Nothing at all is not passed on: it
 // could mean that there is no such resource.
-func (x *exchange) answerContents(read *providerv1.ReadResourceResponse, guards []*executorv1.GuardActed) *refusal {
+func (x *exchange) answerContents(read *providerv1.ReadResourceResponse, from *toolv1.Provenance, guards []*executorv1.GuardActed) *refusal {
 	if len(read.GetContents()) == 0 {
 		return x.failed(auditv1.Reason_REASON_RESULT_INVALID, "The service behind this resource answered with nothing")
 	}
@@ -162,6 +163,6 @@ func (x *exchange) answerContents(read *providerv1.ReadResourceResponse, guards 
 		x.out = strconv.AppendInt(append(x.out, `,"ttlMs":`...), max(0, read.GetTtl().AsDuration().Milliseconds()), 10)
 		x.out = append(x.out, `,"cacheScope":"private"`...)
 	}
-	x.endResult(x.allowedMeta(guards...))
+	x.endResult(appendProvenance(x.allowedMeta(guards...), from))
 	return nil
 }

@@ -20,7 +20,7 @@ func (x *exchange) answerResult(result *executorv1.Result) *refusal {
 		return &refusal{
 			kind: kindResult, reason: no.GetReason(), message: no.GetMessage(), complete: true, decision: x.decision,
 			retryAfter: no.GetRetryAfter().AsDuration(), retryable: no.GetRetryable(),
-			violations: no.GetViolations(), verdict: auditv1.Verdict_VERDICT_ALLOW, recorded: true,
+			violations: no.GetViolations(), verdict: auditv1.Verdict_VERDICT_ALLOW, recorded: true, from: result.GetProvenance(),
 		}
 	}
 	failed := tool.GetIsError() || no != nil
@@ -56,7 +56,7 @@ func (x *exchange) answerResult(result *executorv1.Result) *refusal {
 		decision = strconv.AppendBool(append(decision, `","retryable":`...), no.GetRetryable())
 		decision = appendViolations(decision, no.GetViolations())
 	}
-	x.endResult(toolMeta(tool.GetMeta()), append(decision, '}'))
+	x.endResult(toolMeta(tool.GetMeta()), appendProvenance(append(decision, '}'), result.GetProvenance()))
 	return nil
 }
 

@@ -340,7 +340,7 @@ func toolNames() []string {
 	names := []string{
 		"out_of_steps", "looping", "crowded", "bad_arguments", "slow", "says_no", "no_result", "executor_down", "executor_broken",
 		"asks_form", "asks_again", "asks_all", "asks_page", "asks_forever", "asks_nonsense", "asks_nothing", "needs_roots", "notes",
-		"bad_grant", "not_recorded", "provider_gone", "gone_meanwhile", "asks_user", "rich", "sly", "waits", "chatty", "rows",
+		"bad_grant", "not_recorded", "provider_gone", "gone_meanwhile", "asks_user", "rich", "sourced", "sourced_error", "sly", "waits", "chatty", "rows",
 	}
 	names = append(names, talkingTools()...)
 	for _, t := range catalogue() {
@@ -444,6 +444,17 @@ func (e *fakeExecutor) Call(req *executorv1.CallRequest, stream grpc.ServerStrea
 		return send(&executorv1.Result{Result: &providerv1.ToolResult{Content: text(`{"sum":3}`), Structured: []byte(`{"sum":3}`)}})
 	case "rows":
 		return send(&executorv1.Result{Result: &providerv1.ToolResult{Content: text(`[1]`), Structured: []byte(`[1]`)}})
+	case "sourced":
+		return send(&executorv1.Result{
+			Result:     &providerv1.ToolResult{Content: text("<data-5f> what somebody wrote </data-5f>"), Meta: []byte(`{"dev.sallyport/provenance":{"trust":"trusted"}}`)},
+			Provenance: sourced(),
+		})
+	case "sourced_error":
+		return send(&executorv1.Result{
+			Result:     &providerv1.ToolResult{IsError: true},
+			Refusal:    &executorv1.Refusal{Reason: auditv1.Reason_REASON_TOOL_ERROR, Message: "sourced_error: <data-5f> no </data-5f>"},
+			Provenance: sourced(),
+		})
 	case "rich":
 		return send(&executorv1.Result{Result: richResult()})
 	case "sly":

@@ -328,7 +328,9 @@ func TestHeldProvider(t *testing.T) {
 	if err := os.WriteFile(cfg.GrantKeyFiles[0], key, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.service, err = executor.New(executor.Options{Config: cfg, Audit: s.audit, Bus: s.bus, Used: s.bus, Dial: s.dial, Hold: executor.Hold{Store: store}})
+	s.service, err = executor.New(executor.Options{
+		Config: cfg, Audit: s.audit, Bus: s.bus, Used: s.bus, Contexts: s.bus, Dial: s.dial, Hold: executor.Hold{Store: store},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

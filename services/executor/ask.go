@@ -36,23 +36,23 @@ type answer interface {
 	GetInputRequired() *providerv1.InputRequired
 }
 
-// ask takes a request from its grant to its record, and returns which guards have
-// changed the answer. find says which provider is to be asked, nil for none; do asks
-// it.
+// ask takes a request from its grant to its record, and returns how it ended: where
+// the answer is from, and which guards have changed it. find says which provider is
+// to be asked, nil for none; do asks it.
 func (s *Service) ask(
 	ctx context.Context, a asking,
 	find func(*catalogue.Snapshot) (*catalogue.Source, error),
 	do func(context.Context, provider.Client, *authv1.Principal, *providerv1.Round) (answer, error),
-) ([]*executorv1.GuardActed, error) {
+) (end ending, err error) {
 	g, err := s.admit(ctx, a.grant, a.action, a.target)
 	if err != nil {
-		return nil, err
+		return ending{}, err
 	}
 	snap, err := s.snapshot()
 	if err != nil {
-		return nil, err
+		return ending{}, err
 	}
-	var end ending
+	var read answer
 	var blocked *guard.Blocked
 	check := s.guards.For(ctx, guard.Call{Roles: g.GetPrincipal().GetRoles(), ReadOnly: true})
 	source, err := find(snap)
@@ -66,7 +66,7 @@ func (s *Service) ask(
 			client := provider.Client{Conn: lease.Conn(), Check: s.catalogue.Checker(), Limit: s.cfg.MaxResultBytes}
 			got, err := do(ctx, client, g.GetPrincipal(), round)
 			if err == nil && got != nil {
-				blocked = guardRead(check, got)
+				blocked, read = guardRead(check, got), got
 			}
 			return got, err
 		})
@@ -74,6 +74,16 @@ func (s *Service) ask(
 	if b := blocked; b != nil {
 		end = ending{reason: auditv1.Reason_REASON_GUARD_BLOCKED, err: fault.New(codes.Unavailable, executorv1.Reason_REASON_PROVIDER,
 			"the %s was read and is not passed on: %s; reading it again will not help", a.what, ground(b))}
+	}
+	if read != nil && end.err == nil {
+		if end.from, err = s.releaseRead(ctx, a, g, source.Service, read); err != nil {
+			end = ending{reason: auditv1.Reason_REASON_DEPENDENCY_UNAVAILABLE, err: err}
+		}
+	}
+	if f, said := errors.AsType[*fault.Error](end.err); said && source != nil && fault.Is(f, executorv1.Reason_REASON_ARGUMENTS) {
+		if err := s.releaseSaid(ctx, a, g, source.Service, f.Message); err != nil {
+			end = ending{reason: auditv1.Reason_REASON_DEPENDENCY_UNAVAILABLE, err: err}
+		}
 	}
 	end.findings = check.Findings()
 	if end.err != nil {
@@ -84,7 +94,8 @@ func (s *Service) ask(
 			DecisionId: g.GetDecisionId(), Actor: actor(g), Action: actions[a.action], Target: clip(a.target, 512),
 		}, end)
 	}
-	return acted(end.findings), end.err
+	end.acted = acted(end.findings)
+	return end, end.err
 }
 
 // askSource asks one replica, or another if the first cannot be reached: what is

@@ -19,6 +19,7 @@ import (
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
+	toolv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
 	"github.com/sallyport-mcp/sallyport/pkg/toolkit"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/catalogue"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/grant"
@@ -38,6 +39,7 @@ type call struct {
 	stream    grpc.ServerStreamingServer[executorv1.CallResponse]
 	passed    bool // something was passed on
 	sticky    bool // only one replica can go on with it
+	released  bool // the context has the tool's label on record
 	backend   tool.Call
 	check     *guard.Check // nil until the arguments were decoded
 }
@@ -54,6 +56,8 @@ type ending struct {
 	duration time.Duration // in the tool service
 	findings []*auditv1.GuardFinding
 	acted    []*executorv1.GuardActed // on the result
+	said     string                   // by the tool, instead of a result
+	from     *toolv1.Provenance
 }
 
 // Call implements [executorv1.ExecutorServiceServer].
@@ -84,7 +88,7 @@ func (s *Service) Call(req *executorv1.CallRequest, stream grpc.ServerStreamingS
 	} else if err != nil {
 		return s.denyGrant(ctx, g, authv1.Action_ACTION_TOOLS_CALL, req.GetTool(), err)
 	} else {
-		end = c.run(ctx)
+		end = c.release(ctx, c.run(ctx))
 	}
 	c.record(ctx, end)
 	if end.err != nil {
@@ -285,7 +289,7 @@ func tell(ctx context.Context, lease *catalogue.Lease, err error) {
 // Send implements [tool.Caller].
 func (c *call) Send(m *executorv1.CallResponse) error {
 	c.passed = true
-	if !c.guardEvent(m) {
+	if !c.guardEvent(m) || !c.releaseEvent(m) {
 		return nil
 	}
 	return c.stream.Send(m)
@@ -303,7 +307,7 @@ func (e ending) response() *executorv1.CallResponse {
 	if q := e.answer.Question; q != nil {
 		return &executorv1.CallResponse{Event: &executorv1.CallResponse_InputRequired{InputRequired: q}}
 	}
-	return &executorv1.CallResponse{Event: &executorv1.CallResponse_Result{Result: e.whole()}}
+	return &executorv1.CallResponse{Event: &executorv1.CallResponse_Result{Result: enveloped(e.whole(), e.from)}}
 }
 
 // whole is the result that ends a call.

@@ -29,6 +29,8 @@ type Config struct {
 	Hold approval.Config `yaml:"hold"`
 	// Guards look at arguments and results.
 	Guards guard.Config `yaml:"guards"`
+	// Envelope says which texts are marked as data.
+	Envelope EnvelopeConfig `yaml:"envelope"`
 	// ReflectionInterval is how often such servers are asked again.
 	ReflectionInterval time.Duration `yaml:"reflection_interval"`
 	// HealthInterval is how often replicas of tool services are asked, by the gRPC
@@ -55,6 +57,39 @@ type Config struct {
 	// MaxUsedGrants bounds the memory of grants that were used up. Destructive
 	// tools are refused while it is full.
 	MaxUsedGrants int `yaml:"max_used_grants"`
+}
+
+// EnvelopeConfig says where untrusted texts in results go back as the tool gave them,
+// without the lines around them that tell a model that they are data. What contexts
+// have seen is on record all the same.
+type EnvelopeConfig struct {
+	// Off is for all tools.
+	Off bool `yaml:"off"`
+	// ExceptTools are names of tools, as clients know them.
+	ExceptTools []string `yaml:"except_tools"`
+	// ExceptRoles are roles of callers, for programs that are no models.
+	ExceptRoles []string `yaml:"except_roles"`
+}
+
+func (c EnvelopeConfig) validate() error {
+	var errs []error
+	for i, name := range c.ExceptTools {
+		if name == "" || len(name) > 64 {
+			errs = append(errs, fmt.Errorf("envelope.except_tools[%d]: %q is not the name of a tool", i, name))
+		}
+	}
+	for i, role := range c.ExceptRoles {
+		if role == "" || len(role) > 64 {
+			errs = append(errs, fmt.Errorf("envelope.except_roles[%d]: %q is not a role", i, role))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// marks reports whether texts of a tool are marked for a caller.
+func (c EnvelopeConfig) marks(tool string, roles []string) bool {
+	return !c.Off && !slices.Contains(c.ExceptTools, tool) &&
+		!slices.ContainsFunc(roles, func(role string) bool { return slices.Contains(c.ExceptRoles, role) })
 }
 
 // ServiceConfig names a server.
@@ -110,6 +145,7 @@ func (c Config) Validate() error {
 	if err := c.Guards.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("guards: %w", err))
 	}
+	errs = append(errs, c.Envelope.validate())
 	for i, f := range c.GrantKeyFiles {
 		if f == "" {
 			errs = append(errs, fmt.Errorf("grant_key_files[%d]: empty", i))

@@ -30,6 +30,7 @@ import (
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	faultv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/fault/v1"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/catalogue"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/contexts"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/grant"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/once"
@@ -65,6 +66,9 @@ type Options struct {
 	// have used up, and which calls with idempotency keys were made. It must not be
 	// nil.
 	Used once.Bucket
+	// Contexts is where what contexts have seen is kept, for auth too. It must not be
+	// nil.
+	Contexts contexts.Bucket
 	// Hold says which tools must not be used. Nil means that there are none.
 	Hold catalogue.Hold
 	// Log, Meter and Tracer may be nil.
@@ -93,6 +97,7 @@ type Service struct {
 	revoked   *grant.Revoked
 	guards    *guard.Chain
 	external  Conn // to the external guard; nil for none
+	contexts  *contexts.Book
 	catalogue *catalogue.Catalogue
 }
 
@@ -121,6 +126,7 @@ func New(o Options) (*Service, error) {
 		revoked: grant.NewRevoked(maxRevoked),
 	}
 	s.once = once.NewBook(o.Used, s.keys)
+	s.contexts = contexts.NewBook(o.Contexts, s.keys, o.Config.AuditTimeout)
 	if err := s.guard(o); err != nil {
 		return nil, err
 	}
@@ -165,9 +171,10 @@ func (s *Service) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	// Makes the bucket, so that the first call that needs it does not wait. If it
-	// fails that call does.
+	// Makes the buckets, so that the first calls that need them do not wait. If it
+	// fails those calls do.
 	wg.Go(func() { _, _ = s.bus.Get(ctx, bus.Grants, "none") })
+	wg.Go(func() { _, _ = s.bus.Get(ctx, bus.Contexts, "none") })
 	unsubscribe, err := bus.Subscribe(s.bus, bus.SubjectCredentials, func(_ context.Context, k *authv1.Key) {
 		if k.GetState() == authv1.KeyState_KEY_STATE_REVOKED {
 			s.revoked.Note(k.GetId())

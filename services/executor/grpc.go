@@ -67,7 +67,7 @@ func (s *Service) ListPrompts(ctx context.Context, req *executorv1.ListPromptsRe
 func (s *Service) ReadResource(ctx context.Context, req *executorv1.ReadResourceRequest) (*executorv1.ReadResourceResponse, error) {
 	a := asking{action: authv1.Action_ACTION_RESOURCES_READ, target: req.GetUri(), grant: req.GetGrant(), round: req.GetRound(), what: "resource"}
 	out := &executorv1.ReadResourceResponse{}
-	guards, err := s.ask(ctx, a, func(snap *catalogue.Snapshot) (*catalogue.Source, error) {
+	end, err := s.ask(ctx, a, func(snap *catalogue.Snapshot) (*catalogue.Source, error) {
 		return snap.Resource(req.GetUri()), nil
 	}, func(ctx context.Context, to provider.Client, who *authv1.Principal, round *providerv1.Round) (answer, error) {
 		resp, err := to.Read(ctx, &providerv1.ReadResourceRequest{Uri: req.GetUri(), Principal: who, Round: round})
@@ -77,7 +77,7 @@ func (s *Service) ReadResource(ctx context.Context, req *executorv1.ReadResource
 	if err != nil {
 		return nil, err
 	}
-	out.Guards = guards
+	out.Provenance, out.Guards = end.from, end.acted
 	return out, nil
 }
 
@@ -86,7 +86,7 @@ func (s *Service) GetPrompt(ctx context.Context, req *executorv1.GetPromptReques
 	a := asking{action: authv1.Action_ACTION_PROMPTS_GET, target: req.GetName(), grant: req.GetGrant(), round: req.GetRound(), what: "prompt"}
 	out := &executorv1.GetPromptResponse{}
 	var prompt *catalogue.Prompt
-	guards, err := s.ask(ctx, a, func(snap *catalogue.Snapshot) (*catalogue.Source, error) {
+	end, err := s.ask(ctx, a, func(snap *catalogue.Snapshot) (*catalogue.Source, error) {
 		if prompt = snap.Prompt(req.GetName()); prompt == nil {
 			return nil, nil
 		}
@@ -104,7 +104,7 @@ func (s *Service) GetPrompt(ctx context.Context, req *executorv1.GetPromptReques
 	if err != nil {
 		return nil, err
 	}
-	out.Guards = guards
+	out.Provenance, out.Guards = end.from, end.acted
 	return out, nil
 }
 

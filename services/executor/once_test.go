@@ -178,7 +178,7 @@ func TestCallWithAKeyWithoutTheBus(t *testing.T) {
 	b := &claims{Bus: s.bus}
 	var calls atomic.Int32
 	s.customers(func(context.Context) error { calls.Add(1); return nil })
-	svc, err := executor.New(executor.Options{Config: s.config, Audit: s.audit, Bus: s.bus, Used: b, Dial: s.dial})
+	svc, err := executor.New(executor.Options{Config: s.config, Audit: s.audit, Bus: s.bus, Used: b, Contexts: s.bus, Dial: s.dial})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -168,7 +168,7 @@ func (c *call) failed(ctx context.Context, err error) ending {
 			end.refusal.RetryAfter = durationpb.New(f.RetryAfter)
 		}
 	case told && !fault.Is(err, faultv1.Reason_REASON_PEER_UNKNOWN) && !fault.Is(err, faultv1.Reason_REASON_NOT_READY):
-		end.refusal = c.said(f)
+		end.refusal, end.said = c.said(f)
 		return end.because()
 	case codeOf(err) == codes.Unavailable, !sent:
 		end.refusal = unavailable(name)
@@ -213,11 +213,12 @@ func (e ending) because() ending {
 	return e
 }
 
-// said passes on what a tool itself has said to its caller.
-func (c *call) said(f *fault.Error) *executorv1.Refusal {
+// said passes on what a tool itself has said to its caller, and returns that alone too.
+func (c *call) said(f *fault.Error) (*executorv1.Refusal, string) {
+	text := c.guardText(f.Message, "/error")
 	r := &executorv1.Refusal{
 		Reason:  auditv1.Reason_REASON_TOOL_ERROR,
-		Message: clip(c.entry.Name()+": "+c.guardText(f.Message, "/error"), 4096),
+		Message: clip(c.entry.Name()+": "+text, 4096),
 	}
 	switch f.Code {
 	case codes.InvalidArgument:
@@ -235,7 +236,7 @@ func (c *call) said(f *fault.Error) *executorv1.Refusal {
 	if f.RetryAfter > 0 {
 		r.Retryable, r.RetryAfter = true, durationpb.New(f.RetryAfter)
 	}
-	return r
+	return r, text
 }
 
 // oversized reports whether gRPC itself has refused to read the answer.

@@ -31,7 +31,7 @@ var Role = app.Role{
 			return nil, err
 		}
 		s, err := New(Options{
-			Config: cfg, Audit: env.Audit, Bus: env.Bus, Used: env.Bus, Hold: Hold{store}, Log: env.Log, Meter: env.Meter, Tracer: env.Tracer,
+			Config: cfg, Audit: env.Audit, Bus: env.Bus, Used: env.Bus, Contexts: env.Bus, Hold: Hold{store}, Log: env.Log, Meter: env.Meter, Tracer: env.Tracer,
 			Dial: func(service, address string) (Conn, error) { return env.Dial(service, address) },
 		})
 		if err != nil {

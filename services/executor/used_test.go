@@ -26,7 +26,7 @@ const deleteTool, deleteArguments = "delete_customer_account", `{"customer_id":7
 func (s *system) another(want ...string) *system {
 	s.t.Helper()
 	o := &system{t: s.t, bus: s.bus, audit: &recorder{}}
-	svc, err := executor.New(executor.Options{Config: s.config, Audit: o.audit, Bus: s.bus, Used: s.bus, Dial: s.dial})
+	svc, err := executor.New(executor.Options{Config: s.config, Audit: o.audit, Bus: s.bus, Used: s.bus, Contexts: s.bus, Dial: s.dial})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func TestUsesThatCannotBeClaimedAreRefused(t *testing.T) {
 	var calls atomic.Int32
 	s.customers(func(context.Context) error { calls.Add(1); return nil })
 	shared := &claims{Bus: s.bus}
-	svc, err := executor.New(executor.Options{Config: s.config, Audit: s.audit, Bus: s.bus, Used: shared, Dial: s.dial})
+	svc, err := executor.New(executor.Options{Config: s.config, Audit: s.audit, Bus: s.bus, Used: shared, Contexts: s.bus, Dial: s.dial})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -205,17 +205,29 @@ func showResult(w io.Writer, r *mcp.Result) {
 			fmt.Fprintf(w, "[%s]\n", printable(c.Type))
 			continue
 		}
-		var v any
-		if json.Unmarshal([]byte(c.Text), &v) == nil {
-			if pretty, err := json.MarshalIndent(v, "", "  "); err == nil {
-				fmt.Fprintln(w, string(pretty))
-				continue
+		if showJSON(w, c.Text) {
+			continue
+		}
+		// JSON may stand between the lines that mark it as data.
+		for line := range strings.SplitSeq(c.Text, "\n") {
+			if !strings.HasPrefix(line, "{") || !showJSON(w, line) {
+				fmt.Fprintln(w, printable(line))
 			}
 		}
-		for line := range strings.SplitSeq(c.Text, "\n") {
-			fmt.Fprintln(w, printable(line))
-		}
 	}
+}
+
+// showJSON prints a text that is JSON, and reports whether it is.
+func showJSON(w io.Writer, text string) bool {
+	var v any
+	if json.Unmarshal([]byte(text), &v) != nil {
+		return false
+	}
+	pretty, err := json.MarshalIndent(v, "", "  ")
+	if err == nil {
+		fmt.Fprintln(w, string(pretty))
+	}
+	return err == nil
 }
 
 func mcpError(err error) error {

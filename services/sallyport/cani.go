@@ -52,6 +52,8 @@ type situation struct {
 	hops    uint32
 	steps   int64
 	scopes  []string
+	after   []string
+	suspect []string
 }
 
 func (s *situation) register(cmd *cobra.Command) {
@@ -64,6 +66,8 @@ func (s *situation) register(cmd *cobra.Command) {
 	f.StringVar(&s.time, "time", "", "at this `time`: 2026-11-02T09:30:00Z (default: now)")
 	f.Uint32Var(&s.hops, "hops", 0, "through so `many` agents")
 	f.Int64Var(&s.steps, "steps", -1, "after so `many` steps of the context (default: not known)")
+	f.StringSliceVar(&s.after, "after", nil, "after untrusted content was read from this `tool`; may be repeated (default: the context is new)")
+	f.StringSliceVar(&s.suspect, "from-untrusted", nil, "with a value in this `argument` that was first read there; may be repeated")
 	f.StringSliceVar(&s.scopes, "scope", nil, "with --role: with a token that has this `scope`; may be repeated")
 }
 
@@ -84,6 +88,13 @@ func (s *situation) base() (*authv1.SimulatedCase, error) {
 		if _, err := netip.ParseAddr(s.address); err != nil {
 			return nil, usage("--address: %q is not an IP address", s.address)
 		}
+	}
+	if len(s.after) > maxSeen || len(s.suspect) > maxSuspects {
+		return nil, usage("--after: at most %d, --from-untrusted: at most %d", maxSeen, maxSuspects)
+	}
+	c.Seen = &authv1.Seen{Arguments: s.suspect}
+	for _, tool := range s.after {
+		c.Seen.Labels = append(c.Seen.Labels, suiteLabel{Source: tool}.label())
 	}
 	if s.steps >= 0 {
 		n := uint64(s.steps)

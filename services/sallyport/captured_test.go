@@ -255,6 +255,9 @@ func TestACapturedEdge(t *testing.T) {
 		t.Errorf("%d requests were executed, want none", done.Load())
 	}
 
+	// Before anything is read: after that this call would take an approval.
+	once, _ := edge.grant(t, admin, actCall, tries[0].target, tries[0].arguments)
+
 	// What auth has granted is done: what was refused before was not refused for
 	// another reason.
 	for _, a := range tries {
@@ -265,13 +268,12 @@ func TestACapturedEdge(t *testing.T) {
 		}
 	}
 	const again = 20
-	good, _ := edge.grant(t, admin, actCall, tries[0].target, tries[0].arguments)
 	done.Store(0)
 	var refused atomic.Int32
 	var wg sync.WaitGroup
 	for range again {
 		wg.Go(func() {
-			if err := tries[0].do(t.Context(), good, tries[0].arguments); fault.Is(err, executorv1.Reason_REASON_GRANT) {
+			if err := tries[0].do(t.Context(), once, tries[0].arguments); fault.Is(err, executorv1.Reason_REASON_GRANT) {
 				refused.Add(1)
 			}
 		})

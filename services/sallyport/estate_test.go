@@ -28,6 +28,7 @@ type estate struct {
 	t    *testing.T
 	dir  string
 	file string // the configuration that all have
+	nats string // of an office
 }
 
 // grantKey and pepper are what all auth processes and executors share.
@@ -38,7 +39,7 @@ const grantKey, pepper = "grant key of the test, 32 bytes.", "pepper key of the 
 func newEstate(t *testing.T, roles string) *estate {
 	t.Helper()
 	e := &estate{t: t, dir: t.TempDir()}
-	if err := devca.Ensure(e.path("certs"), append(roleNames(), operatorRole, counterRole, listerRole)...); err != nil {
+	if err := devca.Ensure(e.path("certs"), append(roleNames(), operatorRole, counterRole, listerRole, officeRole)...); err != nil {
 		t.Fatal(err)
 	}
 	e.write("grant.key", grantKey)

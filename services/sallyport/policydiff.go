@@ -103,6 +103,7 @@ type unknownWhy string
 const (
 	needsArguments unknownWhy = "needs arguments, which are not on record"
 	needsSteps     unknownWhy = "needs steps, which are not on record"
+	needsSeen      unknownWhy = "needs what the context had seen, which is not on record"
 	toolGone       unknownWhy = "the tool is not there any more"
 	noAnswer       unknownWhy = "another"
 )

@@ -77,7 +77,7 @@ func explanationJSON(e *authv1.Explanation) map[string]any {
 		"answer": oneWord(e), "reason": reasonName(e.GetReason()), "message": e.GetMessage(),
 		"policy": e.GetPolicy(), "policy_source": e.GetPolicySource(), "annotations": e.GetAnnotations(), "policies": e.GetPolicies(),
 		"inputs": e.GetInputs(), "near_misses": near, "depends_on": dependenciesJSON(e.GetDependsOn()),
-		"arguments_needed": e.GetArgumentsNeeded(), "steps_needed": e.GetStepsNeeded(),
+		"arguments_needed": e.GetArgumentsNeeded(), "steps_needed": e.GetStepsNeeded(), "seen_needed": e.GetSeenNeeded(),
 		"approval_by_user": e.GetApprovalByUser(), "scopes_needed": e.GetScopesNeeded(),
 	}
 }

@@ -61,6 +61,8 @@ func (r recall) knows(name string) bool {
 	switch name {
 	case "address", "client", "time": // of every decision
 		return true
+	case "seen": // the others say as much
+		return true
 	case "principal.name", "principal.owner":
 		return recorded || r.key != nil
 	case "principal.scopes":
@@ -69,7 +71,7 @@ func (r recall) knows(name string) bool {
 		}
 		return recorded && !strings.HasSuffix(value, "…") && len(strings.Fields(value)) <= maxScopes
 	}
-	return recorded
+	return recorded && !strings.HasSuffix(value, "…")
 }
 
 // untold says why a decision cannot be told to be the same or another, "" if it
@@ -81,6 +83,8 @@ func (r recall) untold(now *authv1.Explanation) unknownWhy {
 		return needsArguments
 	case now.GetStepsNeeded():
 		return needsSteps
+	case now.GetSeenNeeded():
+		return needsSeen
 	case now.GetReason() == auditv1.Reason_REASON_TOOL_UNKNOWN:
 		return toolGone
 	case now.GetVerdict() == auditv1.Verdict_VERDICT_UNSPECIFIED:

@@ -119,7 +119,9 @@ func again(e *auditv1.Event, keys map[string]*authv1.Key) (recorded, bool) {
 		return recorded{}, false
 	}
 	then := recall{e, keys[a.GetPrincipal()]}
+	seen := then.seen()
 	return recorded{then, &authv1.SimulatedCase{
+		Seen: seen, SeenUnknown: seen == nil,
 		Subject: &authv1.SimulatedCase_Principal{Principal: then.principal()}, Scopes: then.scopes(),
 		Action: action, Target: e.GetTarget(), Time: e.GetTime(), Origin: then.origin(),
 	}, old}, true

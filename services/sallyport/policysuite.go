@@ -57,6 +57,9 @@ type suiteCase struct {
 	Steps    *uint64   `yaml:"steps"`
 	Time     time.Time `yaml:"time"`
 
+	Seen     []suiteLabel `yaml:"seen"`           // absent: the context is new
+	Suspects []string     `yaml:"from_untrusted"` // arguments with values that were first read in untrusted content
+
 	Expect string `yaml:"expect"` // allow, deny, approval or depends
 	Policy string `yaml:"policy"` // that decides; "none" for none
 	Reason string `yaml:"reason"`
@@ -130,6 +133,11 @@ func (c *suiteCase) problems() (all []string) {
 		_, known := reasonNumber(c.Reason)
 		wrong(!known, "reason: there is no reason %q", c.Reason)
 	}
+	for _, l := range c.Seen {
+		all = append(all, l.problems()...)
+	}
+	wrong(len(c.Seen) > maxSeen, "seen: more than %d", maxSeen)
+	wrong(len(c.Suspects) > maxSuspects, "from_untrusted: more than %d", maxSuspects)
 	_, err := c.arguments()
 	wrong(err != nil, "arguments: %v", err)
 	wrong(c.Call == "" && !c.Args.IsZero(), "arguments go with call")
@@ -179,6 +187,10 @@ func (c *suiteCase) simulated() (*authv1.SimulatedCase, error) {
 		s.Action, s.Target = authv1.Action_ACTION_RESOURCES_READ, c.Read
 	case c.Get != "":
 		s.Action, s.Target = authv1.Action_ACTION_PROMPTS_GET, c.Get
+	}
+	s.Seen = &authv1.Seen{Arguments: c.Suspects}
+	for _, l := range c.Seen {
+		s.Seen.Labels = append(s.Seen.Labels, l.label())
 	}
 	if !c.Time.IsZero() {
 		s.Time = timestamppb.New(c.Time)

@@ -37,7 +37,11 @@ policies needs no running system; one that names none is about the policies that
       policy: none                     # optional: the policy that decides
       reason: POLICY_DENIED            # optional
 
-A case can also have address, client, protocol, context_source, hops, steps and time.`,
+A case can also have address, client, protocol, context_source, hops, steps and time, and what
+the context has seen before (nothing, if it does not say):
+
+      seen: [{source: read_mail, trust: untrusted, sensitivity: internal, tenant: default}]
+      from_untrusted: [to]             # arguments with values that were first read there`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l := atDesk(cmd, out)

@@ -36,17 +36,21 @@ type load struct {
 	stop       func()
 }
 
-// keepCalling starts some callers, of which half destroy something. A call that is
+// keepCalling starts some callers, of which half destroy something and half read: not
+// with one key, for after that it would take approvals to destroy. A call that is
 // not done is an error, but while processes are restarted: one that has just
 // started may be called before it is ready, which is no matter of its grant.
-func keepCalling(t *testing.T, callers int, a agent, edge string) *load {
+func keepCalling(t *testing.T, callers int, reads, destroys agent, edge string) *load {
 	ctx, stop := context.WithCancel(context.Background())
 	l := new(load)
 	var wg sync.WaitGroup
 	l.stop = sync.OnceFunc(func() { stop(); wg.Wait() })
 	t.Cleanup(l.stop)
 	for i := range callers {
-		tool := []string{"get_customer", "delete_customer_account"}[i%2]
+		tool, a := "get_customer", reads
+		if i%2 > 0 {
+			tool, a = "delete_customer_account", destroys
+		}
 		wg.Go(func() {
 			for ctx.Err() == nil {
 				done, answer, err := a.call(ctx, edge, tool, `{"customer_id":7}`)
@@ -138,7 +142,8 @@ roles:
 		}
 	}
 	signed(grantKey)
-	calls := keepCalling(t, 4, agent{connections(t), key, "192.0.2.7"}, at)
+	_, reader := createKey(t, e.keys(auths[0]), "reader", "admin")
+	calls := keepCalling(t, 4, agent{connections(t), reader, "192.0.2.7"}, agent{connections(t), key, "192.0.2.7"}, at)
 	calls.more(t, 50)
 
 	// By files: the executors get the new key, then auth does, then the executors

@@ -70,7 +70,8 @@ func (d *dossier) write(p *paper) error {
 	if a := decided.GetDecision().GetArguments(); a != nil {
 		p.line("arguments", cmp.Or(a.GetShape(), "(none)")+"\nsha256 "+hex.EncodeToString(a.GetSha256()))
 	}
-	p.line("inputs", inputs(decided.GetDecision().GetInputs()))
+	p.line("tainted", tainted(decided.GetDecision()))
+	p.line("inputs", inputs(withoutSeen(decided.GetDecision().GetInputs())))
 	p.line("near", nearMisses(decided.GetDecision().GetNearMisses()))
 	d.writeApproval(p)
 	for i, e := range d.events {

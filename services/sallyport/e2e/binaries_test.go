@@ -74,10 +74,10 @@ func TestBinaries(t *testing.T) {
 	for _, call := range [][]string{
 		{"echo", "text=hello"},
 		{"add_numbers", "a=1", "b=2"},
+		{"delete_customer_account", "customer_id=1"}, // after the others it would need an approval
 		{"run_sql_query", "query=SELECT count(*) FROM orders"},
-		{"get_customer", "customer_id=1"},
+		{"get_customer", "customer_id=2"},
 		{"summarize_logs"},
-		{"delete_customer_account", "customer_id=1"},
 	} {
 		until(ctx, t, call[0], func() error { // a tool may join after its process is ready
 			out, err := exec.CommandContext(ctx, tool, append([]string{"call", "--url", url, "--key-file", file}, call...)...).CombinedOutput()

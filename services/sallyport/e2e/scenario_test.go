@@ -127,8 +127,10 @@ func calling(n int) []scenario {
 		args: map[string]any{"customer_id": doomed, "reason": "asked for it"},
 		want: want{structured: map[string]any{"customer_id": doomed, "deleted": true}, decision: allowed},
 	}, {
+		// Somebody else looks: whoever has read what customers write needs an
+		// approval for the next deletion.
 		name: "a deleted account is gone",
-		key:  admin, op: opCall, tool: "get_customer",
+		key:  analyst, op: opCall, tool: "get_customer",
 		args: map[string]any{"customer_id": doomed},
 		want: want{isError: true, text: []string{fmt.Sprintf("no customer has the id %v", doomed)}, decision: failed("TOOL_ERROR")},
 	}}

@@ -78,8 +78,47 @@ func (s *Set) View(subject *Subject, action Action) *View {
 func (v *View) Match(object *Object) *Match {
 	m := &Match{subject: v.subject, action: v.action}
 	m.turn(object, v.rules)
+	m.prune()
 	m.lifts = newLiftable(m)
 	return m
+}
+
+// prune drops the policies that read what is not always sent, and cannot apply to the
+// object whatever that is: a condition that depends on action and object alone is
+// false, and only such ones that are true come before it. So what is costly to know is
+// asked for only where it matters.
+func (m *Match) prune() {
+	var leading parts
+	for _, r := range m.all {
+		if r.needs != 0 {
+			leading = append(leading, r.leading()...)
+		}
+	}
+	if len(leading) == 0 {
+		return
+	}
+	rest := leading.evaluate(m, cedar.Record{})
+	var kept rules
+	m.reads = 0
+	for _, r := range m.all {
+		keep := true
+		if r.needs != 0 {
+			settled := true // all parts so far are true
+			for _, p := range r.leading() {
+				var state partState
+				state, rest = rest.next(p)
+				keep = keep && !(settled && state == partFalse)
+				settled = settled && state == partTrue
+			}
+		}
+		if keep {
+			kept = append(kept, r)
+			m.reads |= r.reads
+		}
+	}
+	if m.all = kept; m.reads == 0 {
+		m.outcome = m.evaluate(cedar.Record{}, 0)
+	}
 }
 
 // turn makes m the match of another object, by the rules whose scope covers its

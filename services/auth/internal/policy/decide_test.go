@@ -38,6 +38,7 @@ func situation(t testing.TB, arguments string) policy.Situation {
 			Steps:         proto.Uint64(7),
 		},
 		Time: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC),
+		Seen: &policy.Seen{Suspects: []string{}},
 	}
 	if arguments != "" {
 		var err error

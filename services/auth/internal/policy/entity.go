@@ -58,18 +58,6 @@ func NewTool(e *executorv1.Catalogue_Entry) *Object {
 	if risk == "" {
 		risk = "destructive"
 	}
-	trust := map[toolv1.Trust]cedar.String{toolv1.Trust_TRUST_TRUSTED: "trusted", toolv1.Trust_TRUST_INTERNAL: "internal"}[o.GetTrust()]
-	if trust == "" {
-		trust = "untrusted"
-	}
-	sensitivity := map[toolv1.Sensitivity]cedar.String{
-		toolv1.Sensitivity_SENSITIVITY_UNSPECIFIED: "internal",
-		toolv1.Sensitivity_SENSITIVITY_PUBLIC:      "public",
-		toolv1.Sensitivity_SENSITIVITY_INTERNAL:    "internal",
-	}[o.GetSensitivity()]
-	if sensitivity == "" {
-		sensitivity = "confidential"
-	}
 	return &Object{cedar.Entity{
 		UID:     cedar.NewEntityUID(typeTool, cedar.String(e.GetName())),
 		Parents: cedar.NewEntityUIDSet(cedar.NewEntityUID(typeService, cedar.String(e.GetService()))),
@@ -77,8 +65,8 @@ func NewTool(e *executorv1.Catalogue_Entry) *Object {
 			"name":        cedar.String(e.GetName()),
 			"service":     cedar.String(e.GetService()),
 			"risk":        risk,
-			"trust":       trust,
-			"sensitivity": sensitivity,
+			"trust":       cedar.String(trustWord(o.GetTrust())),
+			"sensitivity": cedar.String(sensitivityWord(o.GetSensitivity())),
 			"outbound":    cedar.Boolean(o.GetOutbound()),
 			"tags":        stringSet(o.GetTags()),
 			"scopes":      stringSet(o.GetScopes()),

@@ -189,6 +189,7 @@ func TestInputs(t *testing.T) {
 	everything := map[string]string{
 		"address": "192.0.2.7", "client": "test/1", "protocol": "2026-07-28", "hops": "2", "context_source": "trace",
 		"time": "2026-11-24T12:00:00Z", "steps": "7", "arguments": "*",
+		"tainted": "false", "seen_sources": "", "seen_trust": "", "seen_sensitivity": "", "seen_tenants": "", "arguments_from_untrusted": "",
 	}
 	tests := []struct {
 		name      string

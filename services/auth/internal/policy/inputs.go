@@ -19,10 +19,15 @@ const (
 	NeedArguments Needs = 1 << iota
 	// NeedSteps stands for the number of steps that the context has taken.
 	NeedSteps
+	// NeedSeen stands for what the context has seen.
+	NeedSeen
+	// NeedSuspects stands for which arguments hold values from untrusted content; it
+	// takes what the context has seen and, if that holds such values, the arguments.
+	NeedSuspects
 )
 
 // attributes is a set of attributes of the context, and of the principal.
-type attributes uint16
+type attributes uint32
 
 // The attributes of the context, as bits.
 const (
@@ -34,8 +39,15 @@ const (
 	readsTime
 	readsSteps
 	readsArguments
+	readsTainted
+	readsSeenSources
+	readsSeenTrust
+	readsSeenSensitivity
+	readsSeenTenants
+	readsSuspects
 
-	readsAll = 1<<iota - 1
+	readsAll  = 1<<iota - 1
+	readsSeen = readsTainted | readsSeenSources | readsSeenTrust | readsSeenSensitivity | readsSeenTenants
 )
 
 // steps and arguments are the attributes that are not always sent. Arguments are
@@ -43,6 +55,16 @@ const (
 const (
 	steps     = "steps"
 	arguments = "arguments"
+)
+
+// The attributes about what the context has seen.
+const (
+	tainted         = "tainted"
+	seenSources     = "seen_sources"
+	seenTrust       = "seen_trust"
+	seenSensitivity = "seen_sensitivity"
+	seenTenants     = "seen_tenants"
+	suspects        = "arguments_from_untrusted"
 )
 
 // attributeNamed returns the bit of an attribute, or none for a name that the
@@ -65,6 +87,18 @@ func attributeNamed(name string) attributes {
 		return readsSteps
 	case arguments:
 		return readsArguments
+	case tainted:
+		return readsTainted
+	case seenSources:
+		return readsSeenSources
+	case seenTrust:
+		return readsSeenTrust
+	case seenSensitivity:
+		return readsSeenSensitivity
+	case seenTenants:
+		return readsSeenTenants
+	case suspects:
+		return readsSuspects
 	}
 	return 0
 }
@@ -75,6 +109,12 @@ func (a attributes) needs() (n Needs) {
 	}
 	if a&readsSteps != 0 {
 		n |= NeedSteps
+	}
+	if a&readsSeen != 0 {
+		n |= NeedSeen
+	}
+	if a&readsSuspects != 0 {
+		n |= NeedSuspects
 	}
 	return n
 }
@@ -188,6 +228,7 @@ func (m *Match) Inputs(situation Situation, waiting []*Rule) map[string]string {
 		add(readsSteps, steps, strconv.FormatUint(o.GetSteps(), 10))
 	}
 	add(readsArguments, arguments, strings.Join(sorted(names), ", "))
+	situation.Seen.inputs(read, in)
 	add(readsOwner, person+"owner", m.subject.text("owner"))
 	add(readsName, person+"name", m.subject.text("name"))
 	if read&readsScopes != 0 {

@@ -54,6 +54,17 @@ func (r *Rule) split() {
 	}
 }
 
+// leading returns the first parts, as long as they depend on action and object alone.
+func (r *Rule) leading() (some parts) {
+	for i := range r.parts {
+		if !r.parts[i].fixed {
+			break
+		}
+		some = append(some, &r.parts[i])
+	}
+	return some
+}
+
 // conjuncts takes a && b apart, or, of what must be false, a || b.
 func conjuncts(n ast.IsNode, and bool, all []ast.IsNode) []ast.IsNode {
 	switch n := n.(type) {

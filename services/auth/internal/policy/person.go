@@ -11,7 +11,7 @@ import (
 // The attributes of the principal that are on record only where a policy reads them,
 // as bits.
 const (
-	readsOwner attributes = readsArguments << (iota + 1)
+	readsOwner attributes = readsSuspects << (iota + 1)
 	readsName
 	readsScopes
 

@@ -18,6 +18,8 @@ type Situation struct {
 	Time time.Time
 	// Arguments are those of the call, nil when they are not known.
 	Arguments *Arguments
+	// Seen is what the context has seen, nil when it is not known.
+	Seen *Seen
 }
 
 // Anyhow is a situation whatever the arguments are. It never changes.
@@ -39,6 +41,12 @@ func (s Situation) missing() (n Needs) {
 	}
 	if s.Origin == nil || s.Origin.Steps == nil {
 		n |= NeedSteps
+	}
+	if s.Seen == nil {
+		n |= NeedSeen
+	}
+	if s.Seen == nil || s.Seen.Suspects == nil {
+		n |= NeedSuspects
 	}
 	return n
 }
@@ -78,6 +86,7 @@ func (s Situation) record(read attributes) cedar.Record {
 	if read&readsArguments != 0 && missing&NeedArguments == 0 {
 		m[arguments] = s.Arguments.record
 	}
+	s.Seen.record(read, m)
 	return cedar.NewRecord(m)
 }
 

@@ -33,7 +33,10 @@ func (r *Rule) Arguments() []string {
 // Reads returns what the policy reads beside arguments, by the names that it has
 // among inputs, sorted.
 func (r *Rule) Reads() (names []string) {
-	for _, name := range []string{"address", "client", "context_source", "hops", "protocol", steps, "time"} {
+	for _, name := range []string{
+		"address", "client", "context_source", "hops", "protocol", steps, "time",
+		tainted, seenSources, seenTrust, seenSensitivity, seenTenants, suspects,
+	} {
 		if r.reads&attributeNamed(name) != 0 {
 			names = append(names, name)
 		}

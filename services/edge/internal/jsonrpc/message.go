@@ -57,7 +57,7 @@ type Message struct {
 	MetaVersion, MetaClientInfo, MetaCapabilities  Field
 	MetaTraceparent, MetaTracestate                Field
 	MetaContext, MetaHops, MetaLogLevel, MetaToken Field
-	MetaIdempotencyKey                             Field
+	MetaIdempotencyKey, MetaTaskTools              Field
 	// ClientInfo is a member of params, of initialize.
 	ClientInfo Field
 	// ClientName and ClientVersion are members of either client info.

@@ -265,6 +265,8 @@ func (m *Message) metaSlot(name []byte) (*Field, place) {
 		return &m.MetaHops, elsewhere
 	case "dev.sallyport/idempotency-key":
 		return &m.MetaIdempotencyKey, elsewhere
+	case "dev.sallyport/task_tools":
+		return &m.MetaTaskTools, elsewhere
 	}
 	return nil, elsewhere
 }
@@ -283,6 +285,7 @@ func (p place) reserves(name []byte) bool {
 			"io.modelcontextprotocol/protocolVersion",
 			"io.modelcontextprotocol/clientCapabilities",
 			"dev.sallyport/context", "dev.sallyport/hops", "dev.sallyport/idempotency-key",
+			"dev.sallyport/task_tools",
 		}
 	default:
 		return false

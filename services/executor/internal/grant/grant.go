@@ -49,6 +49,14 @@ type Keys interface {
 	Key(id string) []byte
 }
 
+// KeyID returns the id of the key that a grant was made with, "" if it is none.
+func KeyID(b []byte) string {
+	if len(b) < 2 || len(b) < 2+int(b[1]) {
+		return ""
+	}
+	return string(b[2 : 2+int(b[1])])
+}
+
 // Open checks the MAC and the expiry of a grant and returns what it says. With
 // ErrExpired the grant is returned as well: it is genuine, so it tells who
 // asked.

@@ -204,6 +204,12 @@ func (c Config) Classify(name string, d *providerv1.ToolDefinition) *providerv1.
 	return out
 }
 
+// Content returns for what resources and prompts of the service are to be taken: what
+// the operator says of all its tools, or else nothing.
+func (c Config) Content() *toolv1.Tool {
+	return &toolv1.Tool{Trust: trusts[c.Default.Trust], Sensitivity: sensitivities[c.Default.Sensitivity]}
+}
+
 // Unused returns the names that are spoken of and that the service does not
 // have, sorted.
 func (c Config) Unused(tools, prompts map[string]bool) []string {

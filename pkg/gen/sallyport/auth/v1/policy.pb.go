@@ -8,7 +8,8 @@ package authv1
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
-	v1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
+	v11 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
+	v1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
@@ -837,7 +838,11 @@ type SimulatedCase struct {
 	Time *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=time,proto3" json:"time,omitempty"`
 	// Scopes of the token; unset for a caller without one. With a key they are not
 	// looked at: keys have none.
-	Scopes        []string `protobuf:"bytes,9,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	Scopes []string `protobuf:"bytes,9,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// What the context has seen before; unset: nothing.
+	Seen *Seen `protobuf:"bytes,10,opt,name=seen,proto3" json:"seen,omitempty"`
+	// It is not known what it has seen, and then the answer may be that this is needed.
+	SeenUnknown   bool `protobuf:"varint,11,opt,name=seen_unknown,json=seenUnknown,proto3" json:"seen_unknown,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -948,6 +953,20 @@ func (x *SimulatedCase) GetScopes() []string {
 	return nil
 }
 
+func (x *SimulatedCase) GetSeen() *Seen {
+	if x != nil {
+		return x.Seen
+	}
+	return nil
+}
+
+func (x *SimulatedCase) GetSeenUnknown() bool {
+	if x != nil {
+		return x.SeenUnknown
+	}
+	return false
+}
+
 type isSimulatedCase_Subject interface {
 	isSimulatedCase_Subject()
 }
@@ -973,6 +992,61 @@ func (*SimulatedCase_KeyName) isSimulatedCase_Subject() {}
 
 func (*SimulatedCase_Principal) isSimulatedCase_Subject() {}
 
+// Seen is what a context has seen before a call, as policies are told of it.
+type Seen struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Labels []*v1.Label            `protobuf:"bytes,1,rep,name=labels,proto3" json:"labels,omitempty"`
+	// Arguments of the call with values that first came from untrusted content, by the
+	// names of the members of the whole.
+	Arguments     []string `protobuf:"bytes,2,rep,name=arguments,proto3" json:"arguments,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Seen) Reset() {
+	*x = Seen{}
+	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Seen) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Seen) ProtoMessage() {}
+
+func (x *Seen) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Seen.ProtoReflect.Descriptor instead.
+func (*Seen) Descriptor() ([]byte, []int) {
+	return file_sallyport_auth_v1_policy_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Seen) GetLabels() []*v1.Label {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Seen) GetArguments() []string {
+	if x != nil {
+		return x.Arguments
+	}
+	return nil
+}
+
 // SimulateResponse has an explanation for each case, in their order.
 type SimulateResponse struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
@@ -985,7 +1059,7 @@ type SimulateResponse struct {
 
 func (x *SimulateResponse) Reset() {
 	*x = SimulateResponse{}
-	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[13]
+	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1071,7 @@ func (x *SimulateResponse) String() string {
 func (*SimulateResponse) ProtoMessage() {}
 
 func (x *SimulateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[13]
+	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1084,7 @@ func (x *SimulateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulateResponse.ProtoReflect.Descriptor instead.
 func (*SimulateResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_auth_v1_policy_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_auth_v1_policy_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SimulateResponse) GetExplanations() []*Explanation {
@@ -1030,10 +1104,10 @@ func (x *SimulateResponse) GetVersion() string {
 // Explanation is a verdict and all that led to it.
 type Explanation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// VERDICT_UNSPECIFIED where arguments or steps are needed and not known; then
+	// VERDICT_UNSPECIFIED where something is needed that is not known; then
 	// depends_on says by which policies.
-	Verdict v1.Verdict `protobuf:"varint,1,opt,name=verdict,proto3,enum=sallyport.audit.v1.Verdict" json:"verdict,omitempty"`
-	Reason  v1.Reason  `protobuf:"varint,2,opt,name=reason,proto3,enum=sallyport.audit.v1.Reason" json:"reason,omitempty"`
+	Verdict v11.Verdict `protobuf:"varint,1,opt,name=verdict,proto3,enum=sallyport.audit.v1.Verdict" json:"verdict,omitempty"`
+	Reason  v11.Reason  `protobuf:"varint,2,opt,name=reason,proto3,enum=sallyport.audit.v1.Reason" json:"reason,omitempty"`
 	// Policy that decided; empty when none permitted (default deny).
 	Policy string `protobuf:"bytes,3,opt,name=policy,proto3" json:"policy,omitempty"`
 	// Where it is written, "default.cedar:12".
@@ -1048,23 +1122,25 @@ type Explanation struct {
 	// the policies that read it read beside it.
 	Inputs map[string]string `protobuf:"bytes,8,rep,name=inputs,proto3" json:"inputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// As in the audit record.
-	NearMisses      []*v1.NearMiss `protobuf:"bytes,9,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
-	ArgumentsNeeded bool           `protobuf:"varint,10,opt,name=arguments_needed,json=argumentsNeeded,proto3" json:"arguments_needed,omitempty"`
-	StepsNeeded     bool           `protobuf:"varint,11,opt,name=steps_needed,json=stepsNeeded,proto3" json:"steps_needed,omitempty"`
+	NearMisses      []*v11.NearMiss `protobuf:"bytes,9,rep,name=near_misses,json=nearMisses,proto3" json:"near_misses,omitempty"`
+	ArgumentsNeeded bool            `protobuf:"varint,10,opt,name=arguments_needed,json=argumentsNeeded,proto3" json:"arguments_needed,omitempty"`
+	StepsNeeded     bool            `protobuf:"varint,11,opt,name=steps_needed,json=stepsNeeded,proto3" json:"steps_needed,omitempty"`
 	// With VERDICT_APPROVAL: the caller's own user may give it.
 	ApprovalByUser bool `protobuf:"varint,12,opt,name=approval_by_user,json=approvalByUser,proto3" json:"approval_by_user,omitempty"`
 	// With REASON_INSUFFICIENT_SCOPE: all scopes that the call needs.
 	ScopesNeeded []string `protobuf:"bytes,13,rep,name=scopes_needed,json=scopesNeeded,proto3" json:"scopes_needed,omitempty"`
-	// With arguments_needed or steps_needed: the policies that the answer waits for, as
+	// With arguments_needed, steps_needed or seen_needed: the policies that the answer waits for, as
 	// written; the first ones, if there are more.
-	DependsOn     []*Dependency `protobuf:"bytes,14,rep,name=depends_on,json=dependsOn,proto3" json:"depends_on,omitempty"`
+	DependsOn []*Dependency `protobuf:"bytes,14,rep,name=depends_on,json=dependsOn,proto3" json:"depends_on,omitempty"`
+	// What the context has seen is needed, and not known.
+	SeenNeeded    bool `protobuf:"varint,15,opt,name=seen_needed,json=seenNeeded,proto3" json:"seen_needed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[14]
+	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1076,7 +1152,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[14]
+	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1089,21 +1165,21 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_sallyport_auth_v1_policy_proto_rawDescGZIP(), []int{14}
+	return file_sallyport_auth_v1_policy_proto_rawDescGZIP(), []int{15}
 }
 
-func (x *Explanation) GetVerdict() v1.Verdict {
+func (x *Explanation) GetVerdict() v11.Verdict {
 	if x != nil {
 		return x.Verdict
 	}
-	return v1.Verdict(0)
+	return v11.Verdict(0)
 }
 
-func (x *Explanation) GetReason() v1.Reason {
+func (x *Explanation) GetReason() v11.Reason {
 	if x != nil {
 		return x.Reason
 	}
-	return v1.Reason(0)
+	return v11.Reason(0)
 }
 
 func (x *Explanation) GetPolicy() string {
@@ -1148,7 +1224,7 @@ func (x *Explanation) GetInputs() map[string]string {
 	return nil
 }
 
-func (x *Explanation) GetNearMisses() []*v1.NearMiss {
+func (x *Explanation) GetNearMisses() []*v11.NearMiss {
 	if x != nil {
 		return x.NearMisses
 	}
@@ -1190,6 +1266,13 @@ func (x *Explanation) GetDependsOn() []*Dependency {
 	return nil
 }
 
+func (x *Explanation) GetSeenNeeded() bool {
+	if x != nil {
+		return x.SeenNeeded
+	}
+	return false
+}
+
 // Dependency is a policy that reads what is not known and could turn the answer.
 type Dependency struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1211,7 +1294,7 @@ type Dependency struct {
 
 func (x *Dependency) Reset() {
 	*x = Dependency{}
-	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[15]
+	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1223,7 +1306,7 @@ func (x *Dependency) String() string {
 func (*Dependency) ProtoMessage() {}
 
 func (x *Dependency) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[15]
+	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1236,7 +1319,7 @@ func (x *Dependency) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dependency.ProtoReflect.Descriptor instead.
 func (*Dependency) Descriptor() ([]byte, []int) {
-	return file_sallyport_auth_v1_policy_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_auth_v1_policy_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Dependency) GetPolicy() string {
@@ -1287,7 +1370,7 @@ type PolicyBundle struct {
 
 func (x *PolicyBundle) Reset() {
 	*x = PolicyBundle{}
-	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[16]
+	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +1382,7 @@ func (x *PolicyBundle) String() string {
 func (*PolicyBundle) ProtoMessage() {}
 
 func (x *PolicyBundle) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[16]
+	mi := &file_sallyport_auth_v1_policy_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +1395,7 @@ func (x *PolicyBundle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyBundle.ProtoReflect.Descriptor instead.
 func (*PolicyBundle) Descriptor() ([]byte, []int) {
-	return file_sallyport_auth_v1_policy_proto_rawDescGZIP(), []int{16}
+	return file_sallyport_auth_v1_policy_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PolicyBundle) GetFiles() []*PolicyFile {
@@ -1340,7 +1423,7 @@ var File_sallyport_auth_v1_policy_proto protoreflect.FileDescriptor
 
 const file_sallyport_auth_v1_policy_proto_rawDesc = "" +
 	"\n" +
-	"\x1esallyport/auth/v1/policy.proto\x12\x11sallyport.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1esallyport/audit/v1/event.proto\x1a\x1csallyport/auth/v1/auth.proto\"i\n" +
+	"\x1esallyport/auth/v1/policy.proto\x12\x11sallyport.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1esallyport/audit/v1/event.proto\x1a\x1csallyport/auth/v1/auth.proto\x1a\x1dsallyport/tool/v1/label.proto\"i\n" +
 	"\n" +
 	"PolicyFile\x12<\n" +
 	"\x04name\x18\x01 \x01(\tB(\xbaH%r#\x10\x01\x18\x80\x012\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\x12\x1d\n" +
@@ -1391,7 +1474,7 @@ const file_sallyport_auth_v1_policy_proto_rawDesc = "" +
 	"\vsensitivity\x18\x05 \x01(\tB'\xbaH$r\"R\x00R\x06publicR\binternalR\fconfidentialR\vsensitivity\x12\x1a\n" +
 	"\boutbound\x18\x06 \x01(\bR\boutbound\x12\"\n" +
 	"\x04tags\x18\a \x03(\tB\x0e\xbaH\v\x92\x01\b\x10@\"\x04r\x02\x18@R\x04tags\x12'\n" +
-	"\x06scopes\x18\b \x03(\tB\x0f\xbaH\f\x92\x01\t\x10@\"\x05r\x03\x18\x80\x01R\x06scopes\"\xe4\x03\n" +
+	"\x06scopes\x18\b \x03(\tB\x0f\xbaH\f\x92\x01\t\x10@\"\x05r\x03\x18\x80\x01R\x06scopes\"\xb4\x04\n" +
 	"\rSimulatedCase\x121\n" +
 	"\x06key_id\x18\x01 \x01(\tB\x18\xbaH\x15r\x132\x11^[0-9A-Za-z]{10}$H\x00R\x05keyId\x12'\n" +
 	"\bkey_name\x18\x02 \x01(\tB\n" +
@@ -1403,13 +1486,19 @@ const file_sallyport_auth_v1_policy_proto_rawDesc = "" +
 	"\x06origin\x18\x06 \x01(\v2\x19.sallyport.auth.v1.OriginR\x06origin\x12,\n" +
 	"\targuments\x18\a \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@H\x01R\targuments\x88\x01\x01\x12.\n" +
 	"\x04time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12'\n" +
-	"\x06scopes\x18\t \x03(\tB\x0f\xbaH\f\x92\x01\t\x10@\"\x05r\x03\x18\x80\x01R\x06scopesB\x10\n" +
+	"\x06scopes\x18\t \x03(\tB\x0f\xbaH\f\x92\x01\t\x10@\"\x05r\x03\x18\x80\x01R\x06scopes\x12+\n" +
+	"\x04seen\x18\n" +
+	" \x01(\v2\x17.sallyport.auth.v1.SeenR\x04seen\x12!\n" +
+	"\fseen_unknown\x18\v \x01(\bR\vseenUnknownB\x10\n" +
 	"\asubject\x12\x05\xbaH\x02\b\x01B\f\n" +
 	"\n" +
-	"_arguments\"\x84\x01\n" +
+	"_arguments\"q\n" +
+	"\x04Seen\x12:\n" +
+	"\x06labels\x18\x01 \x03(\v2\x18.sallyport.tool.v1.LabelB\b\xbaH\x05\x92\x01\x02\x10HR\x06labels\x12-\n" +
+	"\targuments\x18\x02 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10@\"\x05r\x03\x18\x80\x01R\targuments\"\x84\x01\n" +
 	"\x10SimulateResponse\x12M\n" +
 	"\fexplanations\x18\x01 \x03(\v2\x1e.sallyport.auth.v1.ExplanationB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\fexplanations\x12!\n" +
-	"\aversion\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\aversion\"\xad\a\n" +
+	"\aversion\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\aversion\"\xce\a\n" +
 	"\vExplanation\x12?\n" +
 	"\averdict\x18\x01 \x01(\x0e2\x1b.sallyport.audit.v1.VerdictB\b\xbaH\x05\x82\x01\x02\x10\x01R\averdict\x12<\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x1a.sallyport.audit.v1.ReasonB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06reason\x12 \n" +
@@ -1427,7 +1516,9 @@ const file_sallyport_auth_v1_policy_proto_rawDesc = "" +
 	"\x10approval_by_user\x18\f \x01(\bR\x0eapprovalByUser\x124\n" +
 	"\rscopes_needed\x18\r \x03(\tB\x0f\xbaH\f\x92\x01\t\x10@\"\x05r\x03\x18\x80\x01R\fscopesNeeded\x12F\n" +
 	"\n" +
-	"depends_on\x18\x0e \x03(\v2\x1d.sallyport.auth.v1.DependencyB\b\xbaH\x05\x92\x01\x02\x10\x10R\tdependsOn\x1a>\n" +
+	"depends_on\x18\x0e \x03(\v2\x1d.sallyport.auth.v1.DependencyB\b\xbaH\x05\x92\x01\x02\x10\x10R\tdependsOn\x12\x1f\n" +
+	"\vseen_needed\x18\x0f \x01(\bR\n" +
+	"seenNeeded\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
@@ -1471,7 +1562,7 @@ func file_sallyport_auth_v1_policy_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_auth_v1_policy_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sallyport_auth_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_sallyport_auth_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_sallyport_auth_v1_policy_proto_goTypes = []any{
 	(PolicySource)(0),              // 0: sallyport.auth.v1.PolicySource
 	(*PolicyFile)(nil),             // 1: sallyport.auth.v1.PolicyFile
@@ -1487,24 +1578,26 @@ var file_sallyport_auth_v1_policy_proto_goTypes = []any{
 	(*SimulateRequest)(nil),        // 11: sallyport.auth.v1.SimulateRequest
 	(*SimulatedTool)(nil),          // 12: sallyport.auth.v1.SimulatedTool
 	(*SimulatedCase)(nil),          // 13: sallyport.auth.v1.SimulatedCase
-	(*SimulateResponse)(nil),       // 14: sallyport.auth.v1.SimulateResponse
-	(*Explanation)(nil),            // 15: sallyport.auth.v1.Explanation
-	(*Dependency)(nil),             // 16: sallyport.auth.v1.Dependency
-	(*PolicyBundle)(nil),           // 17: sallyport.auth.v1.PolicyBundle
-	nil,                            // 18: sallyport.auth.v1.Explanation.AnnotationsEntry
-	nil,                            // 19: sallyport.auth.v1.Explanation.InputsEntry
-	(*timestamppb.Timestamp)(nil),  // 20: google.protobuf.Timestamp
-	(*Principal)(nil),              // 21: sallyport.auth.v1.Principal
-	(Action)(0),                    // 22: sallyport.auth.v1.Action
-	(*Origin)(nil),                 // 23: sallyport.auth.v1.Origin
-	(v1.Verdict)(0),                // 24: sallyport.audit.v1.Verdict
-	(v1.Reason)(0),                 // 25: sallyport.audit.v1.Reason
-	(*v1.NearMiss)(nil),            // 26: sallyport.audit.v1.NearMiss
+	(*Seen)(nil),                   // 14: sallyport.auth.v1.Seen
+	(*SimulateResponse)(nil),       // 15: sallyport.auth.v1.SimulateResponse
+	(*Explanation)(nil),            // 16: sallyport.auth.v1.Explanation
+	(*Dependency)(nil),             // 17: sallyport.auth.v1.Dependency
+	(*PolicyBundle)(nil),           // 18: sallyport.auth.v1.PolicyBundle
+	nil,                            // 19: sallyport.auth.v1.Explanation.AnnotationsEntry
+	nil,                            // 20: sallyport.auth.v1.Explanation.InputsEntry
+	(*timestamppb.Timestamp)(nil),  // 21: google.protobuf.Timestamp
+	(*Principal)(nil),              // 22: sallyport.auth.v1.Principal
+	(Action)(0),                    // 23: sallyport.auth.v1.Action
+	(*Origin)(nil),                 // 24: sallyport.auth.v1.Origin
+	(*v1.Label)(nil),               // 25: sallyport.tool.v1.Label
+	(v11.Verdict)(0),               // 26: sallyport.audit.v1.Verdict
+	(v11.Reason)(0),                // 27: sallyport.audit.v1.Reason
+	(*v11.NearMiss)(nil),           // 28: sallyport.audit.v1.NearMiss
 }
 var file_sallyport_auth_v1_policy_proto_depIdxs = []int32{
 	1,  // 0: sallyport.auth.v1.GetPoliciesResponse.files:type_name -> sallyport.auth.v1.PolicyFile
 	0,  // 1: sallyport.auth.v1.GetPoliciesResponse.source:type_name -> sallyport.auth.v1.PolicySource
-	20, // 2: sallyport.auth.v1.GetPoliciesResponse.load_time:type_name -> google.protobuf.Timestamp
+	21, // 2: sallyport.auth.v1.GetPoliciesResponse.load_time:type_name -> google.protobuf.Timestamp
 	4,  // 3: sallyport.auth.v1.GetPoliciesResponse.problems:type_name -> sallyport.auth.v1.PolicyProblem
 	1,  // 4: sallyport.auth.v1.CheckPoliciesRequest.files:type_name -> sallyport.auth.v1.PolicyFile
 	4,  // 5: sallyport.auth.v1.CheckPoliciesResponse.problems:type_name -> sallyport.auth.v1.PolicyProblem
@@ -1512,34 +1605,36 @@ var file_sallyport_auth_v1_policy_proto_depIdxs = []int32{
 	1,  // 7: sallyport.auth.v1.SimulateRequest.candidates:type_name -> sallyport.auth.v1.PolicyFile
 	13, // 8: sallyport.auth.v1.SimulateRequest.cases:type_name -> sallyport.auth.v1.SimulatedCase
 	12, // 9: sallyport.auth.v1.SimulateRequest.tools:type_name -> sallyport.auth.v1.SimulatedTool
-	21, // 10: sallyport.auth.v1.SimulatedCase.principal:type_name -> sallyport.auth.v1.Principal
-	22, // 11: sallyport.auth.v1.SimulatedCase.action:type_name -> sallyport.auth.v1.Action
-	23, // 12: sallyport.auth.v1.SimulatedCase.origin:type_name -> sallyport.auth.v1.Origin
-	20, // 13: sallyport.auth.v1.SimulatedCase.time:type_name -> google.protobuf.Timestamp
-	15, // 14: sallyport.auth.v1.SimulateResponse.explanations:type_name -> sallyport.auth.v1.Explanation
-	24, // 15: sallyport.auth.v1.Explanation.verdict:type_name -> sallyport.audit.v1.Verdict
-	25, // 16: sallyport.auth.v1.Explanation.reason:type_name -> sallyport.audit.v1.Reason
-	18, // 17: sallyport.auth.v1.Explanation.annotations:type_name -> sallyport.auth.v1.Explanation.AnnotationsEntry
-	19, // 18: sallyport.auth.v1.Explanation.inputs:type_name -> sallyport.auth.v1.Explanation.InputsEntry
-	26, // 19: sallyport.auth.v1.Explanation.near_misses:type_name -> sallyport.audit.v1.NearMiss
-	16, // 20: sallyport.auth.v1.Explanation.depends_on:type_name -> sallyport.auth.v1.Dependency
-	1,  // 21: sallyport.auth.v1.PolicyBundle.files:type_name -> sallyport.auth.v1.PolicyFile
-	20, // 22: sallyport.auth.v1.PolicyBundle.time:type_name -> google.protobuf.Timestamp
-	2,  // 23: sallyport.auth.v1.PolicyService.GetPolicies:input_type -> sallyport.auth.v1.GetPoliciesRequest
-	5,  // 24: sallyport.auth.v1.PolicyService.CheckPolicies:input_type -> sallyport.auth.v1.CheckPoliciesRequest
-	7,  // 25: sallyport.auth.v1.PolicyService.PutPolicies:input_type -> sallyport.auth.v1.PutPoliciesRequest
-	9,  // 26: sallyport.auth.v1.PolicyService.RemovePolicies:input_type -> sallyport.auth.v1.RemovePoliciesRequest
-	11, // 27: sallyport.auth.v1.PolicyService.Simulate:input_type -> sallyport.auth.v1.SimulateRequest
-	3,  // 28: sallyport.auth.v1.PolicyService.GetPolicies:output_type -> sallyport.auth.v1.GetPoliciesResponse
-	6,  // 29: sallyport.auth.v1.PolicyService.CheckPolicies:output_type -> sallyport.auth.v1.CheckPoliciesResponse
-	8,  // 30: sallyport.auth.v1.PolicyService.PutPolicies:output_type -> sallyport.auth.v1.PutPoliciesResponse
-	10, // 31: sallyport.auth.v1.PolicyService.RemovePolicies:output_type -> sallyport.auth.v1.RemovePoliciesResponse
-	14, // 32: sallyport.auth.v1.PolicyService.Simulate:output_type -> sallyport.auth.v1.SimulateResponse
-	28, // [28:33] is the sub-list for method output_type
-	23, // [23:28] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	22, // 10: sallyport.auth.v1.SimulatedCase.principal:type_name -> sallyport.auth.v1.Principal
+	23, // 11: sallyport.auth.v1.SimulatedCase.action:type_name -> sallyport.auth.v1.Action
+	24, // 12: sallyport.auth.v1.SimulatedCase.origin:type_name -> sallyport.auth.v1.Origin
+	21, // 13: sallyport.auth.v1.SimulatedCase.time:type_name -> google.protobuf.Timestamp
+	14, // 14: sallyport.auth.v1.SimulatedCase.seen:type_name -> sallyport.auth.v1.Seen
+	25, // 15: sallyport.auth.v1.Seen.labels:type_name -> sallyport.tool.v1.Label
+	16, // 16: sallyport.auth.v1.SimulateResponse.explanations:type_name -> sallyport.auth.v1.Explanation
+	26, // 17: sallyport.auth.v1.Explanation.verdict:type_name -> sallyport.audit.v1.Verdict
+	27, // 18: sallyport.auth.v1.Explanation.reason:type_name -> sallyport.audit.v1.Reason
+	19, // 19: sallyport.auth.v1.Explanation.annotations:type_name -> sallyport.auth.v1.Explanation.AnnotationsEntry
+	20, // 20: sallyport.auth.v1.Explanation.inputs:type_name -> sallyport.auth.v1.Explanation.InputsEntry
+	28, // 21: sallyport.auth.v1.Explanation.near_misses:type_name -> sallyport.audit.v1.NearMiss
+	17, // 22: sallyport.auth.v1.Explanation.depends_on:type_name -> sallyport.auth.v1.Dependency
+	1,  // 23: sallyport.auth.v1.PolicyBundle.files:type_name -> sallyport.auth.v1.PolicyFile
+	21, // 24: sallyport.auth.v1.PolicyBundle.time:type_name -> google.protobuf.Timestamp
+	2,  // 25: sallyport.auth.v1.PolicyService.GetPolicies:input_type -> sallyport.auth.v1.GetPoliciesRequest
+	5,  // 26: sallyport.auth.v1.PolicyService.CheckPolicies:input_type -> sallyport.auth.v1.CheckPoliciesRequest
+	7,  // 27: sallyport.auth.v1.PolicyService.PutPolicies:input_type -> sallyport.auth.v1.PutPoliciesRequest
+	9,  // 28: sallyport.auth.v1.PolicyService.RemovePolicies:input_type -> sallyport.auth.v1.RemovePoliciesRequest
+	11, // 29: sallyport.auth.v1.PolicyService.Simulate:input_type -> sallyport.auth.v1.SimulateRequest
+	3,  // 30: sallyport.auth.v1.PolicyService.GetPolicies:output_type -> sallyport.auth.v1.GetPoliciesResponse
+	6,  // 31: sallyport.auth.v1.PolicyService.CheckPolicies:output_type -> sallyport.auth.v1.CheckPoliciesResponse
+	8,  // 32: sallyport.auth.v1.PolicyService.PutPolicies:output_type -> sallyport.auth.v1.PutPoliciesResponse
+	10, // 33: sallyport.auth.v1.PolicyService.RemovePolicies:output_type -> sallyport.auth.v1.RemovePoliciesResponse
+	15, // 34: sallyport.auth.v1.PolicyService.Simulate:output_type -> sallyport.auth.v1.SimulateResponse
+	30, // [30:35] is the sub-list for method output_type
+	25, // [25:30] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_auth_v1_policy_proto_init() }
@@ -1559,7 +1654,7 @@ func file_sallyport_auth_v1_policy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_auth_v1_policy_proto_rawDesc), len(file_sallyport_auth_v1_policy_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -12,9 +12,9 @@ package executorv1
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
-	v11 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
+	v12 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	v1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
-	v12 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
+	v11 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
@@ -48,6 +48,8 @@ const (
 	// The provider says that the arguments cannot be served; its message is for
 	// the model.
 	Reason_REASON_ARGUMENTS Reason = 6
+	// The context's record could not be written, so what was read is not passed on.
+	Reason_REASON_CONTEXT Reason = 7
 )
 
 // Enum value maps for Reason.
@@ -60,6 +62,7 @@ var (
 		4: "REASON_PROVIDER",
 		5: "REASON_CHANGED",
 		6: "REASON_ARGUMENTS",
+		7: "REASON_CONTEXT",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":       0,
@@ -69,6 +72,7 @@ var (
 		"REASON_PROVIDER":          4,
 		"REASON_CHANGED":           5,
 		"REASON_ARGUMENTS":         6,
+		"REASON_CONTEXT":           7,
 	}
 )
 
@@ -568,6 +572,9 @@ type Result struct {
 	// The decision of the first call with the same idempotency key, whose result this
 	// is; empty if this call was made.
 	Repeats string `protobuf:"bytes,3,opt,name=repeats,proto3" json:"repeats,omitempty"`
+	// Where the content is from; the context has it on its record already. Unset if
+	// there is no content of the tool.
+	Provenance *v11.Provenance `protobuf:"bytes,4,opt,name=provenance,proto3" json:"provenance,omitempty"`
 	// Guards that have changed the result, each once, for the client to know. What
 	// they have found is in the record alone.
 	Guards        []*GuardActed `protobuf:"bytes,8,rep,name=guards,proto3" json:"guards,omitempty"`
@@ -624,6 +631,13 @@ func (x *Result) GetRepeats() string {
 		return x.Repeats
 	}
 	return ""
+}
+
+func (x *Result) GetProvenance() *v11.Provenance {
+	if x != nil {
+		return x.Provenance
+	}
+	return nil
 }
 
 func (x *Result) GetGuards() []*GuardActed {
@@ -691,7 +705,7 @@ func (x *GuardActed) GetRedacted() uint32 {
 // Refusal says why a call was not made or did not end well.
 type Refusal struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
-	Reason v11.Reason             `protobuf:"varint,1,opt,name=reason,proto3,enum=sallyport.audit.v1.Reason" json:"reason,omitempty"`
+	Reason v12.Reason             `protobuf:"varint,1,opt,name=reason,proto3,enum=sallyport.audit.v1.Reason" json:"reason,omitempty"`
 	// For the model: what, why, what to do. No values, no addresses.
 	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	// Whether the same call may work later.
@@ -733,11 +747,11 @@ func (*Refusal) Descriptor() ([]byte, []int) {
 	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{8}
 }
 
-func (x *Refusal) GetReason() v11.Reason {
+func (x *Refusal) GetReason() v12.Reason {
 	if x != nil {
 		return x.Reason
 	}
-	return v11.Reason(0)
+	return v12.Reason(0)
 }
 
 func (x *Refusal) GetMessage() string {
@@ -987,6 +1001,8 @@ type ReadResourceResponse struct {
 	state    protoimpl.MessageState   `protogen:"open.v1"`
 	Response *v1.ReadResourceResponse `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"`
 	// As in Result.
+	Provenance *v11.Provenance `protobuf:"bytes,2,opt,name=provenance,proto3" json:"provenance,omitempty"`
+	// As in Result.
 	Guards        []*GuardActed `protobuf:"bytes,8,rep,name=guards,proto3" json:"guards,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1025,6 +1041,13 @@ func (*ReadResourceResponse) Descriptor() ([]byte, []int) {
 func (x *ReadResourceResponse) GetResponse() *v1.ReadResourceResponse {
 	if x != nil {
 		return x.Response
+	}
+	return nil
+}
+
+func (x *ReadResourceResponse) GetProvenance() *v11.Provenance {
+	if x != nil {
+		return x.Provenance
 	}
 	return nil
 }
@@ -1200,6 +1223,8 @@ type GetPromptResponse struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Response *v1.GetPromptResponse  `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"`
 	// As in Result.
+	Provenance *v11.Provenance `protobuf:"bytes,2,opt,name=provenance,proto3" json:"provenance,omitempty"`
+	// As in Result.
 	Guards        []*GuardActed `protobuf:"bytes,8,rep,name=guards,proto3" json:"guards,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1238,6 +1263,13 @@ func (*GetPromptResponse) Descriptor() ([]byte, []int) {
 func (x *GetPromptResponse) GetResponse() *v1.GetPromptResponse {
 	if x != nil {
 		return x.Response
+	}
+	return nil
+}
+
+func (x *GetPromptResponse) GetProvenance() *v11.Provenance {
+	if x != nil {
+		return x.Provenance
 	}
 	return nil
 }
@@ -1485,7 +1517,7 @@ type Catalogue_Entry struct {
 	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Service string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
 	Digest  []byte                 `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
-	Options *v12.Tool              `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
+	Options *v11.Tool              `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
 	// Names of the arguments, sorted, for warnings about policies that read others.
 	// No decision rests on them.
 	Arguments []string `protobuf:"bytes,5,rep,name=arguments,proto3" json:"arguments,omitempty"`
@@ -1547,7 +1579,7 @@ func (x *Catalogue_Entry) GetDigest() []byte {
 	return nil
 }
 
-func (x *Catalogue_Entry) GetOptions() *v12.Tool {
+func (x *Catalogue_Entry) GetOptions() *v11.Tool {
 	if x != nil {
 		return x.Options
 	}
@@ -1572,7 +1604,7 @@ var File_sallyport_executor_v1_executor_proto protoreflect.FileDescriptor
 
 const file_sallyport_executor_v1_executor_proto_rawDesc = "" +
 	"\n" +
-	"$sallyport/executor/v1/executor.proto\x12\x15sallyport.executor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1esallyport/audit/v1/event.proto\x1a#sallyport/provider/v1/content.proto\x1a$sallyport/provider/v1/provider.proto\x1a\x1csallyport/tool/v1/tool.proto\"\xb8\x01\n" +
+	"$sallyport/executor/v1/executor.proto\x12\x15sallyport.executor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1esallyport/audit/v1/event.proto\x1a#sallyport/provider/v1/content.proto\x1a$sallyport/provider/v1/provider.proto\x1a\x1dsallyport/tool/v1/label.proto\x1a\x1csallyport/tool/v1/tool.proto\"\xb8\x01\n" +
 	"\x04Tool\x12M\n" +
 	"\n" +
 	"definition\x18\x01 \x01(\v2%.sallyport.provider.v1.ToolDefinitionB\x06\xbaH\x03\xc8\x01\x01R\n" +
@@ -1612,11 +1644,14 @@ const file_sallyport_executor_v1_executor_proto_rawDesc = "" +
 	"\x06result\x18\x02 \x01(\v2\x1d.sallyport.executor.v1.ResultH\x00R\x06result\x12M\n" +
 	"\x0einput_required\x18\x03 \x01(\v2$.sallyport.provider.v1.InputRequiredH\x00R\rinputRequired\x127\n" +
 	"\x06notice\x18\x04 \x01(\v2\x1d.sallyport.provider.v1.NoticeH\x00R\x06noticeB\x0e\n" +
-	"\x05event\x12\x05\xbaH\x02\b\x01\"\xe5\x01\n" +
+	"\x05event\x12\x05\xbaH\x02\b\x01\"\xa4\x02\n" +
 	"\x06Result\x129\n" +
 	"\x06result\x18\x01 \x01(\v2!.sallyport.provider.v1.ToolResultR\x06result\x128\n" +
 	"\arefusal\x18\x02 \x01(\v2\x1e.sallyport.executor.v1.RefusalR\arefusal\x12!\n" +
-	"\arepeats\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\arepeats\x12C\n" +
+	"\arepeats\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\arepeats\x12=\n" +
+	"\n" +
+	"provenance\x18\x04 \x01(\v2\x1d.sallyport.tool.v1.ProvenanceR\n" +
+	"provenance\x12C\n" +
 	"\x06guards\x18\b \x03(\v2!.sallyport.executor.v1.GuardActedB\b\xbaH\x05\x92\x01\x02\x10\x10R\x06guards\"W\n" +
 	"\n" +
 	"GuardActed\x12\x1f\n" +
@@ -1643,9 +1678,12 @@ const file_sallyport_executor_v1_executor_proto_rawDesc = "" +
 	"\x05grant\x18\x01 \x01(\fB\b\xbaH\x05z\x03\x18\x80 R\x05grant\x12\x1c\n" +
 	"\x03uri\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x03uri\x122\n" +
-	"\x05round\x18\x03 \x01(\v2\x1c.sallyport.provider.v1.RoundR\x05round\"\xa4\x01\n" +
+	"\x05round\x18\x03 \x01(\v2\x1c.sallyport.provider.v1.RoundR\x05round\"\xe3\x01\n" +
 	"\x14ReadResourceResponse\x12G\n" +
-	"\bresponse\x18\x01 \x01(\v2+.sallyport.provider.v1.ReadResourceResponseR\bresponse\x12C\n" +
+	"\bresponse\x18\x01 \x01(\v2+.sallyport.provider.v1.ReadResourceResponseR\bresponse\x12=\n" +
+	"\n" +
+	"provenance\x18\x02 \x01(\v2\x1d.sallyport.tool.v1.ProvenanceR\n" +
+	"provenance\x12C\n" +
 	"\x06guards\x18\b \x03(\v2!.sallyport.executor.v1.GuardActedB\b\xbaH\x05\x92\x01\x02\x10\x10R\x06guards\"4\n" +
 	"\x12ListPromptsRequest\x12\x1e\n" +
 	"\x05grant\x18\x01 \x01(\fB\b\xbaH\x05z\x03\x18\x80 R\x05grant\"Y\n" +
@@ -1659,9 +1697,12 @@ const file_sallyport_executor_v1_executor_proto_rawDesc = "" +
 	"\x05round\x18\x04 \x01(\v2\x1c.sallyport.provider.v1.RoundR\x05round\x1a<\n" +
 	"\x0eArgumentsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xdd\x01\n" +
 	"\x11GetPromptResponse\x12D\n" +
-	"\bresponse\x18\x01 \x01(\v2(.sallyport.provider.v1.GetPromptResponseR\bresponse\x12C\n" +
+	"\bresponse\x18\x01 \x01(\v2(.sallyport.provider.v1.GetPromptResponseR\bresponse\x12=\n" +
+	"\n" +
+	"provenance\x18\x02 \x01(\v2\x1d.sallyport.tool.v1.ProvenanceR\n" +
+	"provenance\x12C\n" +
 	"\x06guards\x18\b \x03(\v2!.sallyport.executor.v1.GuardActedB\b\xbaH\x05\x92\x01\x02\x10\x10R\x06guards\"{\n" +
 	"\x0fCompleteRequest\x12\x1e\n" +
 	"\x05grant\x18\x01 \x01(\fB\b\xbaH\x05z\x03\x18\x80 R\x05grant\x12H\n" +
@@ -1678,7 +1719,7 @@ const file_sallyport_executor_v1_executor_proto_rawDesc = "" +
 	"\rhas_resources\x18\x05 \x01(\bR\fhasResources\x12\x1f\n" +
 	"\vhas_prompts\x18\x06 \x01(\bR\n" +
 	"hasPrompts\x12%\n" +
-	"\x0ehas_completion\x18\a \x01(\bR\rhasCompletion*\xa3\x01\n" +
+	"\x0ehas_completion\x18\a \x01(\bR\rhasCompletion*\xb7\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fREASON_GRANT\x10\x01\x12\x12\n" +
@@ -1686,7 +1727,8 @@ const file_sallyport_executor_v1_executor_proto_rawDesc = "" +
 	"\x18REASON_AUDIT_UNAVAILABLE\x10\x03\x12\x13\n" +
 	"\x0fREASON_PROVIDER\x10\x04\x12\x12\n" +
 	"\x0eREASON_CHANGED\x10\x05\x12\x14\n" +
-	"\x10REASON_ARGUMENTS\x10\x062\x92\x06\n" +
+	"\x10REASON_ARGUMENTS\x10\x06\x12\x12\n" +
+	"\x0eREASON_CONTEXT\x10\a2\x92\x06\n" +
 	"\x0fExecutorService\x12^\n" +
 	"\tListTools\x12'.sallyport.executor.v1.ListToolsRequest\x1a(.sallyport.executor.v1.ListToolsResponse\x12Q\n" +
 	"\x04Call\x12\".sallyport.executor.v1.CallRequest\x1a#.sallyport.executor.v1.CallResponse0\x01\x12j\n" +
@@ -1745,15 +1787,16 @@ var file_sallyport_executor_v1_executor_proto_goTypes = []any{
 	(*v1.InputRequired)(nil),        // 29: sallyport.provider.v1.InputRequired
 	(*v1.Notice)(nil),               // 30: sallyport.provider.v1.Notice
 	(*v1.ToolResult)(nil),           // 31: sallyport.provider.v1.ToolResult
-	(v11.Reason)(0),                 // 32: sallyport.audit.v1.Reason
-	(*v1.Resource)(nil),             // 33: sallyport.provider.v1.Resource
-	(*v1.ResourceTemplate)(nil),     // 34: sallyport.provider.v1.ResourceTemplate
-	(*v1.ReadResourceResponse)(nil), // 35: sallyport.provider.v1.ReadResourceResponse
-	(*v1.Prompt)(nil),               // 36: sallyport.provider.v1.Prompt
-	(*v1.GetPromptResponse)(nil),    // 37: sallyport.provider.v1.GetPromptResponse
-	(*v1.CompleteRequest)(nil),      // 38: sallyport.provider.v1.CompleteRequest
-	(*v1.CompleteResponse)(nil),     // 39: sallyport.provider.v1.CompleteResponse
-	(*v12.Tool)(nil),                // 40: sallyport.tool.v1.Tool
+	(*v11.Provenance)(nil),          // 32: sallyport.tool.v1.Provenance
+	(v12.Reason)(0),                 // 33: sallyport.audit.v1.Reason
+	(*v1.Resource)(nil),             // 34: sallyport.provider.v1.Resource
+	(*v1.ResourceTemplate)(nil),     // 35: sallyport.provider.v1.ResourceTemplate
+	(*v1.ReadResourceResponse)(nil), // 36: sallyport.provider.v1.ReadResourceResponse
+	(*v1.Prompt)(nil),               // 37: sallyport.provider.v1.Prompt
+	(*v1.GetPromptResponse)(nil),    // 38: sallyport.provider.v1.GetPromptResponse
+	(*v1.CompleteRequest)(nil),      // 39: sallyport.provider.v1.CompleteRequest
+	(*v1.CompleteResponse)(nil),     // 40: sallyport.provider.v1.CompleteResponse
+	(*v11.Tool)(nil),                // 41: sallyport.tool.v1.Tool
 }
 var file_sallyport_executor_v1_executor_proto_depIdxs = []int32{
 	25, // 0: sallyport.executor.v1.Tool.definition:type_name -> sallyport.provider.v1.ToolDefinition
@@ -1767,44 +1810,47 @@ var file_sallyport_executor_v1_executor_proto_depIdxs = []int32{
 	30, // 8: sallyport.executor.v1.CallResponse.notice:type_name -> sallyport.provider.v1.Notice
 	31, // 9: sallyport.executor.v1.Result.result:type_name -> sallyport.provider.v1.ToolResult
 	9,  // 10: sallyport.executor.v1.Result.refusal:type_name -> sallyport.executor.v1.Refusal
-	8,  // 11: sallyport.executor.v1.Result.guards:type_name -> sallyport.executor.v1.GuardActed
-	32, // 12: sallyport.executor.v1.Refusal.reason:type_name -> sallyport.audit.v1.Reason
-	26, // 13: sallyport.executor.v1.Refusal.retry_after:type_name -> google.protobuf.Duration
-	10, // 14: sallyport.executor.v1.Refusal.violations:type_name -> sallyport.executor.v1.Violation
-	33, // 15: sallyport.executor.v1.ListResourcesResponse.resources:type_name -> sallyport.provider.v1.Resource
-	34, // 16: sallyport.executor.v1.ListResourcesResponse.templates:type_name -> sallyport.provider.v1.ResourceTemplate
-	27, // 17: sallyport.executor.v1.ReadResourceRequest.round:type_name -> sallyport.provider.v1.Round
-	35, // 18: sallyport.executor.v1.ReadResourceResponse.response:type_name -> sallyport.provider.v1.ReadResourceResponse
-	8,  // 19: sallyport.executor.v1.ReadResourceResponse.guards:type_name -> sallyport.executor.v1.GuardActed
-	36, // 20: sallyport.executor.v1.ListPromptsResponse.prompts:type_name -> sallyport.provider.v1.Prompt
-	24, // 21: sallyport.executor.v1.GetPromptRequest.arguments:type_name -> sallyport.executor.v1.GetPromptRequest.ArgumentsEntry
-	27, // 22: sallyport.executor.v1.GetPromptRequest.round:type_name -> sallyport.provider.v1.Round
-	37, // 23: sallyport.executor.v1.GetPromptResponse.response:type_name -> sallyport.provider.v1.GetPromptResponse
-	8,  // 24: sallyport.executor.v1.GetPromptResponse.guards:type_name -> sallyport.executor.v1.GuardActed
-	38, // 25: sallyport.executor.v1.CompleteRequest.request:type_name -> sallyport.provider.v1.CompleteRequest
-	39, // 26: sallyport.executor.v1.CompleteResponse.response:type_name -> sallyport.provider.v1.CompleteResponse
-	40, // 27: sallyport.executor.v1.Catalogue.Entry.options:type_name -> sallyport.tool.v1.Tool
-	3,  // 28: sallyport.executor.v1.ExecutorService.ListTools:input_type -> sallyport.executor.v1.ListToolsRequest
-	5,  // 29: sallyport.executor.v1.ExecutorService.Call:input_type -> sallyport.executor.v1.CallRequest
-	11, // 30: sallyport.executor.v1.ExecutorService.ListResources:input_type -> sallyport.executor.v1.ListResourcesRequest
-	13, // 31: sallyport.executor.v1.ExecutorService.ReadResource:input_type -> sallyport.executor.v1.ReadResourceRequest
-	15, // 32: sallyport.executor.v1.ExecutorService.ListPrompts:input_type -> sallyport.executor.v1.ListPromptsRequest
-	17, // 33: sallyport.executor.v1.ExecutorService.GetPrompt:input_type -> sallyport.executor.v1.GetPromptRequest
-	19, // 34: sallyport.executor.v1.ExecutorService.Complete:input_type -> sallyport.executor.v1.CompleteRequest
-	21, // 35: sallyport.executor.v1.ExecutorService.Watch:input_type -> sallyport.executor.v1.WatchRequest
-	4,  // 36: sallyport.executor.v1.ExecutorService.ListTools:output_type -> sallyport.executor.v1.ListToolsResponse
-	6,  // 37: sallyport.executor.v1.ExecutorService.Call:output_type -> sallyport.executor.v1.CallResponse
-	12, // 38: sallyport.executor.v1.ExecutorService.ListResources:output_type -> sallyport.executor.v1.ListResourcesResponse
-	14, // 39: sallyport.executor.v1.ExecutorService.ReadResource:output_type -> sallyport.executor.v1.ReadResourceResponse
-	16, // 40: sallyport.executor.v1.ExecutorService.ListPrompts:output_type -> sallyport.executor.v1.ListPromptsResponse
-	18, // 41: sallyport.executor.v1.ExecutorService.GetPrompt:output_type -> sallyport.executor.v1.GetPromptResponse
-	20, // 42: sallyport.executor.v1.ExecutorService.Complete:output_type -> sallyport.executor.v1.CompleteResponse
-	22, // 43: sallyport.executor.v1.ExecutorService.Watch:output_type -> sallyport.executor.v1.WatchResponse
-	36, // [36:44] is the sub-list for method output_type
-	28, // [28:36] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	32, // 11: sallyport.executor.v1.Result.provenance:type_name -> sallyport.tool.v1.Provenance
+	8,  // 12: sallyport.executor.v1.Result.guards:type_name -> sallyport.executor.v1.GuardActed
+	33, // 13: sallyport.executor.v1.Refusal.reason:type_name -> sallyport.audit.v1.Reason
+	26, // 14: sallyport.executor.v1.Refusal.retry_after:type_name -> google.protobuf.Duration
+	10, // 15: sallyport.executor.v1.Refusal.violations:type_name -> sallyport.executor.v1.Violation
+	34, // 16: sallyport.executor.v1.ListResourcesResponse.resources:type_name -> sallyport.provider.v1.Resource
+	35, // 17: sallyport.executor.v1.ListResourcesResponse.templates:type_name -> sallyport.provider.v1.ResourceTemplate
+	27, // 18: sallyport.executor.v1.ReadResourceRequest.round:type_name -> sallyport.provider.v1.Round
+	36, // 19: sallyport.executor.v1.ReadResourceResponse.response:type_name -> sallyport.provider.v1.ReadResourceResponse
+	32, // 20: sallyport.executor.v1.ReadResourceResponse.provenance:type_name -> sallyport.tool.v1.Provenance
+	8,  // 21: sallyport.executor.v1.ReadResourceResponse.guards:type_name -> sallyport.executor.v1.GuardActed
+	37, // 22: sallyport.executor.v1.ListPromptsResponse.prompts:type_name -> sallyport.provider.v1.Prompt
+	24, // 23: sallyport.executor.v1.GetPromptRequest.arguments:type_name -> sallyport.executor.v1.GetPromptRequest.ArgumentsEntry
+	27, // 24: sallyport.executor.v1.GetPromptRequest.round:type_name -> sallyport.provider.v1.Round
+	38, // 25: sallyport.executor.v1.GetPromptResponse.response:type_name -> sallyport.provider.v1.GetPromptResponse
+	32, // 26: sallyport.executor.v1.GetPromptResponse.provenance:type_name -> sallyport.tool.v1.Provenance
+	8,  // 27: sallyport.executor.v1.GetPromptResponse.guards:type_name -> sallyport.executor.v1.GuardActed
+	39, // 28: sallyport.executor.v1.CompleteRequest.request:type_name -> sallyport.provider.v1.CompleteRequest
+	40, // 29: sallyport.executor.v1.CompleteResponse.response:type_name -> sallyport.provider.v1.CompleteResponse
+	41, // 30: sallyport.executor.v1.Catalogue.Entry.options:type_name -> sallyport.tool.v1.Tool
+	3,  // 31: sallyport.executor.v1.ExecutorService.ListTools:input_type -> sallyport.executor.v1.ListToolsRequest
+	5,  // 32: sallyport.executor.v1.ExecutorService.Call:input_type -> sallyport.executor.v1.CallRequest
+	11, // 33: sallyport.executor.v1.ExecutorService.ListResources:input_type -> sallyport.executor.v1.ListResourcesRequest
+	13, // 34: sallyport.executor.v1.ExecutorService.ReadResource:input_type -> sallyport.executor.v1.ReadResourceRequest
+	15, // 35: sallyport.executor.v1.ExecutorService.ListPrompts:input_type -> sallyport.executor.v1.ListPromptsRequest
+	17, // 36: sallyport.executor.v1.ExecutorService.GetPrompt:input_type -> sallyport.executor.v1.GetPromptRequest
+	19, // 37: sallyport.executor.v1.ExecutorService.Complete:input_type -> sallyport.executor.v1.CompleteRequest
+	21, // 38: sallyport.executor.v1.ExecutorService.Watch:input_type -> sallyport.executor.v1.WatchRequest
+	4,  // 39: sallyport.executor.v1.ExecutorService.ListTools:output_type -> sallyport.executor.v1.ListToolsResponse
+	6,  // 40: sallyport.executor.v1.ExecutorService.Call:output_type -> sallyport.executor.v1.CallResponse
+	12, // 41: sallyport.executor.v1.ExecutorService.ListResources:output_type -> sallyport.executor.v1.ListResourcesResponse
+	14, // 42: sallyport.executor.v1.ExecutorService.ReadResource:output_type -> sallyport.executor.v1.ReadResourceResponse
+	16, // 43: sallyport.executor.v1.ExecutorService.ListPrompts:output_type -> sallyport.executor.v1.ListPromptsResponse
+	18, // 44: sallyport.executor.v1.ExecutorService.GetPrompt:output_type -> sallyport.executor.v1.GetPromptResponse
+	20, // 45: sallyport.executor.v1.ExecutorService.Complete:output_type -> sallyport.executor.v1.CompleteResponse
+	22, // 46: sallyport.executor.v1.ExecutorService.Watch:output_type -> sallyport.executor.v1.WatchResponse
+	39, // [39:47] is the sub-list for method output_type
+	31, // [31:39] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_executor_v1_executor_proto_init() }

@@ -238,7 +238,7 @@ const file_sallyport_tools_basics_v1_basics_proto_rawDesc = "" +
 	"\x03sum\x18\x01 \x01(\x05R\x03sum2\xa6\x02\n" +
 	"\rBasicsService\x12y\n" +
 	"\x04Echo\x12&.sallyport.tools.basics.v1.EchoRequest\x1a'.sallyport.tools.basics.v1.EchoResponse\" \xa2\x86\x19\x1c\n" +
-	"\x04echo\x12\x04Echo\x18\x01 \x01*\x02\b\x05B\x04demoH\x03\x12\x99\x01\n" +
+	"\x04echo\x12\x04Echo\x18\x01 \x01*\x02\b\x05B\x04demoH\x02\x12\x99\x01\n" +
 	"\n" +
 	"AddNumbers\x12,.sallyport.tools.basics.v1.AddNumbersRequest\x1a-.sallyport.tools.basics.v1.AddNumbersResponse\".\xa2\x86\x19*\n" +
 	"\vadd_numbers\x12\vAdd numbers\x18\x01 \x01*\x02\b\x05B\x04demoH\x01B\x82\x02\n" +
