@@ -40,7 +40,7 @@ func enveloped(r *executorv1.Result, from *toolv1.Provenance) *executorv1.Result
 	if from == nil {
 		return r
 	}
-	out := &executorv1.Result{Result: r.GetResult(), Refusal: r.GetRefusal(), Repeats: r.GetRepeats(), Provenance: from}
+	out := &executorv1.Result{Result: r.GetResult(), Refusal: r.GetRefusal(), Repeats: r.GetRepeats(), Guards: r.GetGuards(), Provenance: from}
 	nonce, source := from.GetEnvelope(), from.GetLabel().GetSource()
 	if nonce == "" || len(r.GetResult().GetContent()) == 0 {
 		return out

@@ -193,7 +193,7 @@ func (c *call) release(ctx context.Context, end ending) ending {
 			end.refusal = told(c.entry.Name(), end.said, end.from, end.refusal)
 		} else {
 			end.repeated = &executorv1.Result{
-				Result: end.repeated.GetResult(), Repeats: end.repeated.GetRepeats(),
+				Result: end.repeated.GetResult(), Repeats: end.repeated.GetRepeats(), Guards: end.repeated.GetGuards(),
 				Refusal: told(c.entry.Name(), end.said, end.from, end.repeated.GetRefusal()),
 			}
 		}

@@ -137,11 +137,15 @@ func (f *follower) drop(key string) {
 	}
 	old.cancel()
 	delete(f.known, key)
-	for _, other := range f.known {
-		if other.service == old.service && other.slow {
-			f.catalogue.leaveLater(key, old.service) // the other may not have told yet what it has
-			return
+	var slow []string
+	for other, k := range f.known {
+		if k.service == old.service && k.slow {
+			slow = append(slow, other)
 		}
+	}
+	if !f.catalogue.joined(old.service, slow) {
+		f.catalogue.leaveLater(key, old.service) // the others may not have told yet what they have
+		return
 	}
 	f.catalogue.leave(key, old.service)
 }

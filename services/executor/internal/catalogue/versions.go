@@ -43,6 +43,18 @@ func (c *Catalogue) remove(s *service, m *member) {
 	c.rebuild()
 }
 
+// joined reports whether all of these replicas have told what they have.
+func (c *Catalogue) joined(name string, keys []string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, key := range keys {
+		if s := c.services[name]; s == nil || s.members[key] == nil {
+			return false
+		}
+	}
+	return true
+}
+
 // leaveLater drops a replica after [Farewell], unless it is announced again.
 func (c *Catalogue) leaveLater(key, name string) {
 	c.mu.Lock()
@@ -79,9 +91,9 @@ func (c *Catalogue) fade(s *service, m *member) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	m.replica.retire()
 	s.fading = slices.DeleteFunc(s.fading, func(f *member) bool { return f == m })
 	c.rebuild()
+	m.replica.retire() // nobody is led to it any more
 }
 
 // choose sets what the service has: as before while a replica still says so, else
