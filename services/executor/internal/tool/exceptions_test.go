@@ -65,7 +65,9 @@ var wider = []exception{
 	{"must match regex pattern", "bytes"},
 	{"must only contain paths", "names of fields"},
 	{"must be within", "times"},
-	{"does not have prefix", "bytes"}, {"does not have suffix", "bytes"}, {"does not contain", "bytes"},
+	{"does not have prefix", "bytes"},
+	{"does not have suffix", "bytes"},
+	{"does not contain", "bytes"},
 	{"a rule cannot be applied", "bytes"},
 }
 
