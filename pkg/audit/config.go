@@ -26,7 +26,8 @@ type Config struct {
 	// QueueBytes bounds the same in memory.
 	QueueBytes int `yaml:"queue_bytes"`
 	// PublishTimeout is how long one attempt to publish may take before the
-	// same batch is tried again.
+	// same batch is tried again. A message that is lost while the stream changes
+	// its leader costs this time, which is less than most callers wait.
 	PublishTimeout time.Duration `yaml:"publish_timeout"`
 	// DrainTimeout is how long Run goes on publishing what is queued after it
 	// was told to end.
@@ -40,7 +41,7 @@ func DefaultConfig() Config {
 	return Config{
 		Queue:          8192,
 		QueueBytes:     16 << 20,
-		PublishTimeout: 5 * time.Second,
+		PublishTimeout: 2 * time.Second,
 		DrainTimeout:   5 * time.Second,
 	}
 }
