@@ -201,7 +201,7 @@ func (d *difference) run(t *testing.T) {
 		d.judge(t, []byte(arguments))
 	}
 	accepted, told := 0, 0
-	for range rounds {
+	for n := 0; n < rounds || accepted < 3 && n < 20*rounds; n++ { // of some few are good
 		ok, wrong := d.judge(t, []byte(g.message(d.input, 0)))
 		if ok {
 			accepted++
@@ -214,7 +214,7 @@ func (d *difference) run(t *testing.T) {
 		}
 	}
 	if accepted < 3 || accepted > rounds*99/100 {
-		t.Errorf("%d of %d accepted do not show much", accepted, rounds)
+		t.Errorf("%d accepted do not show much", accepted)
 	}
 }
 
