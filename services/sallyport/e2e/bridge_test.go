@@ -197,7 +197,7 @@ func bridged(t *testing.T, port string) string {
     default_timeout: 1m
     joining:
       mcpbridge:
-        default: {risk: read}
+        default: {risk: read, outbound: false} # without this a server that says nothing is a way out
         tools:
           everything_gzip-file-as-resource: {risk: destructive}
   mcpbridge:
