@@ -107,6 +107,7 @@ func TestWhatIsLeased(t *testing.T) {
 		{"a step budget", "[{id: a, key: [user, context], limit: 100000/hour, kind: steps}]", check("user", "ann", "context", "c"), 0, "action tool"},
 		{"a loop", "[{id: a, key: [context, call], limit: 100000/hour, kind: loop}]", check("call", "x", "context", "c"), 0, "action tool"},
 		{"a penalty", "[{id: a, limit: 3200/minute, penalty: extend}]", check(), 0, "action tool"},
+		{"fast mode", "[{id: a, limit: 3200/minute, mode: fast}]", check(), 0, "action tool"},
 		{"an override to a small limit", "[{id: a, key: [user], limit: 3200/minute, overrides: [{when: {plan: free}, limit: 5/minute}]}]", check("user", "ann", "plan", "free"), 0, "action tool plan"},
 		{"a small trial", "[{id: a, limit: 5/minute, shadow: true}]", check(), 0, "action tool"},
 		{"too little left", "[{id: a, limit: 140/minute}]", costs(20, check()), 0, "action tool"},
