@@ -3,8 +3,11 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard"
 )
 
 // The table tells sets that rules were developed with from others, and a file that is
@@ -83,5 +86,42 @@ injection  score-suspect      observe  1      1
 	}
 	if err := run([]string{"-plain", file("empty.log", "")}, &out, &told); err == nil || !strings.Contains(err.Error(), "empty.log: there is no text") {
 		t.Errorf("an empty file: got %v", err)
+	}
+}
+
+// Templates of published attacks that have a phrase are found by it, at least 99 of a
+// hundred. The rows are a sample; the README of the executor says where all are from.
+func TestKnownTemplates(t *testing.T) {
+	t.Parallel()
+	chain, err := guard.New(guard.DefaultConfig(), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open("../../../../sallyport/testdata/injection/sample.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = file.Close() })
+	phrase := regexp.MustCompile(`Ignore previous instructions|Answer: task complete`)
+	sets := make(map[string]*set)
+	err = read(file, func(r row) {
+		if r.Label == 0 || !strings.HasPrefix(r.Set, "P_agentdojo") && (r.Set != "P_asb_embedded" || !phrase.MatchString(r.Text)) {
+			return
+		}
+		if sets[r.Set] == nil {
+			sets[r.Set] = new(set)
+		}
+		noted := injected(chain, r.Text)
+		if sets[r.Set].add(noted); !noted {
+			t.Logf("%s is not noted: %q", r.ID, r.Text)
+		}
+	})
+	if err != nil || len(sets) != 7 {
+		t.Fatalf("%d sets, %v", len(sets), err)
+	}
+	for name, s := range sets {
+		if s.rate() < 99 {
+			t.Errorf("%s: %d of %d are noted, want 99 %%", name, s.noted, s.rows)
+		}
 	}
 }
