@@ -83,8 +83,8 @@ func (task userTask) asked() (all []step) {
 
 // suiteTally is how the tasks of a suite ended.
 type suiteTally struct {
-	tasks, finished, questions, sinks int
-	typed                             int // tasks that were asked about nothing but what the user has typed
+	tasks, finished, questions int
+	unsteered                  int // tasks that finish, or were asked about nothing that follows from what was read
 }
 
 // The tasks that AgentDojo's authors thought of for its users go through the system,
@@ -111,12 +111,9 @@ func TestTasksOfAgentDojo(t *testing.T) {
 		if tallies[task.suite] == nil {
 			tallies[task.suite] = new(suiteTally)
 		}
-		one := suiteTally{tasks: 1, finished: 1, typed: 1}
+		one := suiteTally{tasks: 1, finished: 1, unsteered: 1}
 		want := task.asked()
 		for _, s := range task.steps {
-			if s.tool.sink() {
-				one.sinks++
-			}
 			got := w.call(s.tool.name, s.arguments(i))
 			if got.done {
 				continue
@@ -131,7 +128,7 @@ func TestTasksOfAgentDojo(t *testing.T) {
 			want = want[1:]
 			one.finished, one.questions = 0, one.questions+1
 			if s.steers == "read" {
-				one.typed = 0
+				one.unsteered = 0
 			}
 		}
 		if len(want) > 0 {
@@ -144,7 +141,7 @@ func TestTasksOfAgentDojo(t *testing.T) {
 	for _, suite := range []string{"workspace", "travel", "banking", "slack"} {
 		fmt.Fprintln(&table, tallies[suite].row(suite))
 	}
-	t.Logf("\n%-10s %6s %9s %7s %6s %10s\n%s%s", "suite", "tasks", "finished", "share", "asked", "but typed", table.String(), all.row("all"))
+	t.Logf("\n%-10s %6s %9s %7s %6s %10s\n%s%s", "suite", "tasks", "finished", "share", "asked", "unsteered", table.String(), all.row("all"))
 }
 
 // arguments are those of a step of a task.
@@ -164,9 +161,9 @@ func (s step) arguments(task int) map[string]string {
 }
 
 func (s *suiteTally) add(o suiteTally) {
-	s.tasks, s.finished, s.questions, s.sinks, s.typed = s.tasks+o.tasks, s.finished+o.finished, s.questions+o.questions, s.sinks+o.sinks, s.typed+o.typed
+	s.tasks, s.finished, s.questions, s.unsteered = s.tasks+o.tasks, s.finished+o.finished, s.questions+o.questions, s.unsteered+o.unsteered
 }
 
 func (s *suiteTally) row(name string) string {
-	return fmt.Sprintf("%-10s %6d %9d %5.1f %% %6d %10d", name, s.tasks, s.finished, 100*float64(s.finished)/float64(s.tasks), s.questions, s.typed)
+	return fmt.Sprintf("%-10s %6d %9d %5.1f %% %6d %10d", name, s.tasks, s.finished, 100*float64(s.finished)/float64(s.tasks), s.questions, s.unsteered)
 }

@@ -68,8 +68,8 @@ var signs = append([]sign{
 	{[]string{"confirmation", "permission", "approval", "consent"}, `\s(?:from the user\s|of the user\s)?(?:is|are)\s(?:not|no longer)\s(?:required|needed|necessary)\b`, 6},
 	{[]string{"without"}, `\s(?:asking|further|any|requiring|waiting for|user)\s{0,2}(?:the\s|for\s|user\s)?(?:confirmation|approval|permission|asking|user'?s?)\b`, 6},
 	{[]string{"due to", "because of", "according to", "as required by", "in line with", "enforced by"}, `\s(?:the\s|a\s|our\s|your\s|an\s)?(?:new\s|updated\s|current\s)?(?:user'?s?\s|company'?s?\s|system'?s?\s)?(?:security\s|safety\s|admin\s)?polic(?:y|ies)\b[^\n]{0,60}\b(?:thus|therefore|hence|so you|you (?:must|should|have to|need to))\b`, 6},
-	{[]string{"policy", "policies"}, `\s(?:that (?:is|are|was|were)\s)?(?:enforced|required|set|requested|demanded) by the user\b`, 6},
-	{[]string{"proceed with", "proceeding with", "continue with", "continuing with", "before"}, `\s(?:the user'?s\s|(?:the\s)?(?:original|actual) user'?s?\s)(?:original\s)?(?:request|task|query|question|instructions?)\b`, 6},
+	{[]string{"policy enforced by the user", "policy set by the user", "policy required by the user", "policies enforced by the user", "policies set by the user", "policies required by the user"}, ``, 6},
+	{[]string{"proceed with the user", "proceeding with the user", "continue with the user", "continuing with the user", "before the user"}, `(?:'s|s)?\s(?:original\s)?(?:request|task|query|question|instructions?)\b`, 6},
 	// Orders to keep something from the user.
 	{[]string{"do not", "don't", "never", "without"}, `[^.!?\n]{0,20}\b(?:tell|inform|telling|informing|mention|mentioning|reveal|alert|alerting|notify|notifying|show)\b[^.!?\n]{0,30}\b(?:user|human|anyone|him|her|them)\b`, 9},
 	// Orders to send something away.
