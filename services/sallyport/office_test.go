@@ -60,13 +60,15 @@ func sinks() []officeTool {
 // office is a provider with these tools. It counts what is done.
 type office struct {
 	providerv1.UnimplementedProviderServiceServer
+	tools []officeTool
 	texts []string // of what is read, by id
 	done  map[string]*atomic.Int64
 }
 
-func newOffice(texts []string) *office {
-	o := &office{texts: texts, done: make(map[string]*atomic.Int64)}
-	for _, t := range officeTools {
+// newOffice returns an office with more tools than all offices have.
+func newOffice(texts []string, more ...officeTool) *office {
+	o := &office{tools: slices.Concat(officeTools, more), texts: texts, done: make(map[string]*atomic.Int64)}
+	for _, t := range o.tools {
 		o.done[t.name] = new(atomic.Int64)
 	}
 	return o
@@ -100,7 +102,7 @@ func (o *office) Watch(_ *providerv1.WatchRequest, stream grpc.ServerStreamingSe
 
 func (o *office) ListTools(context.Context, *providerv1.ListToolsRequest) (*providerv1.ListToolsResponse, error) {
 	resp := &providerv1.ListToolsResponse{}
-	for _, t := range officeTools {
+	for _, t := range o.tools {
 		properties := make(map[string]any)
 		for _, name := range t.arguments {
 			properties[name] = map[string]any{"type": "string"}
@@ -124,13 +126,14 @@ func (o *office) CallTool(req *providerv1.CallToolRequest, stream grpc.ServerStr
 		return err
 	}
 	text := "done"
-	switch req.GetName() {
-	case "read_mail", "read_page", "read_log":
-		i, err := strconv.Atoi(given["id"])
+	if id, ok := given["id"]; ok {
+		i, err := strconv.Atoi(id)
 		if err != nil || i < 0 || i >= len(o.texts) {
-			return fmt.Errorf("there is nothing to read with the id %q", given["id"])
+			return fmt.Errorf("there is nothing to read with the id %q", id)
 		}
 		text = o.texts[i]
+	}
+	switch req.GetName() {
 	case "search_docs":
 		text = "Handbook: expenses are filed by the fifth of each month with form EX-2020-000117."
 	case "lookup_contact":
@@ -216,7 +219,7 @@ roles:
 	client := executorv1.NewExecutorServiceClient(e.conn(operatorRole, "executor", e.await(p, "executor")))
 	await(t, "the tools of the office are there", func() bool {
 		resp, err := client.ListTools(t.Context(), &executorv1.ListToolsRequest{})
-		return err == nil && len(resp.GetTools()) == len(officeTools)
+		return err == nil && len(resp.GetTools()) == len(o.tools)
 	})
 	_, key := createKey(t, e.keys(authAt), "porter", "admin")
 	porter := agent{connections(t), key, "192.0.2.7"}

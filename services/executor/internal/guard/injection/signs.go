@@ -34,7 +34,10 @@ var signs = append([]sign{
 	{[]string{"ignore", "disregard", "forget", "skip"}, `\s{1,3}(?:the\s|all\s|everything\s)?(?:above|preceding|previous|documents? provided|provided|everything)\s(?:text\s|content\s|it\s)?(?:and|but|instead)\b`, 9},
 	// Marks of who speaks, in the notations of chat templates.
 	{[]string{"<|im_start|>", "<|im_end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|endoftext|>", "<|endofprompt|>", "<|eot_id|>", "<|begin_of_text|>", "<|start_header_id|>", "[inst]", "[/inst]", "<<sys>>", "<</sys>>", "<start_of_turn>", "<end_of_turn>", "(system_message)", "[system message]", "<system_message>", "<system-prompt>", "<system_prompt>"}, ``, 9},
-	{[]string{"</system>", "<system>", "</instructions>", "</tool_result>", "</function_results>", "</user_input>", "</document>", "<important>", "<information>", "<admin>", "[system]", "[/system]", "[admin]", "### system", "### instruction", "###instruction", "#### instruction"}, ``, 6},
+	{[]string{"</instructions>", "</tool_result>", "</function_results>", "</user_input>", "</document>", "<important>", "<information>", "[/system]", "### system", "### instruction", "###instruction", "#### instruction"}, ``, 6},
+	// These are also elements of XML and components of programs that log, so an order has
+	// to follow.
+	{[]string{"<system>", "</system>", "<admin>", "[system]", "[admin]"}, `\s{0,8}[^<\n]{0,60}\b(?:you|your|ignore|disregard|forget|override|obey|reveal|instructions?|assistant)\b`, 6},
 	{[]string{"\nsystem:", "\nsystem message:", "\nassistant:", "[system note", "[system override", "system instruction:", "system update:", "system notice:", "admin instruction:"}, nearer + `\b(?:you|your|ignore|must|now|all|i|sure|new)\b`, 6},
 	// New orders.
 	{[]string{"new instructions", "new instruction:", "updated instructions", "real instructions", "actual instructions", "additional instruction", "system override", "developer mode", "debug mode enabled", "maintenance mode", "admin override", "god mode", "sudo mode", "your new task", "your new role", "your new purpose", "your real task", "your true purpose", "your only task", "new task:", "new tasks follow", "your instructions are now", "instructions have changed", "instructions have been updated"}, ``, 6},
@@ -61,15 +64,17 @@ var signs = append([]sign{
 	{[]string{"assistants", "agents", "language models", "llms", "ai models", "chatbots", "ai assistant", "ai agent", "ai systems"}, `\s(?:must|should|shall|are required to|are instructed to|have to|reading this|processing this|that read)\b`, 3},
 	{[]string{"important message from", "important message for", "important instruction", "important instructions", "urgent message from", "urgent instruction", "important! ", "high priority instruction", "critical instruction", "mandatory instruction"}, ``, 6},
 	// Somebody says that somebody has agreed.
-	{[]string{"user has", "user already", "owner has", "administrator has", "admin has", "customer has"}, nearer + `\b(?:approved|authorized|authorised|consented|agreed|permitted|confirmed|been notified|given (?:\w+\s)?(?:permission|consent|approval|authorization))\b`, 6},
+	{[]string{"user has", "user already", "owner has", "administrator has", "admin has", "customer has"}, nearer + `\b(?:approved|authorized|authorised|consented|agreed|permitted|confirmed|been (?:\w+\s)?notified|given (?:\w+\s)?(?:permission|consent|approval|authorization))\b`, 6},
 	{[]string{"confirmation", "permission", "approval", "consent"}, `\s(?:from the user\s|of the user\s)?(?:is|are)\s(?:not|no longer)\s(?:required|needed|necessary)\b`, 6},
 	{[]string{"without"}, `\s(?:asking|further|any|requiring|waiting for|user)\s{0,2}(?:the\s|for\s|user\s)?(?:confirmation|approval|permission|asking|user'?s?)\b`, 6},
 	{[]string{"due to", "because of", "according to", "as required by", "in line with", "enforced by"}, `\s(?:the\s|a\s|our\s|your\s|an\s)?(?:new\s|updated\s|current\s)?(?:user'?s?\s|company'?s?\s|system'?s?\s)?(?:security\s|safety\s|admin\s)?polic(?:y|ies)\b[^\n]{0,60}\b(?:thus|therefore|hence|so you|you (?:must|should|have to|need to))\b`, 6},
+	{[]string{"policy enforced by the user", "policy set by the user", "policy required by the user", "policies enforced by the user", "policies set by the user", "policies required by the user"}, ``, 6},
+	{[]string{"proceed with the user", "proceeding with the user", "continue with the user", "continuing with the user", "before the user"}, `(?:'s|s)?\s(?:original\s)?(?:request|task|query|question|instructions?)\b`, 6},
 	// Orders to keep something from the user.
 	{[]string{"do not", "don't", "never", "without"}, `[^.!?\n]{0,20}\b(?:tell|inform|telling|informing|mention|mentioning|reveal|alert|alerting|notify|notifying|show)\b[^.!?\n]{0,30}\b(?:user|human|anyone|him|her|them)\b`, 9},
 	// Orders to send something away.
 	{[]string{"send", "forward", "post", "upload", "email", "transmit", "exfiltrate", "leak"}, `[^.!?\n]{0,80}\b(?:to|at)\s{1,3}(?:https?://|[\w.+-]{1,64}@[\w-]{1,63}\.)`, 6},
-	{[]string{"todo:", "todo for you:", "to do:", "your todo"}, `\s{0,4}(?:please\s)?(?:send|transfer|pay|wire|e-?mail|invite|book|reserve|make|buy|order|convert|concatenate|collect|share|post|forward|upload|download|add|create|delete|remove|cancel|schedule|reschedule|visit|go|tell|reply|say|click|open|refund|update|change|set|get|give|read|find|retrieve|recommend|call|purchase|approve|grant|disable)\b[^\n]{0,120}?` + goods, 6},
+	{[]string{"todo:", "todo for you:", "to do:", "your todo"}, `\s{0,4}(?:please\s)?(?:send|transfer|pay|wire|e-?mail|invite|book|reserve|make|buy|order|convert|concatenate|collect|share|post|forward|upload|download|add|create|delete|remove|cancel|schedule|reschedule|visit|go|tell|reply|say|click|open|refund|update|change|modify|set|get|give|read|find|retrieve|recommend|call|purchase|approve|grant|disable)\b[^\n]{0,120}?` + goods, 6},
 	// Requests for what the model was told.
 	{
 		[]string{"reveal", "print", "repeat", "output", "show", "show me", "tell me", "display", "give me", "what is", "what are", "what was", "what were", "write out", "list", "copy", "leak", "summarize", "translate", "disclose", "dump"},

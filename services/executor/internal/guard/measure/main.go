@@ -1,13 +1,22 @@
-// Command measure says how good the guards' default chain is at prompt injection, on
-// a collection of texts that the caller brings:
+// Command measure says how good the guards' default chain is, on texts that the caller
+// brings. At prompt injection:
 //
-//	go run ./services/executor/internal/guard/measure -developed P_a,N_b FILE
+//	go run ./services/executor/internal/guard/measure -developed P_a,N_b -split 'P_a=task complete' FILE
 //
 // Each line of the file is a JSON object with "set", "label" (1 for an injection, 0
 // for a text that is none) and "text". It prints for each set how many texts the guard
 // "injection" has noted, and the means over sets: of those that its rules
 // were developed with, as told by -developed (beginnings of names), and of the
-// others, which alone say something of texts that nobody has seen.
+// others, which alone say something of texts that nobody has seen. Of the set of -split
+// it also says how many were noted of those that match the expression and of those that
+// do not, where some of its templates have a phrase and others have none.
+//
+// With -plain it is about text without anything to be found, such as logs:
+//
+//	go run ./services/executor/internal/guard/measure -plain FILE...
+//
+// It prints for each file how many lines, and how many blocks of 16 KiB, the chain
+// changes as results, and in how many it notes something and leaves it.
 package main
 
 import (
@@ -20,6 +29,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -38,16 +48,26 @@ func run(args []string, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet("measure", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	developed := fs.String("developed", "", "`beginnings` of the names of sets that rules were developed with, with commas between them")
+	plainly := fs.Bool("plain", false, "the files are benign text, not rows")
+	split := fs.String("split", "", "`SET=EXPRESSION`: tell the texts of the set that match from the others, too")
 	misses := fs.String("misses", "", "print the texts of this `set` about which the guard is wrong")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	if fs.NArg() != 1 {
-		return errors.New("the file with the texts must be named")
+	if fs.NArg() != 1 && (!*plainly || fs.NArg() == 0) {
+		return errors.New("the file with the texts must be named, and one only unless it is -plain")
 	}
 	chain, err := guard.New(guard.DefaultConfig(), nil, nil)
 	if err != nil {
 		return err
+	}
+	if *plainly {
+		return reportPlain(stdout, chain, fs.Args())
+	}
+	divided, phrase, _ := strings.Cut(*split, "=")
+	expression, err := regexp.Compile(phrase)
+	if err != nil {
+		return fmt.Errorf("-split: %w", err)
 	}
 	file, err := os.Open(fs.Arg(0))
 	if err != nil {
@@ -55,6 +75,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	}
 	defer func() { _ = file.Close() }() // it was only read
 	sets := make(map[string]*set)
+	var parts [2]set // of the set that is divided: what matches, and what does not
 	err = read(file, func(r row) {
 		s := sets[r.Set]
 		if s == nil {
@@ -62,8 +83,11 @@ func run(args []string, stdout, stderr io.Writer) error {
 			sets[r.Set] = s
 		}
 		noted := injected(chain, r.Text)
-		if s.rows++; noted {
-			s.noted++
+		s.add(noted)
+		if r.Set == divided && expression.MatchString(r.Text) {
+			parts[0].add(noted)
+		} else if r.Set == divided {
+			parts[1].add(noted)
 		}
 		if r.Set == *misses && noted != s.bad {
 			fmt.Fprintf(stdout, "%s\t%q\n", r.ID, r.Text)
@@ -72,7 +96,11 @@ func run(args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return report(stdout, sets, strings.Split(*developed, ","))
+	if err := report(stdout, sets, strings.Split(*developed, ",")); err != nil || divided == "" {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "%s: %d of %d that match, %d of %d others\n", divided, parts[0].noted, parts[0].rows, parts[1].noted, parts[1].rows)
+	return err
 }
 
 // row is one line of the file.
@@ -106,6 +134,12 @@ func read(r io.Reader, do func(row)) error {
 type set struct {
 	bad         bool
 	rows, noted int
+}
+
+func (s *set) add(noted bool) {
+	if s.rows++; noted {
+		s.noted++
+	}
 }
 
 func (s *set) rate() float64 { return 100 * float64(s.noted) / float64(s.rows) }
