@@ -2,6 +2,7 @@ package quota
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 
 	"go.opentelemetry.io/otel/metric"
@@ -50,12 +51,13 @@ func NewMember(cfg Config, meter metric.Meter, log *slog.Logger, peers Peers) (*
 	return s, err
 }
 
-// Ready reports whether a member serves its part of the counts.
+// Ready reports whether a member serves its part of the counts, and knows those of
+// fast mode.
 func (s *Service) Ready(ctx context.Context) error {
 	if s.cluster == nil {
 		return nil
 	}
-	return s.cluster.Ready(ctx)
+	return errors.Join(s.cluster.Ready(ctx), s.fast.Ready())
 }
 
 // checkTogether is Check of a member.

@@ -47,10 +47,7 @@ func TestFastAndStrictRulesAreAllOrNothing(t *testing.T) {
 	url := natsServer(t).URL()
 	members := []*member{startOn(t, onBus(url), fastRules), startOn(t, onBus(url), fastRules), startOn(t, onBus(url), fastRules)}
 	await(t, "all to serve", func() bool {
-		return !slices.ContainsFunc(members, func(m *member) bool {
-			_, err := m.Check(t.Context(), &quotav1.CheckRequest{Subject: subject("action", "tools/call", "ip", "192.0.2.250"), Cost: new(uint32)})
-			return err != nil || m.svc.Ready(t.Context()) != nil
-		})
+		return !slices.ContainsFunc(members, func(m *member) bool { return m.svc.Ready(t.Context()) != nil })
 	})
 	var allowed atomic.Int32
 	var g sync.WaitGroup

@@ -18,21 +18,13 @@ func ofCluster(ctx context.Context, o options, stdout, stderr io.Writer) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	fmt.Fprintln(stdout, "\na cluster, one caller")
-	for _, m := range []struct{ path, what string }{
-		{"/forwarded", "a check of another node's key, without gRPC"},
-		{"/copies", "from an admission to the heir's word that it has it"},
-	} {
-		fmt.Fprintf(stderr, "%s …\n", m.what)
-		var all []time.Duration
-		if err := nodes[0].ask(ctx, m.path, &all); err != nil {
-			return err
-		}
-		at := func(q float64) time.Duration {
-			return all[min(int(q*float64(len(all))), len(all)-1)].Round(time.Microsecond)
-		}
-		fmt.Fprintf(stdout, "  %s: p50 %v, p99 %v, longest %v\n", m.what, at(0.5), at(0.99), at(1))
+	fmt.Fprintln(stderr, "from an admission to the heir's word …")
+	all, err := told(nodes[0], "/copies")(ctx)
+	if err != nil {
+		return err
 	}
+	fmt.Fprintf(stdout, "\na cluster\n  from an admission to the heir's word that it has it: p50 %v, p99 %v, longest %v\n",
+		quantile(all, 0.5), quantile(all, 0.99), quantile(all, 1))
 	for round := range o.rounds {
 		fmt.Fprintf(stderr, "takeover %d of %d …\n", round+1, o.rounds)
 		if err := takeover(ctx, o, stdout); err != nil {

@@ -56,9 +56,6 @@ func ofFast(ctx context.Context, o options, stdout, stderr io.Writer) (err error
 		all = append(all, time.Since(admitted))
 	}
 	slices.Sort(all)
-	at := func(q float64) time.Duration {
-		return all[min(int(q*float64(len(all))), len(all)-1)].Round(time.Microsecond)
-	}
-	fmt.Fprintf(stdout, "\nfast mode, two nodes, one caller\n  from an admission until the other node knows of it: p50 %v, p99 %v, longest %v\n", at(0.5), at(0.99), at(1))
+	fmt.Fprintf(stdout, "\nfast mode, two nodes, one caller\n  from an admission until the other node knows of it: p50 %v, p99 %v, longest %v\n", quantile(all, 0.5), quantile(all, 0.99), quantile(all, 1))
 	return nil
 }

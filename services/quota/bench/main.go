@@ -53,9 +53,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs.SetOutput(stderr)
 	fs.DurationVar(&o.span, "span", 2*time.Second, "measure each row of the table for this `long`")
 	fs.IntVar(&o.rounds, "rounds", 3, "measure every row this `many` times and show the median")
-	fs.StringVar(&o.part, "part", "", "measure only parts with this `text` in their name: decisions over gRPC, cluster, fast, engine, memory")
+	fs.StringVar(&o.part, "part", "", "measure only parts with this `text` in their name: decisions over gRPC, one caller, cluster, fast, engine, memory")
 	fs.StringVar(&o.only, "only", "", "measure only rows over gRPC with this `text` in their name")
-	fs.StringVar(&o.keys, "keys", "1,5", "millions of keys to weigh, with commas between; 10 need 2 GB")
+	fs.StringVar(&o.keys, "keys", "1,5,10", "millions of keys to weigh, with commas between; 10 need 2 GB")
 	fs.StringVar(&o.profile, "profile", "", "write CPU profiles of the servers of each row to this `folder`")
 	fs.StringVar(&o.node.kind, "serve", "", "be a server of this kind; used by the program itself")
 	fs.StringVar(&o.node.nats, "nats", "", "URL of the NATS server; used by the program itself")
@@ -85,7 +85,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		name    string
 		measure func(context.Context, options, io.Writer, io.Writer) error
 	}{
-		{"decisions over gRPC", overGRPC}, {"cluster", ofCluster}, {"fast", ofFast}, {"engine", engine}, {"memory", memory},
+		{"decisions over gRPC", overGRPC}, {"one caller", ofOne}, {"cluster", ofCluster}, {"fast", ofFast}, {"engine", engine}, {"memory", memory},
 	} {
 		if !strings.Contains(part.name, o.part) {
 			continue

@@ -31,9 +31,10 @@ import (
 
 // Kinds of servers that this program can be.
 const (
-	kindEcho = "echo" // answers what it was sent
-	kindNode = "node" // a quota node; alone without NATS
-	kindNATS = "nats"
+	kindEcho  = "echo" // answers what it was sent
+	kindNode  = "node" // a quota node; alone without NATS
+	kindNATS  = "nats"
+	kindWhole = "whole" // NATS and two nodes
 )
 
 // nodeOptions say what a server process is.
@@ -48,6 +49,7 @@ type nodeOptions struct {
 // announcement is the line that tells where a server can be reached.
 type announcement struct {
 	Address string `json:"address"` // of gRPC or NATS
+	TCP     string `json:"tcp"`     // of a bare echo
 	Admin   string `json:"admin"`
 }
 
@@ -69,7 +71,18 @@ func serveNode(ctx context.Context, o nodeOptions, stdin io.Reader, stdout io.Wr
 	switch o.kind {
 	case kindNATS:
 		at.Address, err = serveNATS(ctx, g, o)
+	case kindWhole:
+		at.Address, err = serveWhole(ctx, g, o, admin)
 	case kindEcho:
+		if o.nats != "" {
+			var b *bus.Bus
+			if b, err = dialBus(o.nats); err != nil {
+				return err
+			}
+			if at.TCP, err = answerEchoes(ctx, b); err != nil {
+				return err
+			}
+		}
 		at.Address, err = serveGRPC(ctx, g, o, func(r grpc.ServiceRegistrar) { basicsv1.RegisterBasicsServiceServer(r, echo{}) })
 	case kindNode:
 		at.Address, err = serveQuota(ctx, g, o, admin)
@@ -123,6 +136,35 @@ func serveNATS(ctx context.Context, g *errgroup.Group, o nodeOptions) (string, e
 	return b.URL(), nil
 }
 
+func dialBus(url string) (*bus.Bus, error) {
+	return bus.Open(bus.Config{URL: url, Sync: "always", Replicas: 1}, "bench", nil, nil)
+}
+
+// serveWhole is a NATS server and two nodes; the second tells what it measures.
+func serveWhole(ctx context.Context, g *errgroup.Group, o nodeOptions, admin *http.ServeMux) (string, error) {
+	url, err := serveNATS(ctx, g, o)
+	if err != nil {
+		return "", err
+	}
+	o.nats = url
+	if _, err := serveQuota(ctx, g, o, http.NewServeMux()); err != nil {
+		return "", err
+	}
+	asking, err := dialBus(url)
+	if err != nil {
+		return "", err
+	}
+	answering, err := dialBus(url)
+	if err != nil {
+		return "", err
+	}
+	if _, err := answerEchoes(ctx, answering); err != nil {
+		return "", err
+	}
+	answer(admin, "/bare", func(ctx context.Context) (any, error) { return requests(ctx, asking) })
+	return serveQuota(ctx, g, o, admin)
+}
+
 func serveQuota(ctx context.Context, g *errgroup.Group, o nodeOptions, admin *http.ServeMux) (string, error) {
 	cfg := quota.DefaultConfig()
 	d := yaml.NewDecoder(strings.NewReader(o.rules))
@@ -142,7 +184,7 @@ func serveQuota(ctx context.Context, g *errgroup.Group, o nodeOptions, admin *ht
 		svc, err = quota.New(cfg, meter, log)
 	} else {
 		var b *bus.Bus
-		if b, err = bus.Open(bus.Config{URL: o.nats, Sync: "always", Replicas: 1}, "bench", nil, log); err != nil {
+		if b, err = dialBus(o.nats); err != nil {
 			return "", err
 		}
 		peers := quota.OnBus("bench", b)

@@ -48,15 +48,20 @@ func (p *probe) handle(mux *http.ServeMux) {
 		"/forwarded": func(ctx context.Context) (any, error) { return p.forwarded(ctx) },
 		"/copies":    func(ctx context.Context) (any, error) { return p.copies(ctx) },
 	} {
-		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-			got, err := measure(r.Context())
-			if err != nil {
-				http.Error(w, err.Error(), http.StatusServiceUnavailable)
-				return
-			}
-			_ = json.NewEncoder(w).Encode(got) // the reader will see
-		})
+		answer(mux, path, measure)
 	}
+}
+
+// answer tells under a path what is measured when it is asked for.
+func answer(mux *http.ServeMux, path string, measure func(context.Context) (any, error)) {
+	mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+		got, err := measure(r.Context())
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(got) // the reader will see
+	})
 }
 
 // owned tells which of the keys this node owns.

@@ -33,6 +33,7 @@ type estate struct {
 	name    string
 	kind    string
 	nodes   int
+	member  bool // of a cluster, even if it is the only one
 	guarded bool
 	rules   string
 	whole   bool // checks tell all that an edge does
@@ -43,6 +44,7 @@ const first, second, hot = "first", "second", "hot"
 var estates = []estate{
 	{name: "echo", kind: kindEcho, nodes: 1},
 	{name: "one", kind: kindNode, nodes: 1, rules: oneRule},
+	{name: "one, member", kind: kindNode, nodes: 1, member: true, rules: oneRule + patient},
 	{name: "two", kind: kindNode, nodes: 2, rules: oneRule + patient},
 	{name: "two, fast", kind: kindNode, nodes: 2, rules: fastRule + patient},
 	{name: "one, five rules", kind: kindNode, nodes: 1, rules: fiveRules, whole: true},
@@ -57,6 +59,7 @@ var rows = []row{
 	{name: "CheckStream, one node", estate: "one", ask: stream, streams: true},
 	{name: "CheckStream, one check in a message, one node", estate: "one", ask: single, streams: true},
 	{name: "CheckBatch(100), one node", estate: "one", ask: batch},
+	{name: "Check, one node that dials NATS", estate: "one, member", ask: unary},
 	{name: "Check, two nodes", estate: "two", ask: unary},
 	{name: "Check, two nodes, keys of the node asked", estate: "two", ask: unary, whose: first},
 	{name: "Check, two nodes, keys of the other node", estate: "two", ask: unary, whose: second},
@@ -114,7 +117,7 @@ func (e estate) open(ctx context.Context, o options) (nodes, all []*process, sto
 		node.tls = o.node.dir
 	}
 	var nats *process
-	if e.nodes > 1 {
+	if e.nodes > 1 || e.member {
 		dir, err := os.MkdirTemp(o.node.dir, "nats")
 		if err != nil {
 			return nil, nil, stop, err

@@ -67,15 +67,41 @@ func (n *Node) dropLinks(v *view) {
 func (l *link) send(c *call) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.queue) >= queueSize {
-		c.end(nil, errQueue)
-		return
-	}
-	l.queue = append(l.queue, c)
-	if !l.busy {
-		l.busy = true
+	if !l.add(c) {
 		go l.run() // ends when nothing waits; every message has its time
 	}
+}
+
+// do is send for who waits until ctx is done and has nothing else to do: where no
+// message is on its way it takes its own there, so that nobody has to be woken.
+func (l *link) do(ctx context.Context, c *call) {
+	l.mu.Lock()
+	if l.add(c) {
+		l.mu.Unlock()
+		return
+	}
+	calls := l.queue
+	l.queue = nil
+	l.mu.Unlock()
+	l.ask(ctx, calls)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.busy = len(l.queue) > 0; l.busy {
+		go l.run()
+	}
+}
+
+// add makes a call wait for the message that follows the one on its way, and
+// reports false if there is none: then the link is the caller's. l.mu is held.
+func (l *link) add(c *call) bool {
+	if len(l.queue) >= queueSize {
+		c.end(nil, errQueue)
+		return true
+	}
+	l.queue = append(l.queue, c)
+	busy := l.busy
+	l.busy = true
+	return busy
 }
 
 func (l *link) run() {
@@ -92,16 +118,16 @@ func (l *link) run() {
 		}
 		l.queue = l.queue[len(calls):]
 		l.mu.Unlock()
-		l.ask(calls)
+		l.ask(context.Background(), calls)
 	}
 }
 
-func (l *link) ask(calls []*call) {
+func (l *link) ask(ctx context.Context, calls []*call) {
 	frame := &quotav1.AskFrame{Groups: make([]*quotav1.AskGroup, len(calls))}
 	for i, c := range calls {
 		frame.Groups[i] = c.group
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), l.n.o.Config.Patience)
+	ctx, cancel := context.WithTimeout(ctx, l.n.o.Config.Patience)
 	defer cancel()
 	reply, err := l.n.o.Wire.Ask(ctx, askSubject(l.to), &quotav1.ClusterRequest{Request: &quotav1.ClusterRequest_Asks{Asks: frame}})
 	answers := reply.GetAsks().GetAnswers()

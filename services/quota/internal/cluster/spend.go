@@ -319,7 +319,11 @@ func (a *attempt) ask(ctx context.Context) verdict {
 				}
 			}
 		}
-		a.n.link(p.to).send(p.call)
+		if l := a.n.link(p.to); i+1 < len(a.others) {
+			l.send(p.call)
+		} else {
+			l.do(ctx, p.call)
+		}
 	}
 	worst, denied := done, false
 	for i := range a.others {

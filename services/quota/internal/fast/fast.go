@@ -106,6 +106,15 @@ func New(o Options) (*Node, error) {
 	return n, n.observe(o.Meter)
 }
 
+// Ready reports whether the node has heard all that each member knows, once, for
+// readiness. Before that it refuses what is counted here.
+func (n *Node) Ready() error {
+	if n.Any() && n.nodes.Load() == 0 {
+		return errors.New("counts of fast mode are not yet heard of from all nodes")
+	}
+	return nil
+}
+
 // Of reports whether a limit is counted here.
 func (n *Node) Of(limit uint32) bool { return n.limits.Load().of(limit) }
 

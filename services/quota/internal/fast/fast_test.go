@@ -153,10 +153,16 @@ func TestANodeThatStartsKnowsWhatWasAdmittedBefore(t *testing.T) {
 	if _, err := a.Take(a.now(), []limiter.Ask{{Key: key(1), Cost: 1}}); !errors.Is(err, fast.ErrSilent) {
 		t.Errorf("a node that knows nothing yet has decided: %v", err)
 	}
+	if a.Ready() == nil || b.Ready() != nil {
+		t.Errorf("ready where it knows nothing yet: %v; where another has just gone: %v", a.Ready(), b.Ready())
+	}
 	if ok, degraded := a.take(1, 1, 1); !ok || !degraded {
 		t.Error("a shadow limit has refused, or does not say that it knows nothing")
 	}
 	w.run(200 * time.Millisecond)
+	if err := a.Ready(); err != nil {
+		t.Error(err)
+	}
 	if n := a.left(0, 1); n != 300 {
 		t.Errorf("%d left to the node that was started again, want 300", n)
 	}
