@@ -104,11 +104,11 @@ const InProcess = "inproc:"
 
 // Dial returns a lazy connection to a peer at a target that was learnt at run
 // time: a gRPC target, or "inproc:<role>". The peer must prove to be the role it
-// is dialled as.
+// is dialled as. It is not trusted to send little, see [rpc.Narrow].
 func (e *Env) Dial(peer, target string) (Conn, error) {
 	role, ok := strings.CutPrefix(target, InProcess)
 	if !ok {
-		return e.dial(peer, target)
+		return e.dial(peer, target, rpc.Narrow()...)
 	}
 	h, ok := e.proc.hosts[role]
 	if !ok || role != peer {
@@ -125,7 +125,7 @@ func (e *Env) local(h *host) (Conn, error) {
 	return &local{host: h, caller: e.Role, observer: observer}, nil
 }
 
-func (e *Env) dial(peer, target string) (Conn, error) {
+func (e *Env) dial(peer, target string, opts ...grpc.DialOption) (Conn, error) {
 	if !e.proc.cfg.TLS.Enabled() {
 		return nil, fmt.Errorf("tls: missing; %s at another process needs an identity", peer)
 	}
@@ -137,7 +137,7 @@ func (e *Env) dial(peer, target string) (Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rpc.Dial(target, observer, grpc.WithTransportCredentials(creds))
+	return rpc.Dial(target, observer, append(opts, grpc.WithTransportCredentials(creds))...)
 }
 
 // Address returns where the role can be reached by its peers: what the file

@@ -69,6 +69,14 @@ func Dial(target string, observe *Observer, opts ...grpc.DialOption) (*grpc.Clie
 	return grpc.NewClient(target, append(base, opts...)...)
 }
 
+// Narrow are options of [Dial] for a peer that may send what nobody wants: of a
+// stream that is not read, or is given up, no more than 64 KiB arrive. gRPC's own
+// windows grow up to 16 MiB, the more the faster a peer sends. A message that is
+// read gets room for all of itself, so large ones are no slower.
+func Narrow() []grpc.DialOption {
+	return []grpc.DialOption{grpc.WithStaticStreamWindowSize(64 << 10), grpc.WithStaticConnWindowSize(1 << 20)}
+}
+
 // addresses reads a list with commas.
 func addresses(list string) (s resolver.State) {
 	for a := range strings.SplitSeq(list, ",") {

@@ -234,6 +234,7 @@ func (c *call) invoke(ctx, calling context.Context, lease *catalogue.Lease, msg 
 			attribute.String("sallyport.decision.id", c.grant.GetDecisionId()),
 		)
 	}
+	c.backend.Reads = lease
 	start := time.Now()
 	answer, err := t.Invoke(calling, lease.Conn(), msg, &c.backend)
 	if unreachable(err) {

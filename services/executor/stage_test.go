@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	"google.golang.org/grpc"
@@ -32,7 +33,8 @@ import (
 //	flooding  answers with messages without end
 //	garbage   answers with bytes that are no message
 //	wrong     answers with what its own rules forbid
-//	huge      answers with 1 GiB, by a server that has no bounds
+//	huge      answers with 1 GiB, by a server that has no bounds; its add_numbers
+//	          tells how many KiB it has sent
 func (a act) stage(cfg *app.Config) (app.Role, error) {
 	raw, err := os.ReadFile("internal/tooltest/testdata/basics.binpb")
 	if err != nil {
@@ -68,6 +70,7 @@ func (a act) stage(cfg *app.Config) (app.Role, error) {
 type actor struct {
 	basicsv1.UnimplementedBasicsServiceServer
 	act
+	sent *atomic.Int64 // bytes, if it is huge
 }
 
 func (actor) Run(ctx context.Context) error { <-ctx.Done(); return nil }
@@ -89,7 +92,10 @@ func (a actor) Register(r grpc.ServiceRegistrar) {
 	r.RegisterService(&desc, a)
 }
 
-func (actor) AddNumbers(_ context.Context, req *basicsv1.AddNumbersRequest) (*basicsv1.AddNumbersResponse, error) {
+func (a actor) AddNumbers(_ context.Context, req *basicsv1.AddNumbersRequest) (*basicsv1.AddNumbersResponse, error) {
+	if a.sent != nil {
+		return &basicsv1.AddNumbersResponse{Sum: int32(a.sent.Load() >> 10)}, nil
+	}
 	return &basicsv1.AddNumbersResponse{Sum: req.GetA() + req.GetB()}, nil
 }
 
@@ -122,9 +128,34 @@ func (a act) serveHuge(cfg *app.Config) (address string, err error) {
 		return "", err
 	}
 	srv := grpc.NewServer(grpc.Creds(creds), grpc.MaxSendMsgSize(math.MaxInt32), grpc.ForceServerCodecV2(hugeCodec{encoding.GetCodecV2(encodingproto.Name)}))
-	basicsv1.RegisterBasicsServiceServer(srv, actor{act: a})
-	go func() { _ = srv.Serve(lis) }() // until the process ends
+	sent := new(atomic.Int64)
+	basicsv1.RegisterBasicsServiceServer(srv, actor{act: a, sent: sent})
+	go func() { _ = srv.Serve(counted{lis, sent}) }() // until the process ends
 	return lis.Addr().String(), nil
+}
+
+// counted counts the bytes that are sent on what it accepts.
+type counted struct {
+	net.Listener
+	sent *atomic.Int64
+}
+
+// Accept implements [net.Listener].
+func (c counted) Accept() (net.Conn, error) {
+	conn, err := c.Listener.Accept()
+	return countedConn{conn, c.sent}, err
+}
+
+type countedConn struct {
+	net.Conn
+	sent *atomic.Int64
+}
+
+// Write implements [net.Conn].
+func (c countedConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.sent.Add(int64(n))
+	return n, err
 }
 
 // hugeSize is how large the text is that hugeCodec makes of an answer.

@@ -4,6 +4,7 @@
 package isolate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/failsafe-go/failsafe-go/bulkhead"
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+	"golang.org/x/time/rate"
 )
 
 // Config says how much one service may cost.
@@ -20,6 +22,10 @@ type Config struct {
 	// QueueWait is how long a call waits for others to end when there are as many;
 	// zero refuses at once.
 	QueueWait time.Duration `yaml:"queue_wait"`
+	// StreamRate is how many messages of streams are read of one service in a
+	// second, over all its calls; what else it sends waits there. One of more than
+	// 4 KiB counts as several. Zero means no bound.
+	StreamRate int `yaml:"stream_rate"`
 	// Breaker says when a service is left alone.
 	Breaker Breaker `yaml:"breaker"`
 }
@@ -43,6 +49,7 @@ func DefaultConfig() Config {
 	return Config{
 		MaxInFlight: 256,
 		QueueWait:   time.Second,
+		StreamRate:  20_000,
 		Breaker:     Breaker{FailureRate: 0.5, MinCalls: 20, Window: 10 * time.Second, Rest: 5 * time.Second},
 	}
 }
@@ -57,6 +64,7 @@ func (c Config) Validate() error {
 	}
 	wrong(c.MaxInFlight < 1 || c.MaxInFlight > 100_000, "max_in_flight: %d must be 1 to 100000", c.MaxInFlight)
 	wrong(c.QueueWait < 0 || c.QueueWait > time.Minute, "queue_wait: %v must be 0s to 1m", c.QueueWait)
+	wrong(c.StreamRate != 0 && (c.StreamRate < 100 || c.StreamRate > 10_000_000), "stream_rate: %d must be 0, or 100 to 10000000", c.StreamRate)
 	b := c.Breaker
 	wrong(b.MinCalls < 0 || b.MinCalls > 100_000, "breaker.min_calls: %d must be 0 to 100000", b.MinCalls)
 	if b.MinCalls > 0 {
@@ -79,13 +87,17 @@ var (
 type Cell struct {
 	wait    time.Duration
 	seats   bulkhead.Bulkhead[any]
+	reads   *rate.Limiter
 	breaker circuitbreaker.CircuitBreaker[any] // nil for none
 }
 
 // NewCell returns a cell. changed is told when the service is left alone (true),
 // and when it is well again (false).
 func NewCell(c Config, changed func(resting bool)) *Cell {
-	cell := &Cell{wait: c.QueueWait, seats: bulkhead.New[any](uint(c.MaxInFlight))}
+	cell := &Cell{wait: c.QueueWait, seats: bulkhead.New[any](uint(c.MaxInFlight)), reads: rate.NewLimiter(rate.Inf, 0)}
+	if c.StreamRate > 0 {
+		cell.reads = rate.NewLimiter(rate.Limit(c.StreamRate), max(c.StreamRate/20, 2*step))
+	}
 	if b := c.Breaker; b.MinCalls > 0 {
 		cell.breaker = circuitbreaker.NewBuilder[any]().
 			WithFailureRateThreshold(b.FailureRate, uint(b.MinCalls), b.Window).
@@ -105,6 +117,7 @@ func NewCell(c Config, changed func(resting bool)) *Cell {
 type Seat struct {
 	cell *Cell
 	how  how
+	paid int // for messages to come
 }
 
 // how a call has ended.
@@ -140,6 +153,31 @@ func (c *Cell) Rest() time.Duration {
 		return 0
 	}
 	return c.breaker.RemainingDelay()
+}
+
+// How messages are counted and waited for.
+const (
+	heavy = 4 << 10 // bytes that cost as much as another message
+	step  = 256     // what a call that has to wait waits for: each wait has a price too
+)
+
+// Read waits until one more message of a stream may be read. The one before it had
+// size bytes. It returns the context's error, before its deadline if there is no
+// hope until then.
+func (s *Seat) Read(ctx context.Context, size int) error {
+	if s.paid -= 1 + size/heavy; s.paid >= 0 {
+		return nil
+	}
+	reads := s.cell.reads
+	if reads.AllowN(time.Now(), -s.paid) {
+		s.paid = 0
+		return nil
+	}
+	if err := reads.WaitN(ctx, min(step-s.paid, reads.Burst())); err != nil {
+		return cmp.Or(ctx.Err(), context.DeadlineExceeded)
+	}
+	s.paid = step
+	return nil
 }
 
 // Told says whether the service did well. The last one counts.

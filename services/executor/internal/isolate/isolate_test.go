@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/isolate"
@@ -124,6 +125,76 @@ func await(t *testing.T, c *isolate.Cell) *isolate.Seat {
 	}
 }
 
+// However many calls read streams of a service, together they read no more than is
+// configured, and some at once.
+func TestReads(t *testing.T) {
+	t.Parallel()
+	const rate, calls = 10_000, 4
+	tests := []struct {
+		name  string
+		rate  int
+		size  int // of each message
+		reads int // of all calls, in a second
+	}{
+		{"small messages", rate, 100, rate},
+		{"large ones count as several", rate, 9 * 4096, rate / 10},
+		{"without a bound", 0, 100, 20 * rate},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c := cell(func(c *isolate.Config) { c.StreamRate = tt.rate }, nil)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				counts := make(chan int, calls)
+				for range calls {
+					go func() {
+						n := 0
+						seat, err := c.Enter(ctx)
+						for size := 0; err == nil && n < 20*rate/calls; size = tt.size {
+							if err = seat.Read(ctx, size); err == nil {
+								n++
+							}
+						}
+						if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+							t.Error(err)
+						}
+						counts <- n
+					}()
+				}
+				all := 0
+				for range calls {
+					all += <-counts
+				}
+				if most := tt.reads + tt.reads/10; all > most || all < tt.reads*8/10 {
+					t.Errorf("%d messages were read in a second, want about %d", all, tt.reads)
+				}
+			})
+		})
+	}
+}
+
+// A call that has to wait hears of its caller's leaving.
+func TestReadsOfAnAbandonedCall(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := cell(func(c *isolate.Config) { c.StreamRate = 100 }, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		seat, err := c.Enter(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(time.Minute, cancel)
+		for n := 0; err == nil && n < 10_000; n++ {
+			err = seat.Read(ctx, 0)
+		}
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("Read = %v", err)
+		}
+	})
+}
+
 func TestNoBreaker(t *testing.T) {
 	t.Parallel()
 	c := cell(func(c *isolate.Config) { c.Breaker = isolate.Breaker{} }, nil)
@@ -137,9 +208,9 @@ func TestConfig(t *testing.T) {
 	if err := isolate.DefaultConfig().Validate(); err != nil {
 		t.Error(err)
 	}
-	bad := isolate.Config{QueueWait: -1, Breaker: isolate.Breaker{FailureRate: 2, MinCalls: 1}}
+	bad := isolate.Config{QueueWait: -1, StreamRate: 99, Breaker: isolate.Breaker{FailureRate: 2, MinCalls: 1}}
 	err := bad.Validate()
-	for _, want := range []string{"max_in_flight: 0 must be", "queue_wait: -1ns must be", "breaker.failure_rate: 2 must be", "breaker.window: 0s must be", "breaker.rest: 0s must be"} {
+	for _, want := range []string{"max_in_flight: 0 must be", "queue_wait: -1ns must be", "stream_rate: 99 must be", "breaker.failure_rate: 2 must be", "breaker.window: 0s must be", "breaker.rest: 0s must be"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}

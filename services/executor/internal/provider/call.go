@@ -28,7 +28,11 @@ func (t *Tool) Invoke(ctx context.Context, conn grpc.ClientConnInterface, req pr
 	}
 	passing := newPass(c)
 	var answer tool.Answer
-	for n := 0; ; n++ {
+	reading := c.Read()
+	for {
+		if err := reading.Next(ctx); err != nil {
+			return tool.Answer{}, err
+		}
 		resp, err := stream.Recv()
 		answered := answer.Result != nil || answer.Question != nil
 		switch {
@@ -42,9 +46,8 @@ func (t *Tool) Invoke(ctx context.Context, conn grpc.ClientConnInterface, req pr
 			return tool.Answer{}, fault.Receive(err)
 		case answered:
 			return tool.Answer{}, fmt.Errorf("%w: a message after the result", tool.ErrInvalid)
-		case n == tool.MaxMessages:
-			return tool.Answer{}, tool.ErrEndless
 		}
+		reading.Got(proto.Size(resp))
 		if answer, err = t.event(resp, passing, c.Limit); err != nil {
 			return tool.Answer{}, err
 		}

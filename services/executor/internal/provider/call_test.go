@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -165,4 +169,80 @@ func FuzzInvoke(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What a call may send has an end, in messages and in bytes.
+func TestEndlessCalls(t *testing.T) {
+	t.Parallel()
+	const limit = 1 << 16 // of invoke
+	progress := func(size int) proto.Message {
+		return &providerv1.CallToolResponse{Event: &providerv1.CallToolResponse_Progress{Progress: &providerv1.Progress{Message: strings.Repeat("x", size)}}}
+	}
+	notice := func(size int) proto.Message {
+		return &providerv1.CallToolResponse{Event: &providerv1.CallToolResponse_Notice{Notice: &providerv1.Notice{
+			Level: "info", Data: []byte(`"` + strings.Repeat("x", size) + `"`),
+		}}}
+	}
+	result := &providerv1.CallToolResponse{Event: &providerv1.CallToolResponse_Result{Result: &providerv1.ToolResult{Structured: []byte(`{}`)}}}
+	tests := []struct {
+		name    string
+		message proto.Message
+		times   int
+		endless bool
+	}{
+		{"as many messages as there may be", progress(1), tool.MaxMessages - 1, false},
+		{"one more", progress(1), tool.MaxMessages, true},
+		{"as many bytes as there may be", notice(limit / 8), 100, false},
+		{"more", notice(limit / 8), 16 * 8, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, _, err := invoke(t, testTool(t, ""), append(slices.Repeat([]proto.Message{tt.message}, tt.times), result)...)
+			if errors.Is(err, tool.ErrEndless) != tt.endless || !tt.endless && err != nil {
+				t.Errorf("Invoke = %v", err)
+			}
+		})
+	}
+}
+
+// A provider that never stops telling news is read slowly.
+func TestWatchIsReadSlowly(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		from := &gossip{ctx: ctx}
+		var reading sync.WaitGroup
+		if _, err := provider.Watch(ctx, from, checker(t), reading.Go); err != nil {
+			t.Fatal(err)
+		}
+		reading.Wait()
+		if from.told < 1000 || from.told > 2000 {
+			t.Errorf("%d messages were read in a minute, want about 20 a second", from.told)
+		}
+	})
+}
+
+// gossip is a connection to a provider that always has news.
+type gossip struct {
+	grpc.ClientConnInterface
+	grpc.ClientStream
+	ctx  context.Context
+	told int
+}
+
+func (g *gossip) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
+	return g, nil
+}
+func (g *gossip) Context() context.Context { return g.ctx }
+func (g *gossip) SendMsg(any) error        { return nil }
+func (g *gossip) CloseSend() error         { return nil }
+
+func (g *gossip) RecvMsg(m any) error {
+	if g.told++; g.told > 10_000 {
+		return io.EOF
+	}
+	m.(*providerv1.WatchResponse).ToolsChanged = true
+	return g.ctx.Err()
 }

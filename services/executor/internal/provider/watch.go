@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 
 	"github.com/sallyport-mcp/sallyport/pkg/fault"
@@ -17,6 +18,13 @@ import (
 
 // MaxUpdated bounds the URIs that wait to be told of.
 const MaxUpdated = 256
+
+// How many messages of a Watch are read: so many at once, and so many in each second
+// after that. A provider that has more to tell waits.
+const (
+	newsBurst  = 100
+	newsSteady = 20
+)
 
 // News is what has changed since it was last asked. However fast a provider
 // tells, what waits is bounded.
@@ -99,8 +107,13 @@ func receive(stream grpc.ServerStreamingClient[providerv1.WatchResponse], check 
 }
 
 func (w *Watching) read(stream grpc.ServerStreamingClient[providerv1.WatchResponse], check *rules.Checker) {
+	pace := rate.NewLimiter(newsSteady, newsBurst)
 	for {
-		m, err := receive(stream, check)
+		var m *providerv1.WatchResponse
+		err := pace.Wait(stream.Context())
+		if err == nil {
+			m, err = receive(stream, check)
+		}
 		w.mu.Lock()
 		if err != nil {
 			w.err = err

@@ -36,6 +36,8 @@ type Call struct {
 	Limit int
 	// To is told what happens before the result.
 	To Caller
+	// Reads says when more of a stream may be read; nil says always.
+	Reads Reads
 }
 
 // Caller is who has made a call.

@@ -24,16 +24,10 @@ var ErrTooLarge = transcode.ErrTooLarge
 // ErrInvalid says that a result is not what the tool's own contract promises.
 var ErrInvalid = errors.New("the result breaks the tool's own rules")
 
-// ErrEndless says that a tool has sent more messages than are read of one call.
-var ErrEndless = fmt.Errorf("%w: more than %d messages", ErrInvalid, MaxMessages)
-
 // ErrNotSent is joined to an error of a call that never left the process.
 var ErrNotSent = errors.New("not sent")
 
-// MaxMessages bounds the messages that are read of one call.
-const MaxMessages = 10_000
-
-// How many of them are passed on as progress: so many at once, and so many in each
+// How many messages are passed on as progress: so many at once, and so many in each
 // second after that. Progress beyond is left out; it may be lost by its nature.
 const (
 	burst  = 100
@@ -95,9 +89,10 @@ func (t *Tool) collect(ctx context.Context, conn grpc.ClientConnInterface, req p
 	}
 	var result *dynamicpb.Message
 	passed := rate.NewLimiter(steady, burst)
-	for n, size := 0, 0; ; n++ {
-		if n == MaxMessages {
-			return nil, ErrEndless
+	reading := c.Read()
+	for {
+		if err := reading.Next(ctx); err != nil {
+			return nil, err
 		}
 		m := t.out.New()
 		switch err := stream.RecvMsg(m); {
@@ -107,22 +102,23 @@ func (t *Tool) collect(ctx context.Context, conn grpc.ClientConnInterface, req p
 			return result, nil
 		case err != nil:
 			return nil, fault.Receive(err)
+		}
+		reading.Got(proto.Size(m))
+		switch {
 		case result == nil:
 			result = m
 		case t.stream == toolv1.Stream_STREAM_PARTS:
 			proto.Merge(result, m)
 		default:
 			if passed.Allow() {
-				if err := c.Progress(&providerv1.Progress{Progress: float64(n)}); err != nil {
+				if err := c.Progress(&providerv1.Progress{Progress: float64(reading.messages - 1)}); err != nil {
 					return nil, err
 				}
 			}
 			result = m
 		}
-		if t.stream == toolv1.Stream_STREAM_PARTS {
-			if size += proto.Size(m); size > 4*c.Limit {
-				return nil, ErrTooLarge
-			}
+		if t.stream == toolv1.Stream_STREAM_PARTS && reading.total > 4*c.Limit {
+			return nil, ErrTooLarge
 		}
 	}
 }
