@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // wall stands between a node and its NATS server. While it is up nothing gets
@@ -16,8 +17,9 @@ import (
 type wall struct {
 	url string
 
-	mu   sync.Mutex
-	down chan struct{} // closed while everything passes
+	mu    sync.Mutex
+	down  chan struct{} // closed while everything passes
+	delay time.Duration // of what passes
 }
 
 func newWall(t *testing.T, natsURL string) *wall {
@@ -77,6 +79,14 @@ func (w *wall) half(ctx context.Context, to, from net.Conn) {
 		n, err := from.Read(buf)
 		if n > 0 {
 			w.mu.Lock()
+			late := time.NewTimer(w.delay)
+			w.mu.Unlock()
+			select {
+			case <-late.C:
+			case <-ctx.Done():
+				return
+			}
+			w.mu.Lock()
 			down := w.down
 			w.mu.Unlock()
 			select {
@@ -92,6 +102,13 @@ func (w *wall) half(ctx context.Context, to, from net.Conn) {
 			return // io.EOF, too
 		}
 	}
+}
+
+// slow makes whatever passes take as long besides.
+func (w *wall) slow(delay time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.delay = delay
 }
 
 // raise puts the wall up.

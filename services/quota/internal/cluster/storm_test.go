@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -11,6 +12,8 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/cluster"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
 )
+
+var storms = flag.Uint64("storms", 4, "how many schedules each kind of storm has")
 
 // storm is what happens to a cluster while it is used.
 type storm struct {
@@ -162,7 +165,7 @@ func TestStorms(t *testing.T) {
 		{"a crash loses no more than a few milliseconds", storm{cfg: fast, crashes: true}, 5, 0.95},
 		{"a cut loses no more than a tenth of a lease", storm{cfg: fast, cuts: true}, 10, 0.9},
 	} {
-		for seed := range uint64(4) {
+		for seed := range *storms {
 			t.Run(fmt.Sprintf("%s, seed %d", test.name, seed), func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
