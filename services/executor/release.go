@@ -44,17 +44,20 @@ type seen struct {
 
 // contents are the texts in something, and values in them.
 type contents struct {
-	values map[string]bool
+	in     *taint.Finder // must not be nil
+	values map[string]struct{}
 	looks  int
 	all    bool // there were too many, or what could not be looked into
 }
 
-func (c *contents) add(value string) bool {
-	if c.values == nil {
-		c.values = make(map[string]bool)
+func (c *contents) add(value []byte) bool {
+	if _, there := c.values[string(value)]; !there {
+		if c.values == nil {
+			c.values = make(map[string]struct{})
+		}
+		c.values[string(value)] = struct{}{}
 	}
-	c.looks++
-	if c.values[value] = true; len(c.values) > maxValues || c.looks > maxLooks {
+	if c.looks++; len(c.values) > maxValues || c.looks > maxLooks {
 		c.all = true
 	}
 	return !c.all
@@ -62,12 +65,12 @@ func (c *contents) add(value string) bool {
 
 func (c *contents) text(texts ...string) {
 	for _, text := range texts {
-		taint.TextValues(text, taint.Content, c.add)
+		c.in.Text(text, taint.Content, c.add)
 	}
 }
 
 func (c *contents) json(text []byte) {
-	if len(text) > 0 && taint.JSONValues(text, taint.Content, c.add) != nil {
+	if len(text) > 0 && c.in.JSON(text, taint.Content, c.add) != nil {
 		c.all = true
 	}
 }
@@ -107,8 +110,8 @@ func (s *Service) note(ctx context.Context, n *seen) error {
 	var named []string // by the caller
 	if len(n.arguments) > 0 {
 		// What cannot be looked into is not known, and so only more suspect.
-		_ = taint.ArgumentValues(n.arguments, func(_, value string) bool {
-			named = append(named, value)
+		_ = s.finder.Arguments(n.arguments, func(_ string, value []byte) bool {
+			named = append(named, string(value))
 			return len(named) < maxValues
 		})
 	}
@@ -156,7 +159,9 @@ func (c *call) label() *toolv1.Label {
 
 // seen is what the caller is about to get.
 func (c *call) seen(label *toolv1.Label) *seen {
-	return &seen{grant: c.grant, raw: c.request.GetGrant(), label: label, arguments: c.request.GetArguments()}
+	return &seen{
+		grant: c.grant, raw: c.request.GetGrant(), label: label, arguments: c.request.GetArguments(), content: contents{in: &c.service.finder},
+	}
 }
 
 // release lets an ending go to the caller: with its provenance, once the context has
@@ -251,7 +256,7 @@ func (c *call) withhold(ctx context.Context, end ending, err error) ending {
 // ofProvider is what somebody is about to get of a provider, other than a result.
 func (s *Service) ofProvider(a asking, g *authv1.Grant, service string) *seen {
 	label := taint.NewLabel(a.what+":"+service, g.GetPrincipal().GetTenant(), s.cfg.Joining[service].Content(), time.Now())
-	return &seen{grant: g, raw: a.grant, label: label}
+	return &seen{grant: g, raw: a.grant, label: label, content: contents{in: &s.finder}}
 }
 
 // releaseRead lets what was read of a provider go to the caller.
