@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -17,6 +16,7 @@ import (
 	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
 	toolv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
 	"github.com/sallyport-mcp/sallyport/pkg/taint"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/contexts"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/grant"
 )
 
@@ -142,14 +142,10 @@ func (s *Service) note(ctx context.Context, n *seen) error {
 	}
 	all := taint.OfPrincipal(who)
 	if !bad || all == name {
-		return s.contexts.Note(ctx, name, key, change)
+		return s.contexts.Note(ctx, key, contexts.Change{Name: name, Make: change})
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.contexts.Note(ctx, name, key, change) })
-	group.Go(func() error {
-		return s.contexts.Note(ctx, all, key, func(r *taint.Record) bool { return r.SeeElsewhere(n.label) })
-	})
-	return group.Wait()
+	return s.contexts.Note(ctx, key, contexts.Change{Name: name, Make: change},
+		contexts.Change{Name: all, Make: func(r *taint.Record) bool { return r.SeeElsewhere(n.label) }})
 }
 
 // label is that of all that the tool gives in this call.
