@@ -3,6 +3,8 @@ package executor
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,24 +109,18 @@ func (c *contents) result(r *providerv1.ToolResult) {
 func (s *Service) note(ctx context.Context, n *seen) error {
 	who, key := n.grant.GetPrincipal().GetId(), grant.KeyID(n.raw)
 	name := taint.Name(who, n.grant.GetOrigin())
-	var named []string // by the caller
+	named := contents{in: &s.finder} // by the caller
 	if len(n.arguments) > 0 {
 		// What cannot be looked into is not known, and so only more suspect.
-		_ = s.finder.Arguments(n.arguments, func(_ string, value []byte) bool {
-			named = append(named, string(value))
-			return len(named) < maxValues
-		})
+		_ = s.finder.JSON(n.arguments, taint.Argument, named.add)
 	}
 	if !taint.Matters(n.label) {
-		for value := range n.content.values {
-			named = append(named, value)
-		}
-		s.contexts.Early(name, named)
+		s.contexts.Early(name, slices.AppendSeq(slices.Collect(maps.Keys(named.values)), maps.Keys(n.content.values)))
 		return nil
 	}
 	bad := taint.Untrusted(n.label)
 	change := func(r *taint.Record) bool {
-		for _, value := range named {
+		for value := range named.values {
 			r.Know(value)
 		}
 		news := r.See(n.label)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -117,6 +118,45 @@ func TestNotesAreWrittenTogether(t *testing.T) {
 	}
 	if n := b.writes.Load() - before; n != 0 {
 		t.Errorf("%d writes of what is known", n)
+	}
+}
+
+// Changes of two records at once are both in the store, whoever works with the same two
+// in another order, and cost little once they are.
+func TestTwoRecordsAtOnce(t *testing.T) {
+	b := &counting{Bus: bustest.New(t)}
+	book := contexts.NewBook(b, known, time.Minute)
+	var wg sync.WaitGroup
+	for i := range 30 {
+		wg.Go(func() {
+			value := fmt.Sprintf("host:%d.example", i)
+			both := []contexts.Change{{Name: "n", Make: distrust(value)}, {Name: "m", Make: distrust(value)}}
+			if i%2 == 0 {
+				slices.Reverse(both)
+			}
+			if err := book.Note(t.Context(), "one", both...); err != nil {
+				t.Errorf("Note: %v", err)
+			}
+			for _, c := range both {
+				arguments := fmt.Sprintf(`{"a":"https://%d.example"}`, i)
+				if got, err := stored(t, b.Bus, c.Name).Suspects([]byte(arguments)); err != nil || len(got) != 1 {
+					t.Errorf("%s has not %s: %q, %v", c.Name, value, got, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	before, nothing := b.writes.Load(), func(*taint.Record) bool { return false }
+	least := 1e9 // the bus goes on beside it
+	for range 5 {
+		least = min(least, testing.AllocsPerRun(100, func() {
+			if err := book.Note(t.Context(), "one", contexts.Change{Name: "n", Make: nothing}, contexts.Change{Name: "m", Make: nothing}); err != nil {
+				t.Error(err)
+			}
+		}))
+	}
+	if n := b.writes.Load() - before; n != 0 || least > 2 {
+		t.Errorf("no news took %d writes and %v allocations", n, least)
 	}
 }
 
