@@ -37,6 +37,10 @@ func TestValues(t *testing.T) {
 		{"an address with a name", `"M. B." <mb@evil.example>`, taint.Content, []string{"mail:mb@evil.example"}},
 		{"an address in a mailto", "mailto:mb@evil.example?subject=x", taint.Content, []string{"mail:mb@evil.example"}},
 		{"IP addresses", "10.0.0.7 and [2001:db8::1] and http://192.0.2.9/x", taint.Argument, []string{"host:10.0.0.7", "host:192.0.2.9", "host:2001:db8::1"}},
+		{"long IP addresses", "1:2:3:4:5:6:7:8, 1:2:3:4:5:6:192.0.2.1, 2001:db8::5:6, ::ffff:192.0.2.3", taint.Argument, []string{
+			"host:192.0.2.1", "host:192.0.2.3", "host:1:2:3:4:5:6:7:8", "host:1:2:3:4:5:6:c000:201", "host:2001:db8::5:6",
+		}},
+		{"times are no IP addresses", "at 12:30:15, or 1:2:3:4:5:6:7", taint.Argument, nil},
 		{"an IBAN together", "DE89370400440532013000", taint.Content, []string{"id:de89370400440532013000", "number:89370400440532013000"}},
 		{"a telephone number however it is written", "+49 (30) 555-01234", taint.Content, []string{"id:55501234", "number:3055501234", "number:4930555", "number:493055501234", "number:55501234"}},
 		{"the same with another code for abroad", "0049 30 555 01234", taint.Argument, []string{"number:3055501234", "number:4930555", "number:493055501234", "number:55501234"}},
