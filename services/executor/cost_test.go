@@ -27,7 +27,7 @@ func TestCallIsCheap(t *testing.T) {
 	}{
 		{"content of the company", strings.Repeat("The quick brown fox jumps over the lazy dog, at 9:30. ", 6), func(*executor.Config) {}, func(*authv1.Grant) {}, 120},
 		{"content of anybody in a context with a name", strings.Repeat("The quick brown fox jumps over the lazy dog, at 9:30. ", 6), untrusted, named, 123},
-		{"values in it", strings.Repeat("Order A1B2-C3D4-77 by Ann@Example.org, see https://shop.example/a?b=c. ", 4), untrusted, named, 155},
+		{"values in it", strings.Repeat("Order A1B2-C3D4-77 by Ann@Example.org, see https://shop.example/a?b=c. ", 4), untrusted, named, 160},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			svc := direct(t, tt.configure)
