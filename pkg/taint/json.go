@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // maxDepth is how deep JSON is looked into.
@@ -17,33 +19,55 @@ const maxDepth = 64
 // be looked into is to be taken for suspect.
 var ErrJSON = errors.New("taint: not one JSON value that can be looked into")
 
-// JSONValues calls yield with the values in all strings, numbers and names of members
-// of a JSON value, as [Values] does.
-func JSONValues(text []byte, side Side, yield func(string) bool) error {
-	return walk(text, func(_ string, s string) bool {
-		ok := true
-		Values(s, side, func(v string) bool { ok = yield(v); return ok })
-		return ok
-	})
+// Finder looks for values in texts and JSON. It keeps memory for the next time. The
+// zero value is ready, and safe for concurrent use.
+type Finder struct {
+	readers sync.Pool // of *reader
 }
 
-// TextValues is Values of a text that may itself be JSON, with escapes in it.
-func TextValues(text string, side Side, yield func(string) bool) {
-	ok := true
-	Values(text, side, func(v string) bool { ok = yield(v); return ok })
-	if t := strings.TrimSpace(text); ok && len(t) > 1 && (t[0] == '{' || t[0] == '[') && strings.Contains(t, `\`) {
-		_ = JSONValues([]byte(t), side, yield) // what is no JSON was looked at as text
+// Text calls yield with the values in a text that may itself be JSON, with escapes in
+// it, as [Values] does.
+func (f *Finder) Text(text string, side Side, yield func(value []byte) bool) {
+	r := f.reader(scanner{side: side, yield: yield})
+	defer f.readers.Put(r)
+	r.scan.text(text)
+	if t := strings.TrimSpace(text); !r.scan.done && len(t) > 1 && (t[0] == '{' || t[0] == '[') && strings.IndexByte(t, '\\') >= 0 {
+		_ = r.walk([]byte(t)) // what is no JSON was looked at as text
 	}
 }
 
-// ArgumentValues calls yield with each value in the arguments of a call, a JSON
-// object, and the name of the argument that it is in.
-func ArgumentValues(arguments []byte, yield func(name, value string) bool) error {
-	return walk(arguments, func(name, s string) bool {
-		ok := true
-		Values(s, Argument, func(v string) bool { ok = yield(name, v); return ok })
-		return ok
-	})
+// JSON calls yield with the values in all strings, numbers and names of members of a
+// JSON value, as [Values] does.
+func (f *Finder) JSON(text []byte, side Side, yield func(value []byte) bool) error {
+	r := f.reader(scanner{side: side, yield: yield})
+	defer f.readers.Put(r)
+	return r.walk(text)
+}
+
+// Arguments calls yield with each value in the arguments of a call, a JSON object, and
+// the name of the argument that it is in.
+func (f *Finder) Arguments(arguments []byte, yield func(name string, value []byte) bool) error {
+	r := f.reader(scanner{side: Argument, named: yield})
+	defer f.readers.Put(r)
+	return r.walk(arguments)
+}
+
+// reader returns a reader that nobody else has.
+func (f *Finder) reader(scan scanner) *reader {
+	r, ok := f.readers.Get().(*reader)
+	if !ok {
+		r = new(reader)
+	}
+	scan.value, scan.joined = r.scan.value, r.scan.joined
+	r.scan = scan
+	return r
+}
+
+// reader looks for values in one JSON value after another.
+type reader struct {
+	dec  jsontext.Decoder
+	src  bytes.Buffer
+	scan scanner
 }
 
 // ArgumentNames returns the names of the arguments, sorted.
@@ -62,74 +86,56 @@ func ArgumentNames(arguments []byte) ([]string, error) {
 	return names, nil
 }
 
-// walk calls visit with each string, number and name of a member, and the name of the
-// member of the whole that it is in, until it returns false.
-func walk(text []byte, visit func(top, s string) bool) error {
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	w := walker{d: d, visit: visit}
-	if err := w.value("", 0); err != nil {
-		return err
-	}
-	if w.stopped {
-		return nil
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return ErrJSON
-	}
-	return nil
-}
-
-type walker struct {
-	d       *json.Decoder
-	visit   func(top, s string) bool
-	stopped bool
-}
-
-func (w *walker) tell(top, s string) { w.stopped = w.stopped || !w.visit(top, s) }
-
-func (w *walker) value(top string, depth int) error {
-	if depth > maxDepth {
-		return ErrJSON
-	}
-	token, err := w.d.Token()
-	if err != nil {
-		return fmt.Errorf("%w: syntax", ErrJSON)
-	}
-	switch t := token.(type) {
-	case string:
-		w.tell(top, t)
-	case json.Number:
-		w.tell(top, t.String())
-	case json.Delim:
-		return w.members(t == '{', top, depth)
-	}
-	return nil
-}
-
-func (w *walker) members(object bool, top string, depth int) error {
-	for w.d.More() && !w.stopped {
-		name := top
-		if object {
-			token, err := w.d.Token()
-			key, ok := token.(string)
-			if err != nil || !ok {
-				return fmt.Errorf("%w: syntax", ErrJSON)
+// walk looks at each string, number and name of a member.
+//
+// It takes names that are given twice, halves of surrogate pairs and what is not UTF-8:
+// content may be anybody's, and what is after them counts as well.
+func (r *reader) walk(text []byte) error {
+	r.src = *bytes.NewBuffer(text)
+	r.dec.Reset(&r.src, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	whole := string(text) // copied once
+	for !r.scan.done {
+		depth := r.dec.StackDepth()
+		within, n := r.dec.StackIndex(depth)
+		name := within == '{' && n%2 == 0
+		kind := r.dec.PeekKind()
+		if kind == 0 && depth == 0 && n == 1 {
+			if _, err := r.dec.ReadToken(); errors.Is(err, io.EOF) {
+				return nil
 			}
-			if depth == 0 {
-				name = key
+			return ErrJSON
+		}
+		if ends := kind == '}' || kind == ']'; depth == 0 && n == 1 || !name && !ends && depth > maxDepth {
+			return ErrJSON
+		}
+		if kind != '"' && kind != '0' {
+			if _, err := r.dec.ReadToken(); err != nil {
+				return ErrJSON
 			}
-			w.tell(name, key)
+			continue
 		}
-		if err := w.value(name, depth+1); err != nil {
-			return err
+		v, err := r.dec.ReadValue()
+		if err != nil {
+			return ErrJSON
 		}
-	}
-	if w.stopped {
-		return nil
-	}
-	if _, err := w.d.Token(); err != nil {
-		return fmt.Errorf("%w: syntax", ErrJSON)
+		end := int(r.dec.InputOffset())
+		s := whole[end-len(v) : end]
+		if kind == '"' {
+			s = unquote(s)
+		}
+		if name && depth == 1 {
+			r.scan.name = s
+		}
+		r.scan.text(s)
 	}
 	return nil
+}
+
+// unquote returns the text of a JSON string.
+func unquote(s string) string {
+	if strings.IndexByte(s, '\\') < 0 {
+		return s[1 : len(s)-1]
+	}
+	text, _ := jsontext.AppendUnquote(nil, s) // what is wrong in it is replaced
+	return string(text)
 }

@@ -51,13 +51,13 @@ func Name(principal string, o *authv1.Origin) string {
 func OfPrincipal(principal string) string { return name(principal, "principal", "") }
 
 func name(parts ...string) string {
-	h := sha256.New()
-	_, _ = h.Write([]byte("sallyport-context-v1")) // a hash takes everything
+	var room [256]byte
+	b := append(room[:0], "sallyport-context-v1"...)
 	for _, part := range parts {
-		_ = binary.Write(h, binary.BigEndian, uint64(len(part)))
-		_, _ = h.Write([]byte(part))
+		b = append(binary.BigEndian.AppendUint64(b, uint64(len(part))), part...)
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	sum := sha256.Sum256(b)
+	return string(hex.AppendEncode(room[:0], sum[:]))
 }
 
 // NewLabel returns the label of what a tool gives. What it does not say is taken to be
@@ -193,7 +193,7 @@ func unpack(b []byte, most int, set map[uint64]struct{}) bool {
 
 // hash makes of a value what can be kept. The secret comes first and the hash is cut,
 // so this is a keyed hash.
-func (r *Record) hash(value string) uint64 {
+func hash[T string | []byte](r *Record, value T) uint64 {
 	var room [160]byte
 	sum := sha256.Sum256(append(append(room[:0], r.secret...), value...))
 	return binary.BigEndian.Uint64(sum[:])
@@ -243,7 +243,7 @@ func find(all []*toolv1.Label, l *toolv1.Label) int {
 // Know notes a value that the caller, or content that can be trusted, has named. It
 // stays suspect if it came from untrusted content before.
 func (r *Record) Know(value string) {
-	h := r.hash(value)
+	h := hash(r, value)
 	if _, bad := r.untrusted[h]; !bad && len(r.known) < maxKnown {
 		r.known[h] = struct{}{}
 	}
@@ -252,7 +252,7 @@ func (r *Record) Know(value string) {
 // Distrust notes a value in untrusted content, unless it was known before, and reports
 // whether that is news.
 func (r *Record) Distrust(value string) bool {
-	h := r.hash(value)
+	h := hash(r, value)
 	if _, known := r.known[h]; known || r.moreValues {
 		return false
 	}
@@ -286,8 +286,8 @@ func (r *Record) Suspects(arguments []byte) ([]string, error) {
 		return ArgumentNames(arguments)
 	}
 	suspect := make(map[string]bool)
-	err := ArgumentValues(arguments, func(name, value string) bool {
-		if _, bad := r.untrusted[r.hash(value)]; bad {
+	err := new(Finder).Arguments(arguments, func(name string, value []byte) bool {
+		if _, bad := r.untrusted[hash(r, value)]; bad {
 			suspect[name] = true
 		}
 		return true

@@ -13,7 +13,7 @@ import (
 
 // values are those in a text, sorted.
 func values(text string, side taint.Side) (all []string) {
-	taint.Values(text, side, func(v string) bool { all = append(all, v); return true })
+	taint.Values(text, side, func(v []byte) bool { all = append(all, string(v)); return true })
 	slices.Sort(all)
 	return slices.Compact(all)
 }
@@ -37,6 +37,10 @@ func TestValues(t *testing.T) {
 		{"an address with a name", `"M. B." <mb@evil.example>`, taint.Content, []string{"mail:mb@evil.example"}},
 		{"an address in a mailto", "mailto:mb@evil.example?subject=x", taint.Content, []string{"mail:mb@evil.example"}},
 		{"IP addresses", "10.0.0.7 and [2001:db8::1] and http://192.0.2.9/x", taint.Argument, []string{"host:10.0.0.7", "host:192.0.2.9", "host:2001:db8::1"}},
+		{"long IP addresses", "1:2:3:4:5:6:7:8, 1:2:3:4:5:6:192.0.2.1, 2001:db8::5:6, ::ffff:192.0.2.3", taint.Argument, []string{
+			"host:192.0.2.1", "host:192.0.2.3", "host:1:2:3:4:5:6:7:8", "host:1:2:3:4:5:6:c000:201", "host:2001:db8::5:6",
+		}},
+		{"times are no IP addresses", "at 12:30:15, or 1:2:3:4:5:6:7", taint.Argument, nil},
 		{"an IBAN together", "DE89370400440532013000", taint.Content, []string{"id:de89370400440532013000", "number:89370400440532013000"}},
 		{"a telephone number however it is written", "+49 (30) 555-01234", taint.Content, []string{"id:55501234", "number:3055501234", "number:4930555", "number:493055501234", "number:55501234"}},
 		{"the same with another code for abroad", "0049 30 555 01234", taint.Argument, []string{"number:3055501234", "number:4930555", "number:493055501234", "number:55501234"}},
@@ -69,7 +73,7 @@ func TestValuesMeet(t *testing.T) {
 		{`{"url":"http:\/\/evil.example","x":"a\nevil2.example"}`, "https://evil2.example"},
 	} {
 		r := taint.NewRecord()
-		taint.TextValues(tt.content, taint.Content, func(v string) bool { r.Distrust(v); return true })
+		new(taint.Finder).Text(tt.content, taint.Content, func(v []byte) bool { r.Distrust(string(v)); return true })
 		got, err := r.Suspects([]byte(`{"a":{"b":["` + strings.ReplaceAll(tt.argument, `"`, `\"`) + `"]},"c":"x","d":true}`))
 		if err != nil || !slices.Equal(got, []string{"a"}) {
 			t.Errorf("%q after %q: got %q, %v; want a", tt.argument, tt.content, got, err)
@@ -86,17 +90,17 @@ func FuzzValues(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		count := 0
 		r := taint.NewRecord()
-		taint.Values(text, taint.Content, func(v string) bool {
+		taint.Values(text, taint.Content, func(v []byte) bool {
 			count++
-			r.Distrust(v)
+			r.Distrust(string(v))
 			return true
 		})
 		if most := 16*len(text) + 16; count > most {
 			t.Errorf("%d values in %d bytes", count, len(text))
 		}
-		taint.Values(text, taint.Argument, func(v string) bool { return len(v) < 1<<20 })
+		taint.Values(text, taint.Argument, func(v []byte) bool { return len(v) < 1<<20 })
 		stopped := 0
-		taint.Values(text, taint.Content, func(string) bool { stopped++; return false })
+		taint.Values(text, taint.Content, func([]byte) bool { stopped++; return false })
 		if stopped > 1 {
 			t.Errorf("went on %d times after it was told to stop", stopped-1)
 		}
@@ -114,7 +118,7 @@ func FuzzArguments(f *testing.F) {
 		if _, err := r.Suspects(text); err != nil {
 			return
 		}
-		if err := taint.ArgumentValues(text, func(string, string) bool { return true }); err != nil && !strings.Contains(err.Error(), "JSON") {
+		if err := new(taint.Finder).Arguments(text, func(string, []byte) bool { return true }); err != nil && !strings.Contains(err.Error(), "JSON") {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -128,7 +132,7 @@ func TestValuesOfHostileTexts(t *testing.T) {
 		text := strings.Repeat(unit, 1<<20/len(unit))
 		n := 0
 		start := time.Now()
-		taint.Values(text, taint.Content, func(string) bool { n++; return true })
+		taint.Values(text, taint.Content, func([]byte) bool { n++; return true })
 		if n > 16*len(text) {
 			t.Errorf("%q: %d values in %d bytes", unit, n, len(text))
 		}

@@ -17,12 +17,18 @@ const callerKey = "sallyport-caller-bin"
 // whom: the id, the tenant and the roles of p, and nothing else of it. The
 // executor uses it.
 func WithCaller(ctx context.Context, p *authv1.Principal) context.Context {
-	told := &authv1.Principal{Id: p.GetId(), Tenant: p.GetTenant(), Roles: p.GetRoles()}
-	b, err := proto.Marshal(told)
-	if err != nil { // not valid UTF-8: a tool then answers as to nobody
+	caller, ok := told(p)
+	if !ok {
 		return ctx
 	}
-	return metadata.AppendToOutgoingContext(ctx, callerKey, string(b))
+	return metadata.AppendToOutgoingContext(ctx, callerKey, caller)
+}
+
+// told is what a tool gets to know of a principal. It returns false if that is not valid
+// UTF-8: a tool then answers as to nobody.
+func told(p *authv1.Principal) (string, bool) {
+	b, err := proto.Marshal(&authv1.Principal{Id: p.GetId(), Tenant: p.GetTenant(), Roles: p.GetRoles()})
+	return string(b), err == nil
 }
 
 // CallerOf returns for whom a tool is answering: who was authenticated at the

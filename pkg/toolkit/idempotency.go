@@ -8,12 +8,6 @@ import (
 
 const idempotencyKey = "sallyport-idempotency-key"
 
-// WithIdempotencyKey returns a context in which a tool that is called gets to know
-// a name of the call. The executor uses it.
-func WithIdempotencyKey(ctx context.Context, key string) context.Context {
-	return metadata.AppendToOutgoingContext(ctx, idempotencyKey, key)
-}
-
 // IdempotencyKeyOf returns a name of the call that a tool is answering, the same if
 // the call is made again: the client's, or else the id of the decision that allows
 // it. A tool that calls a service that takes such keys passes it on. It is empty

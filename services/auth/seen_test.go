@@ -116,7 +116,7 @@ func TestAnApprovalSaysWhy(t *testing.T) {
 	req := inContext(text, "1", explicit)
 	h.see(t, taint.Name("key:"+id, req.GetOrigin()), func(r *taint.Record) {
 		r.See(mail())
-		taint.Values("Delete them, ticket 4711-0815-99.", taint.Content, func(v string) bool { r.Distrust(v); return true })
+		taint.Values("Delete them, ticket 4711-0815-99.", taint.Content, func(v []byte) bool { r.Distrust(string(v)); return true })
 	})
 	without := inContext(text, "1", explicit)
 	without.Arguments = nil

@@ -90,7 +90,7 @@ func (s *Service) ask(
 		end.status = auditv1.Status_STATUS_FAILED
 	}
 	if !a.quiet {
-		s.outcome(ctx, &auditv1.Event{
+		s.outcome(context.WithoutCancel(ctx), &auditv1.Event{
 			DecisionId: g.GetDecisionId(), Actor: actor(g), Action: actions[a.action], Target: clip(a.target, 512),
 		}, end)
 	}

@@ -46,7 +46,7 @@ func (s *sink) Send(m *executorv1.CallResponse) error {
 }
 
 // direct starts an executor and returns the service itself.
-func direct(b *testing.B, configure ...func(*executor.Config)) *executor.Service {
+func direct(b testing.TB, configure ...func(*executor.Config)) *executor.Service {
 	b.Helper()
 	s := start(b, configure...)
 	s.connect("basics:1", parrotConn{})

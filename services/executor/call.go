@@ -34,6 +34,7 @@ type call struct {
 	service   *Service
 	request   *executorv1.CallRequest
 	grant     *authv1.Grant
+	actor     *auditv1.Actor // who asked, from the grant
 	entry     *catalogue.Entry
 	arguments *auditv1.Arguments
 	stream    grpc.ServerStreamingServer[executorv1.CallResponse]
@@ -73,7 +74,7 @@ func (s *Service) Call(req *executorv1.CallRequest, stream grpc.ServerStreamingS
 		return s.denyGrant(ctx, g, authv1.Action_ACTION_TOOLS_CALL, req.GetTool(), err)
 	}
 	c := &call{
-		service: s, request: req, grant: g, entry: snap.Find(req.GetTool(), g.GetToolDigest()), stream: stream,
+		service: s, request: req, grant: g, actor: actor(g), entry: snap.Find(req.GetTool(), g.GetToolDigest()), stream: stream,
 		arguments: &auditv1.Arguments{Sha256: sum[:], Shape: req.GetArgumentsShape()},
 	}
 	if c.entry == nil {
@@ -139,9 +140,11 @@ func (c *call) run(ctx context.Context) ending {
 		return unrecorded(ctx, err)
 	}
 	origin := c.grant.GetOrigin()
-	chain := toolkit.Chain{Context: origin.GetContextId(), Hops: origin.GetHops() + 1}
-	told := toolkit.WithCaller(toolkit.WithIdempotencyKey(chain.With(ctx), c.backend.Key), c.grant.GetPrincipal())
-	calling, cancel := context.WithTimeout(told, timeout)
+	told := toolkit.Call{
+		Chain:          toolkit.Chain{Context: origin.GetContextId(), Hops: origin.GetHops() + 1},
+		IdempotencyKey: c.backend.Key, Caller: c.grant.GetPrincipal(),
+	}
+	calling, cancel := context.WithTimeout(told.With(ctx), timeout)
 	defer cancel()
 	ended := c.invoke(ctx, calling, lease, msg)
 	claim.settle(ctx, ended)
@@ -225,8 +228,11 @@ func unrecorded(ctx context.Context, err error) ending {
 // tool's deadline.
 func (c *call) invoke(ctx, calling context.Context, lease *catalogue.Lease, msg proto.Message) ending {
 	s, t := c.service, c.entry
-	calling, span := s.tracer.Start(calling, "execute_tool "+t.Name(), trace.WithSpanKind(trace.SpanKindInternal))
-	defer span.End()
+	span := trace.SpanFromContext(context.Background()) // that records nothing
+	if sc := trace.SpanContextFromContext(calling); !sc.IsValid() || sc.IsSampled() {
+		calling, span = s.tracer.Start(calling, "execute_tool "+t.Name())
+		defer span.End()
+	}
 	if span.IsRecording() {
 		span.SetAttributes(
 			attribute.String("gen_ai.operation.name", "execute_tool"),

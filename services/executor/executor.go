@@ -29,6 +29,7 @@ import (
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	faultv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/fault/v1"
+	"github.com/sallyport-mcp/sallyport/pkg/taint"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/catalogue"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/contexts"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/grant"
@@ -98,6 +99,7 @@ type Service struct {
 	guards    *guard.Chain
 	external  Conn // to the external guard; nil for none
 	contexts  *contexts.Book
+	finder    taint.Finder
 	catalogue *catalogue.Catalogue
 }
 

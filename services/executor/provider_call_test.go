@@ -164,11 +164,12 @@ func TestProviderCallEndings(t *testing.T) {
 		{
 			name: "progress does not extend the deadline", timeout: 50 * time.Millisecond,
 			call: func(_ *providerv1.CallToolRequest, stream grpc.ServerStreamingServer[providerv1.CallToolResponse]) error {
-				for i := 0; stream.Context().Err() == nil; i++ {
+				for i := range 1000 { // a call has room for ten times as many
 					if err := stream.Send(progressEvent(float64(i))); err != nil {
 						return err
 					}
 				}
+				<-stream.Context().Done()
 				return stream.Context().Err()
 			},
 			wantReason: auditv1.Reason_REASON_TOOL_TIMEOUT, wantText: "t did not answer in time.", wantEvent: "outcome FAILED TOOL_TIMEOUT",

@@ -20,7 +20,7 @@ import (
 func (c *call) event() *auditv1.Event {
 	return &auditv1.Event{
 		DecisionId: c.grant.GetDecisionId(),
-		Actor:      actor(c.grant),
+		Actor:      c.actor,
 		Action:     "tools/call",
 		Target:     c.request.GetTool(),
 	}
@@ -31,15 +31,17 @@ func (c *call) record(ctx context.Context, end ending) {
 	if c.check != nil {
 		end.findings = c.check.Findings()
 	}
+	ctx = context.WithoutCancel(ctx)
 	c.service.outcome(ctx, c.event(), end)
 	// Only names from the catalogue: a caller must not be able to make series.
 	if c.entry != nil {
-		c.service.metrics.ended(context.WithoutCancel(ctx), c.entry.Name(), end)
+		c.service.metrics.ended(ctx, c.entry.Name(), end)
 	}
 }
 
 // outcome completes and records an event. It is too late to refuse anything, so
-// a failure is only logged.
+// a failure is only logged. It has to be done though the caller has gone, so ctx must not
+// be his.
 func (s *Service) outcome(ctx context.Context, e *auditv1.Event, end ending) {
 	outcome := &auditv1.Outcome{Status: end.status, Reason: end.reason}
 	if end.duration > 0 {
@@ -50,9 +52,9 @@ func (s *Service) outcome(ctx context.Context, e *auditv1.Event, end ending) {
 		outcome.ResultBytes, outcome.ResultSha256 = uint64(len(out)), sum[:]
 	}
 	outcome.GuardFindings = end.findings
-	s.metrics.found(context.WithoutCancel(ctx), end.findings)
+	s.metrics.found(ctx, end.findings)
 	e.What = &auditv1.Event_Outcome{Outcome: outcome}
-	if err := s.audit.Record(context.WithoutCancel(ctx), e); err != nil {
+	if err := s.audit.Record(ctx, e); err != nil {
 		s.log.ErrorContext(ctx, "an outcome could not be recorded",
 			"decision", e.GetDecisionId(), "target", e.GetTarget(), "status", end.status.String(), "err", err)
 	}

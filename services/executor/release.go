@@ -3,10 +3,11 @@ package executor
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -17,6 +18,7 @@ import (
 	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
 	toolv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
 	"github.com/sallyport-mcp/sallyport/pkg/taint"
+	"github.com/sallyport-mcp/sallyport/services/executor/internal/contexts"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/grant"
 )
 
@@ -44,17 +46,20 @@ type seen struct {
 
 // contents are the texts in something, and values in them.
 type contents struct {
-	values map[string]bool
+	in     *taint.Finder // must not be nil
+	values map[string]struct{}
 	looks  int
 	all    bool // there were too many, or what could not be looked into
 }
 
-func (c *contents) add(value string) bool {
-	if c.values == nil {
-		c.values = make(map[string]bool)
+func (c *contents) add(value []byte) bool {
+	if _, there := c.values[string(value)]; !there {
+		if c.values == nil {
+			c.values = make(map[string]struct{})
+		}
+		c.values[string(value)] = struct{}{}
 	}
-	c.looks++
-	if c.values[value] = true; len(c.values) > maxValues || c.looks > maxLooks {
+	if c.looks++; len(c.values) > maxValues || c.looks > maxLooks {
 		c.all = true
 	}
 	return !c.all
@@ -62,12 +67,12 @@ func (c *contents) add(value string) bool {
 
 func (c *contents) text(texts ...string) {
 	for _, text := range texts {
-		taint.TextValues(text, taint.Content, c.add)
+		c.in.Text(text, taint.Content, c.add)
 	}
 }
 
 func (c *contents) json(text []byte) {
-	if len(text) > 0 && taint.JSONValues(text, taint.Content, c.add) != nil {
+	if len(text) > 0 && c.in.JSON(text, taint.Content, c.add) != nil {
 		c.all = true
 	}
 }
@@ -104,24 +109,18 @@ func (c *contents) result(r *providerv1.ToolResult) {
 func (s *Service) note(ctx context.Context, n *seen) error {
 	who, key := n.grant.GetPrincipal().GetId(), grant.KeyID(n.raw)
 	name := taint.Name(who, n.grant.GetOrigin())
-	var named []string // by the caller
+	named := contents{in: &s.finder} // by the caller
 	if len(n.arguments) > 0 {
 		// What cannot be looked into is not known, and so only more suspect.
-		_ = taint.ArgumentValues(n.arguments, func(_, value string) bool {
-			named = append(named, value)
-			return len(named) < maxValues
-		})
+		_ = s.finder.JSON(n.arguments, taint.Argument, named.add)
 	}
 	if !taint.Matters(n.label) {
-		for value := range n.content.values {
-			named = append(named, value)
-		}
-		s.contexts.Early(name, named)
+		s.contexts.Early(name, slices.AppendSeq(slices.Collect(maps.Keys(named.values)), maps.Keys(n.content.values)))
 		return nil
 	}
 	bad := taint.Untrusted(n.label)
 	change := func(r *taint.Record) bool {
-		for _, value := range named {
+		for value := range named.values {
 			r.Know(value)
 		}
 		news := r.See(n.label)
@@ -139,14 +138,10 @@ func (s *Service) note(ctx context.Context, n *seen) error {
 	}
 	all := taint.OfPrincipal(who)
 	if !bad || all == name {
-		return s.contexts.Note(ctx, name, key, change)
+		return s.contexts.Note(ctx, key, contexts.Change{Name: name, Make: change})
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.contexts.Note(ctx, name, key, change) })
-	group.Go(func() error {
-		return s.contexts.Note(ctx, all, key, func(r *taint.Record) bool { return r.SeeElsewhere(n.label) })
-	})
-	return group.Wait()
+	return s.contexts.Note(ctx, key, contexts.Change{Name: name, Make: change},
+		contexts.Change{Name: all, Make: func(r *taint.Record) bool { return r.SeeElsewhere(n.label) }})
 }
 
 // label is that of all that the tool gives in this call.
@@ -156,7 +151,9 @@ func (c *call) label() *toolv1.Label {
 
 // seen is what the caller is about to get.
 func (c *call) seen(label *toolv1.Label) *seen {
-	return &seen{grant: c.grant, raw: c.request.GetGrant(), label: label, arguments: c.request.GetArguments()}
+	return &seen{
+		grant: c.grant, raw: c.request.GetGrant(), label: label, arguments: c.request.GetArguments(), content: contents{in: &c.service.finder},
+	}
 }
 
 // release lets an ending go to the caller: with its provenance, once the context has
@@ -251,7 +248,7 @@ func (c *call) withhold(ctx context.Context, end ending, err error) ending {
 // ofProvider is what somebody is about to get of a provider, other than a result.
 func (s *Service) ofProvider(a asking, g *authv1.Grant, service string) *seen {
 	label := taint.NewLabel(a.what+":"+service, g.GetPrincipal().GetTenant(), s.cfg.Joining[service].Content(), time.Now())
-	return &seen{grant: g, raw: a.grant, label: label}
+	return &seen{grant: g, raw: a.grant, label: label, content: contents{in: &s.finder}}
 }
 
 // releaseRead lets what was read of a provider go to the caller.

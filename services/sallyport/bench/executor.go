@@ -72,9 +72,9 @@ func measureExecutor(ctx context.Context, o options, dir string, stdout, stderr 
 	}
 	defer stop()
 	all := []lone{{"one bare gRPC call, both sides", hop}}
-	for _, guarded := range []bool{true, false} {
-		name := executorName + map[bool]string{true: ", default guards", false: ", no guards"}[guarded]
-		call, stop, err := executorAlone(ctx, filepath.Join(dir, name), guarded)
+	for _, a := range alones {
+		name := executorName + ", " + a.name
+		call, stop, err := a.start(ctx, filepath.Join(dir, name))
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
@@ -179,9 +179,22 @@ func (readyEcho) Echo(context.Context, *basicsv1.EchoRequest) (*basicsv1.EchoRes
 	return result, nil
 }
 
-// executorAlone starts an executor with its defaults and a tool of a service that
-// has its answer ready, and returns a call of it.
-func executorAlone(ctx context.Context, dir string, guarded bool) (do func() error, stop func(), err error) {
+// alone is an executor with its defaults, but for what it says.
+type alone struct {
+	name      string
+	untrusted bool // the tool's content is anybody's, and the client names its context
+	unguarded bool
+}
+
+var alones = []alone{
+	{name: "default guards"},
+	{name: "default guards, untrusted content", untrusted: true},
+	{name: "no guards", unguarded: true},
+}
+
+// start starts the executor and a tool of a service that has its answer ready, and
+// returns a call of it.
+func (a alone) start(ctx context.Context, dir string) (do func() error, stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() {
 		if err != nil {
@@ -191,7 +204,12 @@ func executorAlone(ctx context.Context, dir string, guarded bool) (do func() err
 	quiet := slog.New(slog.DiscardHandler)
 	cfg := executor.DefaultConfig()
 	cfg.GrantKeyFiles = []string{filepath.Join(dir, "grant.key")}
-	if !guarded {
+	if a.untrusted {
+		joining := cfg.Joining["basics"]
+		joining.Default.Trust = "untrusted"
+		put(&cfg.Joining, "basics", joining)
+	}
+	if a.unguarded {
 		d := &cfg.Guards.Defaults
 		off := d.Personal
 		d.Controls, d.Invisibles, d.Secrets, d.Links, d.Injection = off, off, off, off, off
@@ -225,7 +243,11 @@ func executorAlone(ctx context.Context, dir string, guarded bool) (do func() err
 		running.Wait()
 		b.Close()
 	}
-	request := granted(key)
+	origin := &authv1.Origin{Address: "192.0.2.7", Client: "bench/1", ContextId: "c1"}
+	if a.untrusted {
+		origin.ContextSource = authv1.ContextSource_CONTEXT_SOURCE_EXPLICIT
+	}
+	request := granted(key, origin)
 	do = func() error {
 		into := &last{ctx: ctx}
 		if err := service.Call(request, into); err != nil {
@@ -241,6 +263,14 @@ func executorAlone(ctx context.Context, dir string, guarded bool) (do func() err
 		return nil, nil, err
 	}
 	return do, stop, nil
+}
+
+// put puts a value into a map that may be nil.
+func put[K comparable, V any](m *map[K]V, k K, v V) {
+	if *m == nil {
+		*m = make(map[K]V)
+	}
+	(*m)[k] = v
 }
 
 // announce announces the tool again and again, as services do, and returns once it can
@@ -306,13 +336,13 @@ func files(f protoreflect.FileDescriptor, seen map[string]bool) (all []*descript
 }
 
 // granted returns a call with a grant as auth makes it: version, key id, grant, MAC.
-func granted(key []byte) *executorv1.CallRequest {
+func granted(key []byte, origin *authv1.Origin) *executorv1.CallRequest {
 	arguments := []byte(`{"text":"` + argument + `"}`)
 	sum := sha256.Sum256(arguments)
 	body, err := proto.Marshal(&authv1.Grant{
 		DecisionId: "d_01JDKZ5R9GQ0V4T4M5N6P7Q8R9", Principal: newStubAuth().authenticate.GetPrincipal(),
 		Action: authv1.Action_ACTION_TOOLS_CALL, Target: "echo", ArgumentsSha256: sum[:],
-		Origin: &authv1.Origin{Address: "192.0.2.7", Client: "bench/1", ContextId: "c1"}, Expires: timestamppb.New(time.Now().Add(time.Hour)),
+		Origin: origin, Expires: timestamppb.New(time.Now().Add(time.Hour)),
 	})
 	if err != nil {
 		panic(err) // it is always the same

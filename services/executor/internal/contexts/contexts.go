@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	"github.com/sallyport-mcp/sallyport/pkg/taint"
 )
@@ -69,6 +71,8 @@ type entry struct {
 
 	turn     chan struct{} // holds one: who has it works with what follows
 	record   *taint.Record // nil: not read, or not known to be what the store has
+	told     *taint.Record // that knows some of early, from the first on
+	tellings int           // how many
 	old      *taint.Record // what it was before, for what was known
 	revision uint64        // 0: the store has none
 	key      string        // that it is sealed with
@@ -106,13 +110,65 @@ func (b *Book) Early(name string, values []string) {
 	e.early = append(e.early, values[:min(len(values), max(0, maxEarly-len(e.early)))]...)
 }
 
-// Note makes a change of a record and returns when the store has it. The change
-// reports whether there is anything to write; it may be made several times, and must
-// be the same each time. key is the id of the secret to seal with.
+// Change is a change of the record with a name.
+type Change struct {
+	Name string
+	// Make makes it, and reports whether there is anything to write. It may be called
+	// several times, and must do the same each time.
+	Make func(*taint.Record) bool
+}
+
+// Note makes changes of records, at most one of each, and returns when the store has
+// them. key is the id of the secret to seal with. What nobody else works with, and is
+// not news, takes no more than a look.
 //
 // It does not end with the caller's context alone: others may wait for the same write.
-func (b *Book) Note(ctx context.Context, name, key string, change func(*taint.Record) bool) error {
-	e := b.entry(name)
+func (b *Book) Note(ctx context.Context, key string, changes ...Change) error {
+	var left []func(context.Context) error
+	for _, c := range changes {
+		if rest := b.begin(key, c); rest != nil {
+			left = append(left, rest)
+		}
+	}
+	switch len(left) {
+	case 0:
+		return nil
+	case 1:
+		return left[0](ctx)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, rest := range left {
+		group.Go(func() error { return rest(ctx) })
+	}
+	return group.Wait()
+}
+
+// begin makes a change if that takes no waiting. It returns what is left to do, which
+// must be done: a turn may be taken for it.
+func (b *Book) begin(key string, c Change) (rest func(context.Context) error) {
+	e := b.entry(c.Name)
+	select {
+	case e.turn <- struct{}{}:
+	default:
+		return func(ctx context.Context) error { return b.join(ctx, e, key, c.Make) }
+	}
+	news := false
+	if e.fresh() {
+		if news = e.change(c.Make); !e.unwritten(news, key) {
+			<-e.turn
+			return nil
+		}
+	}
+	return func(ctx context.Context) error {
+		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.timeout)
+		defer cancel()
+		defer func() { <-e.turn }()
+		return b.write(work, e, key, news, c.Make)
+	}
+}
+
+// join makes a change together with those of others who wait.
+func (b *Book) join(ctx context.Context, e *entry, key string, change func(*taint.Record) bool) error {
 	e.mu.Lock()
 	mine := e.next
 	first := mine == nil
@@ -135,7 +191,7 @@ func (b *Book) Note(ctx context.Context, name, key string, change func(*taint.Re
 	select {
 	case e.turn <- struct{}{}:
 		e.close()
-		mine.err = b.write(work, e, key, mine.changes)
+		mine.err = b.write(work, e, key, false, mine.changes...)
 		<-e.turn
 	case <-work.Done():
 		e.close()
@@ -145,6 +201,32 @@ func (b *Book) Note(ctx context.Context, name, key string, change func(*taint.Re
 	return mine.err
 }
 
+// fresh reports whether the record is known to be what the store has. It is for who
+// has the turn, as all that follows is.
+func (e *entry) fresh() bool { return e.record != nil && time.Since(e.read) <= taint.Grain }
+
+// change makes changes, after what was remembered for the record.
+func (e *entry) change(changes ...func(*taint.Record) bool) (news bool) {
+	e.mu.Lock()
+	if e.told != e.record {
+		e.told, e.tellings = e.record, 0
+	}
+	for ; e.tellings < len(e.early); e.tellings++ {
+		e.record.Know(e.early[e.tellings])
+	}
+	e.mu.Unlock()
+	for _, change := range changes {
+		news = change(e.record) || news
+	}
+	return news
+}
+
+// unwritten reports whether a record has to be written: for news, or to be sealed with
+// another key.
+func (e *entry) unwritten(news bool, key string) bool {
+	return news || e.key != key && e.revision != 0
+}
+
 // close lets no more notes join the batch.
 func (e *entry) close() {
 	e.mu.Lock()
@@ -152,25 +234,18 @@ func (e *entry) close() {
 	e.next = nil
 }
 
-// write makes changes and writes them, if they are any.
-func (b *Book) write(ctx context.Context, e *entry, key string, changes []func(*taint.Record) bool) error {
+// write makes changes and writes them, if they are any. News are there already where
+// they were made before.
+func (b *Book) write(ctx context.Context, e *entry, key string, news bool, changes ...func(*taint.Record) bool) error {
 	for range maxConflicts {
-		news := false
-		if e.record == nil || time.Since(e.read) > taint.Grain {
+		if !e.fresh() {
 			var err error
 			if news, err = b.load(ctx, e); err != nil {
 				return err
 			}
 		}
-		e.mu.Lock()
-		for _, value := range e.early {
-			e.record.Know(value)
-		}
-		e.mu.Unlock()
-		for _, change := range changes {
-			news = change(e.record) || news
-		}
-		if !news && (e.key == key || e.revision == 0) {
+		news = e.change(changes...) || news
+		if !e.unwritten(news, key) {
 			return nil
 		}
 		err := b.put(ctx, e, key)

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 
 	"google.golang.org/grpc"
 
@@ -35,6 +36,7 @@ type Chain struct {
 	finders [external]finder
 	remote  *remote.Guard // nil for none
 	log     *slog.Logger
+	walkers sync.Pool // of *walker
 }
 
 // New returns the chain. conn leads to the external guard, if there is one. A nil

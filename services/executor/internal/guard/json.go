@@ -3,6 +3,7 @@ package guard
 import (
 	"bytes"
 	"io"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -36,7 +37,10 @@ func (c *Check) json(side auditv1.GuardSide, raw []byte, fixed bool, under strin
 	if !c.looks(side) {
 		return raw, nil
 	}
-	d := jsontext.NewDecoder(bytes.NewBuffer(raw))
+	w := c.chain.walker(raw)
+	defer c.chain.walkers.Put(w)
+	d := &w.dec
+	whole := string(raw) // copied once
 	var out []byte
 	copied := 0 // of raw, to out
 	var name string
@@ -58,25 +62,27 @@ func (c *Check) json(side auditv1.GuardSide, raw []byte, fixed bool, under strin
 		if err != nil {
 			return nil, c.unreadable(side, under)
 		}
-		text, err := unquote(v)
+		end := int(d.InputOffset())
+		text, err := unquote(whole[end-len(v) : end])
 		if err != nil {
 			return nil, c.unreadable(side, under)
 		}
+		w.place = inside{d, under, false}
 		if kind, n := d.StackIndex(d.StackDepth()); kind == '{' && n%2 == 1 {
-			if _, blocked := c.text(side, "", text, true, inside{d, under, true}); blocked != nil {
+			w.place.name = true
+			if _, blocked := c.text(side, "", text, true, &w.place); blocked != nil {
 				return nil, blocked
 			}
 			name = text
 			continue
 		}
-		left, blocked := c.text(side, name, text, fixed, inside{d, under, false})
+		left, blocked := c.text(side, name, text, fixed, &w.place)
 		if blocked != nil {
 			return nil, blocked
 		}
 		if left == text {
 			continue
 		}
-		end := int(d.InputOffset())
 		out = append(out, raw[copied:end-len(v)]...)
 		if out, err = jsontext.AppendQuote(out, left); err != nil {
 			return nil, c.unreadable(side, under)
@@ -87,6 +93,24 @@ func (c *Check) json(side auditv1.GuardSide, raw []byte, fixed bool, under strin
 		return raw, nil
 	}
 	return append(out, raw[copied:]...), nil
+}
+
+// walker is what a walk needs, used again.
+type walker struct {
+	dec   jsontext.Decoder
+	src   bytes.Buffer
+	place inside
+}
+
+// walker returns one for a value that nobody else has.
+func (c *Chain) walker(raw []byte) *walker {
+	w, ok := c.walkers.Get().(*walker)
+	if !ok {
+		w = new(walker)
+	}
+	w.src = *bytes.NewBuffer(raw) // the decoder reads it where it is
+	w.dec.Reset(&w.src)
+	return w
 }
 
 // looks reports whether any guard looks at a side.
@@ -100,9 +124,9 @@ func (c *Check) looks(side auditv1.GuardSide) bool {
 }
 
 // unquote returns the text of a JSON string.
-func unquote(v jsontext.Value) (string, error) {
-	if bytes.IndexByte(v, '\\') < 0 {
-		return string(v[1 : len(v)-1]), nil
+func unquote(v string) (string, error) {
+	if strings.IndexByte(v, '\\') < 0 {
+		return v[1 : len(v)-1], nil
 	}
 	text, err := jsontext.AppendUnquote(nil, v)
 	return string(text), err
@@ -122,7 +146,7 @@ type inside struct {
 	name    bool // it is a member's name, which may be what was found: it is not told
 }
 
-func (p inside) pointer() string {
+func (p *inside) pointer() string {
 	own := p.decoder.StackPointer()
 	if p.name {
 		own = own.Parent()

@@ -62,7 +62,8 @@ type hit struct{ sign, start, end int }
 func (g *Guard) Find(text string) []span.Found {
 	var tried [maxSigns]uint8 // by sign; maxTrials once it was found
 	var there [maxSigns]bool  // something that the sign needs
-	var hits []hit
+	var room [64]hit          // enough for most texts
+	hits := room[:0]
 	g.words.Each(text, func(i, start, end int) bool {
 		if i >= maxSigns {
 			there[i-maxSigns] = true
