@@ -218,6 +218,13 @@ func BenchmarkFilterManyTools(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.Run("again", func(b *testing.B) { measure(b, nil, ask) })
+	b.Run("again, rpc", func(b *testing.B) {
+		measure(b, nil, func() {
+			if _, err := h.auth.FilterTools(b.Context(), req); err != nil {
+				b.Fatal(err)
+			}
+		})
+	})
 	b.Run("first", func(b *testing.B) {
 		measure(b, func() { auth.TakeCatalogue(h.service, value) }, ask) // which forgets what matters
 	})

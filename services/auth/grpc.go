@@ -101,12 +101,7 @@ func (s *Service) FilterTools(ctx context.Context, req *authv1.FilterToolsReques
 		return nil, notReady()
 	}
 	resp := &authv1.FilterToolsResponse{Principal: c.principal}
-	situation := policy.Situation{Origin: req.GetOrigin(), Time: now}.Anyhow()
-	for _, name := range req.GetTools() {
-		if b.callable(c, name, situation) {
-			resp.Allowed = append(resp.Allowed, name)
-		}
-	}
+	resp.Allowed = b.callable(c, req.GetTools(), policy.Situation{Origin: req.GetOrigin(), Time: now})
 	return resp, nil
 }
 
