@@ -100,9 +100,7 @@ func (s *Service) FilterTools(ctx context.Context, req *authv1.FilterToolsReques
 	if b.set == nil || b.tools == nil {
 		return nil, notReady()
 	}
-	resp := &authv1.FilterToolsResponse{Principal: c.principal}
-	resp.Allowed = b.callable(c, req.GetTools(), policy.Situation{Origin: req.GetOrigin(), Time: now})
-	return resp, nil
+	return s.filterTools(b, c, req, now)
 }
 
 // FilterTargets implements [authv1.AuthServiceServer].

@@ -45,13 +45,22 @@ func (b *backdrop) roster(subject *policy.Subject) *policy.Roster {
 	return made()
 }
 
-// callable returns those of the named tools that a caller may call with some arguments.
-func (b *backdrop) callable(c *caller, names []string, situation policy.Situation) (allowed []string) {
+// callable tells of which of some tools a caller may call with some arguments, by their
+// positions. Where there is no tool, nil, he may not.
+func (b *backdrop) callable(c *caller, names []string, tools []*tool, situation policy.Situation, yield func(i int)) {
 	roll := b.roster(c.subject).In(c.subject, situation)
-	for _, name := range names {
-		if t := b.tools[name]; t != nil && c.allowsTool(name) && roll.Callable(t.place) {
-			allowed = append(allowed, name)
+	for i, t := range tools {
+		if t != nil && c.allowsTool(names[i]) && roll.Callable(t.place) {
+			yield(i)
 		}
 	}
-	return allowed
+}
+
+// find returns the tools with some names, nil where there is none.
+func (b *backdrop) find(names []string) []*tool {
+	tools := make([]*tool, len(names))
+	for i, name := range names {
+		tools[i] = b.tools[name]
+	}
+	return tools
 }
