@@ -30,7 +30,7 @@ func TestDrive(t *testing.T) {
 		{name: "the bare server answers every request", handler: bare(), clients: 4, requests: 100, want: 100},
 		{name: "the SDK's server answers every request", handler: sdk(), clients: 2, requests: 20, want: 20},
 		{
-			name: "a tool's error is not a measurement", clients: 1, requests: 5, wantErr: "not the echo",
+			name: "a tool's error is not a measurement", clients: 1, requests: 5, wantErr: "not the right answer",
 			handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				_, _ = io.WriteString(w, `{"result":{"content":[{"text":"`+marker+`"}],"isError":true}}`)
 			}),
@@ -173,7 +173,7 @@ func TestReport(t *testing.T) {
 		},
 	}
 	var b bytes.Buffer
-	if err := report(&b, options{rounds: 3, era: eraModern}, all, results); err != nil {
+	if err := report(&b, options{rounds: 3, era: eraModern}, calls(all), results); err != nil {
 		t.Fatal(err)
 	}
 	var got [][]string
@@ -230,7 +230,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte("\n\n\n"))
 	f.Fuzz(func(t *testing.T, answer []byte) {
 		c := client{conn: discard{}, r: bufio.NewReader(bytes.NewReader(answer))}
-		if err := c.call(nil); err == nil && !bytes.Contains(answer, []byte(marker)) {
+		if err := c.call(request{mark: marker}); err == nil && !bytes.Contains(answer, []byte(marker)) {
 			t.Errorf("call: %q passes for the echo", answer)
 		}
 	})
