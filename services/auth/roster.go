@@ -11,6 +11,10 @@ import (
 // forgotten, which costs some milliseconds for each thousand of tools.
 const maxPlaces = 1 << 18
 
+// maxRostered bounds the callers whose roster is remembered. Past it all are forgotten,
+// which costs some microseconds each.
+const maxRostered = 1 << 14
+
 // rosters remembers what policies can say of all tools of one backdrop, and ends with
 // that: other policies or tools are another backdrop. A roster is by the policies that
 // can matter to a caller, so callers with the same roles have one, however many they
@@ -18,31 +22,47 @@ const maxPlaces = 1 << 18
 // empty.
 type rosters struct {
 	mu    sync.Mutex
-	known map[string]func() *policy.Roster
+	known map[string]func() *policy.Roster // by the key of a view
+	// of compares pointers: a caller with other roles is another one.
+	of map[*policy.Subject]func() *policy.Roster
 }
 
 // roster returns the roster of all tools for a subject. Whoever needs one that is
 // being made waits for it.
 func (b *backdrop) roster(subject *policy.Subject) *policy.Roster {
-	v := b.set.View(subject, actions[authv1.Action_ACTION_TOOLS_CALL].policy)
-	key := v.Key()
 	b.rosters.mu.Lock()
-	made := b.rosters.known[key]
+	made := b.rosters.of[subject]
+	b.rosters.mu.Unlock()
 	if made == nil {
-		if b.rosters.known == nil || (len(b.rosters.known)+1)*len(b.tools) > maxPlaces {
-			b.rosters.known = make(map[string]func() *policy.Roster)
+		made = b.rosters.find(b.set.View(subject, actions[authv1.Action_ACTION_TOOLS_CALL].policy), subject, b.tools)
+	}
+	return made()
+}
+
+// find returns what makes the roster for a view, or has made it.
+func (r *rosters) find(v *policy.View, subject *policy.Subject, tools map[string]*tool) func() *policy.Roster {
+	key := v.Key()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	made := r.known[key]
+	if made == nil {
+		if r.known == nil || (len(r.known)+1)*len(tools) > maxPlaces {
+			r.known, r.of = make(map[string]func() *policy.Roster), nil
 		}
 		made = sync.OnceValue(func() *policy.Roster {
-			objects := make([]*policy.Object, len(b.tools))
-			for _, t := range b.tools {
+			objects := make([]*policy.Object, len(tools))
+			for _, t := range tools {
 				objects[t.place] = t.object
 			}
 			return v.Roster(objects)
 		})
-		b.rosters.known[key] = made
+		r.known[key] = made
 	}
-	b.rosters.mu.Unlock()
-	return made()
+	if r.of == nil || len(r.of) >= maxRostered {
+		r.of = make(map[*policy.Subject]func() *policy.Roster)
+	}
+	r.of[subject] = made
+	return made
 }
 
 // callable tells of which of some tools a caller may call with some arguments, by their
