@@ -220,6 +220,23 @@ func TestQuantile(t *testing.T) {
 	}
 }
 
+// TestListsAreCounted: a list that lacks tools, or has too many, is no measurement.
+func TestListsAreCounted(t *testing.T) {
+	t.Parallel()
+	for n := range 4 {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, strings.Repeat(listed+"{}", n))
+		}))
+		t.Cleanup(srv.Close)
+		address := strings.TrimPrefix(srv.URL, "http://")
+		list := request{text: post(eraModern, address, "key", "tools/list", "", ""), mark: listed, count: 2}
+		_, err := drive(t.Context(), load{address, list, 1, 3, 30 * time.Second})
+		if got, want := err == nil, n == 2; got != want {
+			t.Errorf("%d tools where there should be 2: got %v", n, err)
+		}
+	}
+}
+
 // FuzzAnswer: whatever a server answers, the client returns, and takes nothing
 // for an echo that has no marker.
 func FuzzAnswer(f *testing.F) {
