@@ -84,15 +84,18 @@ func awaitList(ctx context.Context, r request, s *server) error {
 	const longest = time.Minute
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
-	for {
+	for last := error(nil); ; {
 		_, err := drive(ctx, load{s.address, r, 1, 1, longest})
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() != nil { // which cut it off
+			return fmt.Errorf("the tools have not joined within %v: %w", longest, errors.Join(last, err))
+		}
+		last = err
 		select {
 		case <-time.After(100 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("the tools have not joined within %v: %w", longest, err)
 		}
 	}
 }
