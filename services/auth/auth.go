@@ -93,6 +93,7 @@ type Service struct {
 	keysSeen atomic.Pointer[grantKeys]
 	grantKey *secret.File // of the sealer's key; Run alone looks at it
 	scene    *scene
+	lists    toolLists
 	attempts *attempts
 	policies *policies
 	failures *failures

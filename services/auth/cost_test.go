@@ -3,6 +3,7 @@ package auth_test
 import (
 	"bytes"
 	"fmt"
+	"math/bits"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -200,25 +201,77 @@ func BenchmarkAuthorizeAmongMany(b *testing.B) {
 	}
 }
 
-// BenchmarkFilterManyTools measures a list, the first time and when it is known
-// which policies matter.
-func BenchmarkFilterManyTools(b *testing.B) {
-	h, text := crowd(b, 1)
+// listOfMany asks which of many tools a key may call, by the hash of their names,
+// which auth knows.
+func (h *house) listOfMany(t testing.TB, text string) *authv1.FilterToolsRequest {
+	t.Helper()
 	req := &authv1.FilterToolsRequest{Credential: bearer(text), Origin: from("192.0.2.7")}
 	for i := range manyTools {
 		req.Tools = append(req.Tools, fmt.Sprintf("tool_%d", i))
 	}
-	ask := func() {
-		if resp, err := h.service.FilterTools(b.Context(), req); err != nil || len(resp.GetAllowed()) == 0 || len(resp.GetAllowed()) == manyTools {
-			b.Fatal(len(resp.GetAllowed()), err)
+	req.ToolsSha256 = hashOf(req.GetTools()...)
+	if resp, err := h.service.FilterTools(t.Context(), req); err != nil || resp.GetToolsNeeded() {
+		t.Fatal(resp, err)
+	}
+	req.Tools = nil
+	return req
+}
+
+// lists carries a request for a list out by the handler.
+func (h *house) lists(t testing.TB, req *authv1.FilterToolsRequest) {
+	resp, err := h.service.FilterTools(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, b := range resp.GetAllowedBits() {
+		n += bits.OnesCount8(b)
+	}
+	if n == 0 || n == manyTools {
+		t.Fatal(n)
+	}
+}
+
+// TestCostOfAListIsOfPolicies counts allocations: a list of many tools has no more
+// than a few for each policy that is left open by what is known of the tools.
+func TestCostOfAListIsOfPolicies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, text := crowd(t, 1)
+		req := h.listOfMany(t, text)
+		const most = manyTools / 2
+		got := testing.AllocsPerRun(50, func() { h.lists(t, req) })
+		t.Logf("%v allocations", got)
+		if got > most {
+			t.Errorf("a list of %d tools: got %v allocations, want %d at most", manyTools, got, most)
 		}
+	})
+}
+
+// BenchmarkFilterManyTools measures a list: by the hash of the names, by the names, and
+// the first time after tools or policies have changed.
+func BenchmarkFilterManyTools(b *testing.B) {
+	h, text := crowd(b, 1)
+	req := h.listOfMany(b, text)
+	rpc := func(req *authv1.FilterToolsRequest) func() {
+		return func() {
+			if _, err := h.auth.FilterTools(b.Context(), req); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	named := proto.CloneOf(req)
+	named.ToolsSha256 = nil
+	for i := range manyTools {
+		named.Tools = append(named.Tools, fmt.Sprintf("tool_%d", i))
 	}
 	value, err := h.store.Get(b.Context(), bus.Catalogue, "current")
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Run("again", func(b *testing.B) { measure(b, nil, ask) })
-	b.Run("first", func(b *testing.B) {
-		measure(b, func() { auth.TakeCatalogue(h.service, value) }, ask) // which forgets what matters
+	b.Run("hash/handler", func(b *testing.B) { measure(b, nil, func() { h.lists(b, req) }) })
+	b.Run("hash/rpc", func(b *testing.B) { measure(b, nil, rpc(req)) })
+	b.Run("names/rpc", func(b *testing.B) { measure(b, nil, rpc(named)) })
+	b.Run("first/handler", func(b *testing.B) {
+		measure(b, func() { auth.TakeCatalogue(h.service, value) }, func() { h.lists(b, req) })
 	})
 }

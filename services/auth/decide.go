@@ -214,13 +214,6 @@ func (b *backdrop) object(action authv1.Action, target string, found **tool) (*p
 // whose name has one, so what is done is what was decided about.
 func isTemplate(target string) bool { return strings.Contains(target, "{") }
 
-// callable decides whether a caller may call a tool with some arguments.
-func (b *backdrop) callable(c *caller, name string, situation *policy.Anyhow) bool {
-	t := b.tools[name]
-	return t != nil && c.allowsTool(name) &&
-		b.match(c.subject, authv1.Action_ACTION_TOOLS_CALL, t.object).CallableIn(situation)
-}
-
 func notReady() error {
 	return fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "keys, policies or tools are not known just now").After(time.Second)
 }

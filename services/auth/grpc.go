@@ -100,14 +100,7 @@ func (s *Service) FilterTools(ctx context.Context, req *authv1.FilterToolsReques
 	if b.set == nil || b.tools == nil {
 		return nil, notReady()
 	}
-	resp := &authv1.FilterToolsResponse{Principal: c.principal}
-	situation := policy.Situation{Origin: req.GetOrigin(), Time: now}.Anyhow()
-	for _, name := range req.GetTools() {
-		if b.callable(c, name, situation) {
-			resp.Allowed = append(resp.Allowed, name)
-		}
-	}
-	return resp, nil
+	return s.filterTools(b, c, req, now)
 }
 
 // FilterTargets implements [authv1.AuthServiceServer].

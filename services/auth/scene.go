@@ -32,6 +32,8 @@ type backdrop struct {
 	set   *policy.Set      // nil: not known yet
 	tools map[string]*tool // nil: not known yet
 
+	rosters rosters
+
 	mu      sync.RWMutex
 	matches map[matchKey]*policy.Match
 	views   map[viewKey]*policy.View
@@ -41,6 +43,7 @@ type backdrop struct {
 // tool is a tool as decisions need it.
 type tool struct {
 	object *policy.Object
+	place  int // among all tools of the catalogue
 	digest []byte
 	cost   uint32
 	scopes []string // that a token needs
@@ -166,7 +169,7 @@ func readCatalogue(text []byte) (map[string]*tool, error) {
 		return nil, fmt.Errorf("read catalogue: %w", err)
 	}
 	tools := make(map[string]*tool, len(c.GetEntries()))
-	for _, e := range c.GetEntries() {
+	for place, e := range c.GetEntries() {
 		if tools[e.GetName()] != nil {
 			// Two tools of one name: policies could decide about one and the
 			// other be called.
@@ -174,6 +177,7 @@ func readCatalogue(text []byte) (map[string]*tool, error) {
 		}
 		tools[e.GetName()] = &tool{
 			object: policy.NewTool(e),
+			place:  place,
 			digest: e.GetDigest(),
 			cost:   max(1, e.GetOptions().GetCost()),
 			scopes: e.GetOptions().GetScopes(),

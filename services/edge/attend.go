@@ -181,22 +181,17 @@ func (l *listener) toolsChanged() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	resp, err := x.s.auth.FilterTools(ctx, &authv1.FilterToolsRequest{
-		Credential: x.credential, Origin: x.origin(), Tools: all.names,
-	})
+	allowed, resp, err := x.filterTools(ctx, all)
 	if err != nil {
 		return false, err
 	}
 	if resp.GetPrincipal() == nil {
 		return false, errCredentialOver
 	}
-	digest, at := sha256.New(), 0
-	for _, name := range resp.GetAllowed() { // in the order in which they were asked for
-		for at < len(all.names) && all.names[at] < name {
-			at++
-		}
-		if at < len(all.names) && all.names[at] == name {
-			_, _ = digest.Write(all.shown[at])
+	digest := sha256.New()
+	for i, shown := range all.shown {
+		if allowed(i) {
+			_, _ = digest.Write(shown)
 		}
 	}
 	before := l.shown

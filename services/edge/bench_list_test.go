@@ -53,7 +53,9 @@ func BenchmarkListMany(b *testing.B) {
 			cfg := edge.DefaultConfig()
 			cfg.Listen, cfg.PageSize = "127.0.0.1:0", page
 			options := benchOptions(cfg)
-			options.Auth, options.Executor = listAuth{options.Auth}, e
+			auth := &bitsAuth{AuthServiceClient: options.Auth}
+			auth.set(true)
+			options.Auth, options.Executor = auth, e
 			s, err := edge.New(options)
 			if err != nil {
 				b.Fatal(err)

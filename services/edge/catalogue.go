@@ -2,6 +2,8 @@ package edge
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,8 +31,9 @@ type catalogue struct {
 type tools struct {
 	version string
 	names   []string
-	shown   [][]byte // the JSON of each, in the same order
-	legacy  [][]byte // the same for clients of the legacy era
+	hash    [sha256.Size]byte // of the names, as auth's contract has it
+	shown   [][]byte          // the JSON of each, in the same order
+	legacy  [][]byte          // the same for clients of the legacy era
 	params  map[string][]headerParam
 	reads   map[string]bool // the tools that only read
 }
@@ -125,7 +128,17 @@ func newTools(resp *executorv1.ListToolsResponse) *tools {
 			t.params[def.GetName()] = params
 		}
 	}
+	t.hash = hashNames(t.names)
 	return t
+}
+
+// hashNames is the hash by which auth knows a list of names.
+func hashNames(names []string) [sha256.Size]byte {
+	var b []byte
+	for _, name := range names {
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(name))), name...)
+	}
+	return sha256.Sum256(b)
 }
 
 // typeObject reports whether the root of a schema is of the type object. Before

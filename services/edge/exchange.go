@@ -91,8 +91,9 @@ const (
 	eraLegacy      // 2025-11-25 and 2025-06-18: initialize first
 )
 
-// keepBuffer is how large a buffer may be to be kept for the next request.
-const keepBuffer = 64 << 10
+// keepBuffer is how large a buffer may be to be kept for the next request. A page of a
+// hundred tools with their schemas has about 64 KiB.
+const keepBuffer = 128 << 10
 
 func newExchange(s *Service) *exchange {
 	return &exchange{s: s, scanner: jsonrpc.NewScanner(strictjson.DefaultLimits())}

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"slices"
 	"strings"
 
@@ -23,7 +24,7 @@ func (x *exchange) listTools() *refusal {
 	if err != nil {
 		return x.peerFailed("executor", err)
 	}
-	allowed, refused := x.allowed(all.names)
+	allowed, refused := x.allowed(all)
 	if refused != nil {
 		return refused
 	}
@@ -57,7 +58,7 @@ type page struct {
 	member  string                       // of the result
 	names   []string                     // all there are, sorted
 	after   string                       // the last name of the page before
-	allowed map[string]bool              // those that the caller may know of
+	allowed func(i int) bool             // whether the caller may know of it
 	show    func(b []byte, i int) []byte // appends what stands behind a name
 	size    func(i int) int              // how much that is; nil if it is little
 }
@@ -73,7 +74,7 @@ func (x *exchange) answerPage(p page) {
 	count, last := 0, ""
 	for i := first; i < len(p.names); i++ {
 		name := p.names[i]
-		if name == p.after || !p.allowed[name] {
+		if name == p.after || !p.allowed(i) {
 			continue
 		}
 		if count == x.s.cfg.PageSize {
@@ -96,7 +97,7 @@ func (p page) bytes(first, count int) int {
 	const around = 512 // what ends the answer, about
 	n := around
 	for i := first; i < len(p.names) && count > 0; i++ {
-		if p.allowed[p.names[i]] {
+		if p.allowed(i) {
 			n += p.size(i) + len(",")
 			count--
 		}
@@ -116,26 +117,57 @@ func (x *exchange) endList(closing bool) {
 
 // allowed asks auth which tools the caller may call. It fails closed: without an
 // answer nothing is listed.
-func (x *exchange) allowed(names []string) (map[string]bool, *refusal) {
+func (x *exchange) allowed(all *tools) (func(i int) bool, *refusal) {
 	ctx, cancel := x.peerContext()
 	defer cancel()
-	resp, err := x.s.auth.FilterTools(ctx, &authv1.FilterToolsRequest{
-		Credential: x.credential, Origin: x.origin(), Tools: names,
-	})
+	allowed, resp, err := x.filterTools(ctx, all)
 	if err != nil {
 		return nil, x.peerFailed("auth", err)
 	}
 	if resp.GetPrincipal() == nil {
 		return nil, x.badCredential(authv1.ChallengeError_CHALLENGE_ERROR_UNSPECIFIED, resp.GetRetryAfter())
 	}
-	return set(resp.GetAllowed()), nil
+	return allowed, nil
 }
 
-// allowedTargets asks auth which resources or prompts the caller may have. It
-// fails closed, too.
-func (x *exchange) allowedTargets(action authv1.Action, targets []string) (map[string]bool, *refusal) {
+// filterTools asks auth which of all tools the caller may call, by their position;
+// none if the credential is not good. Auth mostly knows the names behind their hash.
+func (x *exchange) filterTools(ctx context.Context, all *tools) (allowed func(i int) bool, resp *authv1.FilterToolsResponse, err error) {
+	req := &authv1.FilterToolsRequest{Credential: x.credential, Origin: x.origin()}
+	if len(all.names) > 0 {
+		req.ToolsSha256 = all.hash[:]
+		resp, err = x.s.auth.FilterTools(ctx, req)
+		if err != nil || resp.GetPrincipal() == nil || len(resp.GetAllowedBits()) > 0 {
+			return bits(resp.GetAllowedBits()), resp, err
+		}
+		req.Tools = all.names
+	}
+	if resp, err = x.s.auth.FilterTools(ctx, req); err != nil || len(resp.GetAllowedBits()) > 0 {
+		return bits(resp.GetAllowedBits()), resp, err
+	}
+	return among(all.names, resp.GetAllowed()), resp, nil
+}
+
+// bits tells which bits are set, the lowest of the first byte first.
+func bits(all []byte) func(i int) bool {
+	return func(i int) bool { return i/8 < len(all) && all[i/8]>>(i%8)&1 == 1 }
+}
+
+// among tells which of some names are among others.
+func among(names, others []string) func(i int) bool {
+	all := make(map[string]bool, len(others))
+	for _, name := range others {
+		all[name] = true
+	}
+	return func(i int) bool { return all[names[i]] }
+}
+
+// allowedTargets asks auth which resources or prompts the caller may have, of those
+// after a page. It fails closed, too.
+func (x *exchange) allowedTargets(action authv1.Action, names []string, after string) (func(i int) bool, *refusal) {
+	targets := rest(names, after)
 	if len(targets) == 0 {
-		return nil, nil
+		return among(names, nil), nil
 	}
 	ctx, cancel := x.peerContext()
 	defer cancel()
@@ -148,15 +180,7 @@ func (x *exchange) allowedTargets(action authv1.Action, targets []string) (map[s
 	if resp.GetPrincipal() == nil {
 		return nil, x.badCredential(authv1.ChallengeError_CHALLENGE_ERROR_UNSPECIFIED, resp.GetRetryAfter())
 	}
-	return set(resp.GetAllowed()), nil
-}
-
-func set(names []string) map[string]bool {
-	all := make(map[string]bool, len(names))
-	for _, name := range names {
-		all[name] = true
-	}
-	return all
+	return among(names, resp.GetAllowed()), nil
 }
 
 // listed is what stands in a list of resources, templates or prompts.

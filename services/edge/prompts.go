@@ -47,7 +47,7 @@ func (x *exchange) listPrompts() *refusal {
 		return x.requestFailed(err)
 	}
 	names, prompts := sorted(all.GetPrompts(), (*providerv1.Prompt).GetName, promptName)
-	allowed, refused := x.allowedTargets(authv1.Action_ACTION_PROMPTS_GET, rest(names, after))
+	allowed, refused := x.allowedTargets(authv1.Action_ACTION_PROMPTS_GET, names, after)
 	if refused != nil {
 		return refused
 	}

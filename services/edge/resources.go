@@ -61,7 +61,7 @@ func (x *exchange) listResources() *refusal {
 		return refused
 	}
 	uris, resources := sorted(all.GetResources(), (*providerv1.Resource).GetUri, resourceURI)
-	allowed, refused := x.allowedTargets(authv1.Action_ACTION_RESOURCES_READ, rest(uris, after))
+	allowed, refused := x.allowedTargets(authv1.Action_ACTION_RESOURCES_READ, uris, after)
 	if refused != nil {
 		return refused
 	}
@@ -84,7 +84,7 @@ func (x *exchange) listTemplates() *refusal {
 		return refused
 	}
 	uris, templates := sorted(all.GetTemplates(), (*providerv1.ResourceTemplate).GetUriTemplate, uriTemplate)
-	allowed, refused := x.allowedTargets(authv1.Action_ACTION_RESOURCES_READ, rest(uris, after))
+	allowed, refused := x.allowedTargets(authv1.Action_ACTION_RESOURCES_READ, uris, after)
 	if refused != nil {
 		return refused
 	}

@@ -30,7 +30,7 @@ func TestDrive(t *testing.T) {
 		{name: "the bare server answers every request", handler: bare(), clients: 4, requests: 100, want: 100},
 		{name: "the SDK's server answers every request", handler: sdk(), clients: 2, requests: 20, want: 20},
 		{
-			name: "a tool's error is not a measurement", clients: 1, requests: 5, wantErr: "not the echo",
+			name: "a tool's error is not a measurement", clients: 1, requests: 5, wantErr: "not the right answer",
 			handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				_, _ = io.WriteString(w, `{"result":{"content":[{"text":"`+marker+`"}],"isError":true}}`)
 			}),
@@ -173,7 +173,7 @@ func TestReport(t *testing.T) {
 		},
 	}
 	var b bytes.Buffer
-	if err := report(&b, options{rounds: 3, era: eraModern}, all, results); err != nil {
+	if err := report(&b, options{rounds: 3, era: eraModern}, calls(all), results); err != nil {
 		t.Fatal(err)
 	}
 	var got [][]string
@@ -220,6 +220,23 @@ func TestQuantile(t *testing.T) {
 	}
 }
 
+// TestListsAreCounted: a list that lacks tools, or has too many, is no measurement.
+func TestListsAreCounted(t *testing.T) {
+	t.Parallel()
+	for n := range 4 {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, strings.Repeat(listed+"{}", n))
+		}))
+		t.Cleanup(srv.Close)
+		address := strings.TrimPrefix(srv.URL, "http://")
+		list := request{text: post(eraModern, address, "key", "tools/list", "", ""), mark: listed, count: 2}
+		_, err := drive(t.Context(), load{address, list, 1, 3, 30 * time.Second})
+		if got, want := err == nil, n == 2; got != want {
+			t.Errorf("%d tools where there should be 2: got %v", n, err)
+		}
+	}
+}
+
 // FuzzAnswer: whatever a server answers, the client returns, and takes nothing
 // for an echo that has no marker.
 func FuzzAnswer(f *testing.F) {
@@ -230,7 +247,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte("\n\n\n"))
 	f.Fuzz(func(t *testing.T, answer []byte) {
 		c := client{conn: discard{}, r: bufio.NewReader(bytes.NewReader(answer))}
-		if err := c.call(nil); err == nil && !bytes.Contains(answer, []byte(marker)) {
+		if err := c.call(request{mark: marker}); err == nil && !bytes.Contains(answer, []byte(marker)) {
 			t.Errorf("call: %q passes for the echo", answer)
 		}
 	})

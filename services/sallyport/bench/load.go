@@ -20,7 +20,7 @@ import (
 // each sending the next request when it has the answer to the last.
 type load struct {
 	address  string
-	request  []byte
+	request  request
 	clients  int
 	requests int // of all clients together
 	limit    time.Duration
@@ -99,9 +99,9 @@ var (
 	isError       = []byte(`"isError":true`)
 )
 
-// call sends a request, reads the answer, and checks that it is the echo.
-func (c *client) call(request []byte) error {
-	if _, err := c.conn.Write(request); err != nil {
+// call sends a request, reads the answer, and checks that it is the right one.
+func (c *client) call(r request) error {
+	if _, err := c.conn.Write(r.text); err != nil {
 		return err
 	}
 	status, err := c.r.ReadSlice('\n')
@@ -121,8 +121,9 @@ func (c *client) call(request []byte) error {
 	if _, err := io.ReadFull(c.r, c.body); err != nil {
 		return fmt.Errorf("read the body: %w", err)
 	}
-	if !good || !bytes.Contains(c.body, []byte(marker)) || bytes.Contains(c.body, isError) {
-		return fmt.Errorf("not the echo: %s %s", first, c.body)
+	n = bytes.Count(c.body, []byte(r.mark))
+	if !good || n == 0 || r.count > 0 && n != r.count || bytes.Contains(c.body, isError) {
+		return fmt.Errorf("not the right answer: %s %.2000s", first, c.body)
 	}
 	return nil
 }

@@ -2,7 +2,8 @@
 // the edge alone with stubs for the services behind it, of the official Go SDK's
 // server without any security, and of Sallyport in one process and as separate
 // processes, all with the same closed-loop load in one
-// run. After that it measures what the executor itself costs with its guards, beside
+// run. It does the same for one tools/list where there are a thousand tools and two
+// hundred policies. After that it measures what the executor itself costs with its guards, beside
 // a bare gRPC call.
 //
 // The load comes from this process, over kept-alive HTTP/1.1 connections, by a
@@ -61,7 +62,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs.DurationVar(&o.limit, "limit", 5*time.Second, "measure no cell for longer than this")
 	fs.StringVar(&o.era, "era", eraModern, "protocol of the requests: modern (2026-07-28) or legacy (2025-11-25)")
 	fs.StringVar(&o.only, "only", "", "measure only servers with this `text` in their name")
-	fs.StringVar(&o.profile, "profile", "", "write CPU profiles of Sallyport at 16 clients to this `file`, or with -only processes to one beside it for each process, or with -only edge of the edge alone, print their top and measure nothing")
+	fs.StringVar(&o.profile, "profile", "", "write CPU profiles of Sallyport at 16 clients to this `file`, or with -only processes to one beside it for each process, with -only edge of the edge alone, or with -only and the beginning of a row of lists of that, print their top and measure nothing")
 	fs.StringVar(&o.serve, "serve", "", "be the server with this name; used by the program itself")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -82,20 +83,28 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	lists, err := listing(program, dir)
+	if err != nil {
+		return err
+	}
 	if o.profile != "" {
-		start := sallyport(program, filepath.Join(dir, "profile"), rules)
-		switch {
+		part, start := calls(nil), sallyport(program, filepath.Join(dir, "profile"), rules)
+		switch i := slices.IndexFunc(lists.all, func(c contestant) bool { return o.only != "" && strings.HasPrefix(c.name, o.only) }); {
+		case i >= 0:
+			part, start = lists, lists.all[i].start
 		case o.only == "":
 		case strings.Contains("processes", o.only):
 			start = sallyport(program, filepath.Join(dir, "profile"), rules, "--processes")
 		case strings.Contains(edgeName, o.only):
 			start = own(serveEdge)
 		}
-		return profile(ctx, o, start, stdout)
+		return profile(ctx, o, part, start, stdout)
 	}
-	all := contestants(program, dir)
-	if slices.ContainsFunc(all, func(c contestant) bool { return strings.Contains(c.name, o.only) }) {
-		if err := measureAll(ctx, o, all, stdout, stderr); err != nil {
+	for _, part := range []suite{calls(contestants(program, dir)), lists} {
+		if !slices.ContainsFunc(part.all, func(c contestant) bool { return strings.Contains(c.name, o.only) }) {
+			continue
+		}
+		if err := measureAll(ctx, o, part, stdout, stderr); err != nil {
 			return err
 		}
 	}
@@ -129,35 +138,54 @@ func contestants(program, dir string) []contestant {
 // cell is one load; how long it lasts is bounded by the flag besides.
 type cell struct{ clients, warmup, requests int }
 
-func cells() []cell {
-	return []cell{{1, 500, 4000}, {16, 2000, 20000}}
+// suite is a request that servers are measured with.
+type suite struct {
+	title   string // what the request is, for a heading
+	all     []contestant
+	cells   []cell
+	request func(o options, s *server) request
+	// prepare, if there is one, waits until a server answers the request.
+	prepare func(context.Context, request, *server) error
 }
 
-func measureAll(ctx context.Context, o options, all []contestant, stdout, stderr io.Writer) error {
+// calls are one small tools/call.
+func calls(all []contestant) suite {
+	return suite{
+		title: "one tools/call of echo", all: all, cells: []cell{{1, 500, 4000}, {16, 2000, 20000}},
+		request: func(o options, s *server) request { return toolCall(o.era, s.address, s.key) },
+	}
+}
+
+func measureAll(ctx context.Context, o options, part suite, stdout, stderr io.Writer) error {
 	results := make(map[string][]sample) // by row
 	for round := range o.rounds {
-		for _, c := range all {
+		for _, c := range part.all {
 			if !strings.Contains(c.name, o.only) {
 				continue
 			}
 			fmt.Fprintf(stderr, "round %d of %d: %s …\n", round+1, o.rounds, c.name)
-			if err := measure(ctx, o, c, results); err != nil {
+			if err := measure(ctx, o, part, c, results); err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
 		}
 	}
-	return report(stdout, o, all, results)
+	return report(stdout, o, part, results)
 }
 
 // measure starts a server, measures each cell once, and stops it.
-func measure(ctx context.Context, o options, c contestant, results map[string][]sample) (err error) {
+func measure(ctx context.Context, o options, part suite, c contestant, results map[string][]sample) (err error) {
 	s, err := c.start(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
-	request := toolCall(o.era, s.address, s.key)
-	for _, cell := range cells() {
+	request := part.request(o, s)
+	if part.prepare != nil {
+		if err := part.prepare(ctx, request, s); err != nil {
+			return err
+		}
+	}
+	for _, cell := range part.cells {
 		if _, err := drive(ctx, load{s.address, request, cell.clients, cell.warmup, o.limit}); err != nil {
 			return fmt.Errorf("warm up: %w", err)
 		}

@@ -16,13 +16,18 @@ import (
 
 // profile writes a CPU profile and one of allocations of each process of a server
 // under 16 clients, and prints the top of them together.
-func profile(ctx context.Context, o options, start func(context.Context) (*server, error), stdout io.Writer) (err error) {
+func profile(ctx context.Context, o options, part suite, start func(context.Context) (*server, error), stdout io.Writer) (err error) {
 	s, err := start(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
-	request := toolCall(o.era, s.address, s.key)
+	request := part.request(o, s)
+	if part.prepare != nil {
+		if err := part.prepare(ctx, request, s); err != nil {
+			return err
+		}
+	}
 	const clients = 16
 	if _, err := drive(ctx, load{s.address, request, clients, 2000, o.limit}); err != nil {
 		return fmt.Errorf("warm up: %w", err)

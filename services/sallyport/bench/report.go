@@ -82,13 +82,13 @@ func median(samples []sample) sample {
 func rowKey(server string, clients int) string { return server + "\t" + strconv.Itoa(clients) }
 
 // report prints the table. The ratio is of CPU to that of the first contestant.
-func report(w io.Writer, o options, all []contestant, results map[string][]sample) error {
-	fmt.Fprintf(w, "\none tools/call of echo, %s request; %d cores, %s; medians of %d\n\n", o.era, runtime.NumCPU(), runtime.Version(), o.rounds)
+func report(w io.Writer, o options, part suite, results map[string][]sample) error {
+	fmt.Fprintf(w, "\n%s, %s request; %d cores, %s; medians of %d\n\n", part.title, o.era, runtime.NumCPU(), runtime.Version(), o.rounds)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "server\tclients\treq/s\tp50 µs\tp99 µs\tserver CPU µs/call\t(range)\tallocs/call\tB/call\tCPU ratio\t")
-	for _, cell := range cells() {
-		base := results[rowKey(all[0].name, cell.clients)]
-		for _, c := range all {
+	for _, cell := range part.cells {
+		base := results[rowKey(part.all[0].name, cell.clients)]
+		for _, c := range part.all {
 			samples := results[rowKey(c.name, cell.clients)]
 			if len(samples) == 0 {
 				continue
@@ -107,8 +107,8 @@ func report(w io.Writer, o options, all []contestant, results map[string][]sampl
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	for _, cell := range cells() {
-		for _, c := range all {
+	for _, cell := range part.cells {
+		for _, c := range part.all {
 			if samples := results[rowKey(c.name, cell.clients)]; len(samples) > 0 && len(samples[0].processes) > 1 {
 				fmt.Fprintf(w, "\n%s, %d clients, CPU µs/call by process: %s\n", c.name, cell.clients, shares(median(samples).processes))
 			}

@@ -18,6 +18,7 @@ import (
 type server struct {
 	address   string
 	key       string
+	page      int // how many tools a list answers with
 	processes []process
 	stop      func() error
 }

@@ -201,19 +201,26 @@ func access(n ast.IsNode) (variable cedar.String, attribute string, ok bool) {
 
 // readsObject tells whether the verdict of a policy can differ between two
 // objects of one type.
-func readsObject(p *ast.Policy) (it bool) {
+func readsObject(p *ast.Policy) bool {
 	switch p.Resource.(type) {
 	case ast.ScopeTypeAll, ast.ScopeTypeIs:
 	default:
 		return true
 	}
-	for _, condition := range p.Conditions {
-		ast.Inspect(ast.NewNode(condition.Body), func(n ast.IsNode) bool {
-			v, ok := n.(ast.NodeTypeVariable)
-			it = it || ok && v.Name == "resource"
-			return !it
-		})
-	}
+	return slices.ContainsFunc(p.Conditions, func(c ast.ConditionType) bool { return looksAtObject(c.Body) })
+}
+
+// looksAtObject tells whether what an expression says can differ between two objects
+// of one type. One that is named has attributes only where the request is about it.
+func looksAtObject(n ast.IsNode) (it bool) {
+	ast.Inspect(ast.NewNode(n), func(n ast.IsNode) bool {
+		v, ok := n.(ast.NodeTypeVariable)
+		it = it || ok && v.Name == "resource"
+		return !it
+	})
+	literals(n, func(uid cedar.EntityUID) {
+		it = it || uid.Type != typePrincipal && uid.Type != typeRole && uid.Type != typeAction
+	})
 	return it
 }
 

@@ -179,15 +179,13 @@ func (m *Match) weigh(context cedar.Record, missing Needs) (known Outcome, permi
 }
 
 // Callable reports whether there may be arguments with which the verdict is
-// Allow. It errs on the side of yes.
-func (m *Match) Callable(situation Situation) bool { return m.CallableIn(situation.Anyhow()) }
-
-// CallableIn is Callable in a situation that was prepared for many matches.
-func (m *Match) CallableIn(a *Anyhow) bool {
+// Allow. It errs on the side of yes. Of many objects a [Roster] tells the same.
+func (m *Match) Callable(situation Situation) bool {
 	if m.lifts != nil { // what can be approved can be called
-		return m.lifts.plain.CallableIn(a)
+		return m.lifts.plain.Callable(situation)
 	}
-	return m.callable(a.context, a.missing)
+	situation.Arguments = nil
+	return m.callable(situation.record(m.reads), situation.missing())
 }
 
 // callable is Callable in a context in which something is missing.

@@ -109,6 +109,7 @@ func Load(files []File) (*Set, error) {
 				wrong = append(wrong, rule.problem("@id(%q) is also at %s", rule.ID, first.Source))
 			}
 			byID[rule.ID] = rule
+			rule.position = len(set.rules)
 			set.rules = append(set.rules, rule)
 			rule.roles(func(role string) { roles[role] = true })
 		}

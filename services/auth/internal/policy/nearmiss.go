@@ -28,6 +28,7 @@ type part struct {
 	compiled *cedar.Policy
 	needs    Needs
 	fixed    bool // it depends on the action and the object alone
+	object   bool // it depends on the object, among others
 	unless   bool // it is what an unless must not be
 }
 
@@ -48,6 +49,7 @@ func (r *Rule) split() {
 				compiled: compiled,
 				needs:    read.needs(),
 				fixed:    fixed(body),
+				object:   looksAtObject(body),
 				unless:   condition.Condition == ast.ConditionUnless,
 			})
 		}

@@ -34,6 +34,7 @@ type Rule struct {
 	file        string
 	line        int
 	permits     bool
+	position    int        // in the set
 	reads       attributes // of the context
 	person      attributes // that it reads of the principal
 	needs       Needs

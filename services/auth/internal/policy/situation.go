@@ -22,18 +22,6 @@ type Situation struct {
 	Seen *Seen
 }
 
-// Anyhow is a situation whatever the arguments are. It never changes.
-type Anyhow struct {
-	context cedar.Record
-	missing Needs
-}
-
-// Anyhow prepares a situation to ask about many objects.
-func (s Situation) Anyhow() *Anyhow {
-	s.Arguments = nil
-	return &Anyhow{context: s.record(readsAll), missing: s.missing()}
-}
-
 // missing tells what of the situation is not known.
 func (s Situation) missing() (n Needs) {
 	if s.Arguments == nil {

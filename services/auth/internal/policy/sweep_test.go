@@ -19,6 +19,7 @@ func sweepers(t testing.TB) map[string]string {
 		"the default policies":  string(defaults),
 		"one object":            `@id("a") permit (principal, action, resource == Resource::"docs://1");`,
 		"one object as a group": `@id("a") permit (principal, action, resource in Prompt::"docs://1");`,
+		"one object, as it is":  `@id("a") permit (principal, action, resource is Resource) when { Resource::"docs://1".scheme == "docs" };`,
 		"a scheme":              `@id("a") permit (principal, action, resource is Resource) when { resource.scheme == "docs" };`,
 		"a name":                `@id("a") permit (principal, action, resource is Prompt) when { resource.name like "docs*" };`,
 		"another type":          `@id("a") permit (principal, action, resource is Tool);`,

@@ -1442,10 +1442,15 @@ func (x *Decision) GetMessage() string {
 
 // FilterToolsRequest asks about many tools at once.
 type FilterToolsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Credential    *Credential            `protobuf:"bytes,1,opt,name=credential,proto3" json:"credential,omitempty"`
-	Origin        *Origin                `protobuf:"bytes,2,opt,name=origin,proto3" json:"origin,omitempty"`
-	Tools         []string               `protobuf:"bytes,3,rep,name=tools,proto3" json:"tools,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Credential *Credential            `protobuf:"bytes,1,opt,name=credential,proto3" json:"credential,omitempty"`
+	Origin     *Origin                `protobuf:"bytes,2,opt,name=origin,proto3" json:"origin,omitempty"`
+	Tools      []string               `protobuf:"bytes,3,rep,name=tools,proto3" json:"tools,omitempty"`
+	// SHA-256 over the names in their order, the length in bytes of each before it,
+	// as four bytes, the first the highest. With it the answer has bits in the place of
+	// names. If the names themselves are left out they are those that this process was
+	// last asked about with this hash; it may have forgotten them.
+	ToolsSha256   []byte `protobuf:"bytes,4,opt,name=tools_sha256,json=toolsSha256,proto3,oneof" json:"tools_sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1501,6 +1506,13 @@ func (x *FilterToolsRequest) GetTools() []string {
 	return nil
 }
 
+func (x *FilterToolsRequest) GetToolsSha256() []byte {
+	if x != nil {
+		return x.ToolsSha256
+	}
+	return nil
+}
+
 // FilterToolsResponse names those that may be called.
 type FilterToolsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1508,6 +1520,14 @@ type FilterToolsResponse struct {
 	Principal *Principal `protobuf:"bytes,1,opt,name=principal,proto3" json:"principal,omitempty"`
 	// In the order of the request.
 	Allowed []string `protobuf:"bytes,2,rep,name=allowed,proto3" json:"allowed,omitempty"`
+	// If tools_sha256 was given: bit i%8 of byte i/8, the lowest is bit 0, says whether
+	// tool i of the request may be called. As many bytes as that takes, one at least;
+	// none from a process that does not know of hashes yet, which has to be asked by
+	// names.
+	AllowedBits []byte `protobuf:"bytes,3,opt,name=allowed_bits,json=allowedBits,proto3" json:"allowed_bits,omitempty"`
+	// There is no answer: the names behind the hash are not known here. Ask again with
+	// both.
+	ToolsNeeded bool `protobuf:"varint,4,opt,name=tools_needed,json=toolsNeeded,proto3" json:"tools_needed,omitempty"`
 	// As in AuthenticateResponse.
 	RetryAfter    *durationpb.Duration `protobuf:"bytes,10,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1556,6 +1576,20 @@ func (x *FilterToolsResponse) GetAllowed() []string {
 		return x.Allowed
 	}
 	return nil
+}
+
+func (x *FilterToolsResponse) GetAllowedBits() []byte {
+	if x != nil {
+		return x.AllowedBits
+	}
+	return nil
+}
+
+func (x *FilterToolsResponse) GetToolsNeeded() bool {
+	if x != nil {
+		return x.ToolsNeeded
+	}
+	return false
 }
 
 func (x *FilterToolsResponse) GetRetryAfter() *durationpb.Duration {
@@ -1957,16 +1991,20 @@ const file_sallyport_auth_v1_auth_proto_rawDesc = "" +
 	"\averdict\x18\x02 \x01(\x0e2\x1b.sallyport.audit.v1.VerdictB\b\xbaH\x05\x82\x01\x02\x10\x01R\averdict\x12<\n" +
 	"\x06reason\x18\x03 \x01(\x0e2\x1a.sallyport.audit.v1.ReasonB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06reason\x12 \n" +
 	"\x06policy\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06policy\x12\"\n" +
-	"\amessage\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\amessage\"\xbf\x01\n" +
+	"\amessage\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\amessage\"\x81\x02\n" +
 	"\x12FilterToolsRequest\x12E\n" +
 	"\n" +
 	"credential\x18\x01 \x01(\v2\x1d.sallyport.auth.v1.CredentialB\x06\xbaH\x03\xc8\x01\x01R\n" +
 	"credential\x129\n" +
 	"\x06origin\x18\x02 \x01(\v2\x19.sallyport.auth.v1.OriginB\x06\xbaH\x03\xc8\x01\x01R\x06origin\x12'\n" +
-	"\x05tools\x18\x03 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\x90N\"\x06r\x04\x10\x01\x18@R\x05tools\"\xb8\x01\n" +
+	"\x05tools\x18\x03 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\x90N\"\x06r\x04\x10\x01\x18@R\x05tools\x12/\n" +
+	"\ftools_sha256\x18\x04 \x01(\fB\a\xbaH\x04z\x02h H\x00R\vtoolsSha256\x88\x01\x01B\x0f\n" +
+	"\r_tools_sha256\"\x88\x02\n" +
 	"\x13FilterToolsResponse\x12:\n" +
 	"\tprincipal\x18\x01 \x01(\v2\x1c.sallyport.auth.v1.PrincipalR\tprincipal\x12)\n" +
-	"\aallowed\x18\x02 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x90N\"\x04r\x02\x18@R\aallowed\x12:\n" +
+	"\aallowed\x18\x02 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x90N\"\x04r\x02\x18@R\aallowed\x12+\n" +
+	"\fallowed_bits\x18\x03 \x01(\fB\b\xbaH\x05z\x03\x18\xe2\tR\vallowedBits\x12!\n" +
+	"\ftools_needed\x18\x04 \x01(\bR\vtoolsNeeded\x12:\n" +
 	"\vretry_after\x18\n" +
 	" \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\"\x85\x02\n" +
@@ -2144,6 +2182,7 @@ func file_sallyport_auth_v1_auth_proto_init() {
 		return
 	}
 	file_sallyport_auth_v1_auth_proto_msgTypes[1].OneofWrappers = []any{}
+	file_sallyport_auth_v1_auth_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

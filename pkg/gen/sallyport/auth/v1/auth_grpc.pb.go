@@ -59,6 +59,12 @@ type AuthServiceClient interface {
 	// FilterTools tells which of the named tools the caller may call at all, by
 	// the same code as Authorize. A tool whose policy depends on arguments counts
 	// as callable unless it is refused whatever they are. Not recorded.
+	//
+	// Whoever asks about the same tools again and again gives their hash alone, and
+	// gets bits; see the request.
+	//
+	//	INVALID_ARGUMENT  REASON_TOOLS_HASH  the names do not have the hash given
+	//	                                     with them
 	FilterTools(ctx context.Context, in *FilterToolsRequest, opts ...grpc.CallOption) (*FilterToolsResponse, error)
 	// FilterTargets is the same for resources (ACTION_RESOURCES_READ, also of
 	// templates by their text) and prompts (ACTION_PROMPTS_GET). Targets longer than
@@ -172,6 +178,12 @@ type AuthServiceServer interface {
 	// FilterTools tells which of the named tools the caller may call at all, by
 	// the same code as Authorize. A tool whose policy depends on arguments counts
 	// as callable unless it is refused whatever they are. Not recorded.
+	//
+	// Whoever asks about the same tools again and again gives their hash alone, and
+	// gets bits; see the request.
+	//
+	//	INVALID_ARGUMENT  REASON_TOOLS_HASH  the names do not have the hash given
+	//	                                     with them
 	FilterTools(context.Context, *FilterToolsRequest) (*FilterToolsResponse, error)
 	// FilterTargets is the same for resources (ACTION_RESOURCES_READ, also of
 	// templates by their text) and prompts (ACTION_PROMPTS_GET). Targets longer than

@@ -108,6 +108,8 @@ const (
 	Reason_REASON_APPROVAL_UNKNOWN Reason = 10
 	// The approval was decided, used or ended before.
 	Reason_REASON_APPROVAL_DECIDED Reason = 11
+	// The names of tools do not have the hash that was given with them.
+	Reason_REASON_TOOLS_HASH Reason = 12
 )
 
 // Enum value maps for Reason.
@@ -125,6 +127,7 @@ var (
 		9:  "REASON_POLICY_CHANGED",
 		10: "REASON_APPROVAL_UNKNOWN",
 		11: "REASON_APPROVAL_DECIDED",
+		12: "REASON_TOOLS_HASH",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":      0,
@@ -139,6 +142,7 @@ var (
 		"REASON_POLICY_CHANGED":   9,
 		"REASON_APPROVAL_UNKNOWN": 10,
 		"REASON_APPROVAL_DECIDED": 11,
+		"REASON_TOOLS_HASH":       12,
 	}
 )
 
@@ -964,7 +968,7 @@ const file_sallyport_auth_v1_key_proto_rawDesc = "" +
 	"\x10KEY_STATE_ACTIVE\x10\x01\x12\x16\n" +
 	"\x12KEY_STATE_ROTATING\x10\x02\x12\x15\n" +
 	"\x11KEY_STATE_EXPIRED\x10\x03\x12\x15\n" +
-	"\x11KEY_STATE_REVOKED\x10\x04*\x9d\x02\n" +
+	"\x11KEY_STATE_REVOKED\x10\x04*\xb4\x02\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12REASON_KEY_UNKNOWN\x10\x01\x12\x13\n" +
@@ -978,7 +982,8 @@ const file_sallyport_auth_v1_key_proto_rawDesc = "" +
 	"\x15REASON_POLICY_CHANGED\x10\t\x12\x1b\n" +
 	"\x17REASON_APPROVAL_UNKNOWN\x10\n" +
 	"\x12\x1b\n" +
-	"\x17REASON_APPROVAL_DECIDED\x10\v2\xe9\x02\n" +
+	"\x17REASON_APPROVAL_DECIDED\x10\v\x12\x15\n" +
+	"\x11REASON_TOOLS_HASH\x10\f2\xe9\x02\n" +
 	"\n" +
 	"KeyService\x12V\n" +
 	"\tCreateKey\x12#.sallyport.auth.v1.CreateKeyRequest\x1a$.sallyport.auth.v1.CreateKeyResponse\x12S\n" +
