@@ -66,6 +66,15 @@ func UsedOf(trailer metadata.MD) (map[string]uint64, error) {
 	return all, nil
 }
 
+// OfReport is the part of a trailer that is a report, for whoever passes calls on.
+func OfReport(trailer metadata.MD) metadata.MD {
+	values := trailer.Get(usedKey)
+	if len(values) == 0 {
+		return nil
+	}
+	return metadata.MD{usedKey: values}
+}
+
 func readUsed(value string) (unit string, amount uint64, err error) {
 	const digits = 13 // of MaxUsed
 	unit, number, ok := strings.Cut(value, "=")

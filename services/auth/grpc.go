@@ -77,6 +77,9 @@ func (s *Service) Authorize(ctx context.Context, req *authv1.AuthorizeRequest) (
 			return nil, err
 		}
 		resp.GrantExpires = timestamppb.New(expires)
+		if r.tool != nil {
+			resp.Uses = r.tool.uses
+		}
 	}
 	// Last, for from here on it counts: what is recorded is also answered, and
 	// what cannot be recorded does not happen (fails closed).

@@ -45,7 +45,8 @@ func TestClassify(t *testing.T) {
 	t.Parallel()
 	c := joining.Config{
 		Default: joining.Options{Risk: "write", Tags: []string{"federated"}, Trust: "untrusted", Timeout: time.Minute},
-		Tools:   map[string]joining.Options{"wipe": {Risk: "read", Idempotent: new(true), Cost: 3, Scopes: []string{"a:b"}, Sensitivity: "public", Outbound: new(false)}},
+		Tools:   map[string]joining.Options{"wipe": {Risk: "read", Idempotent: new(true), Cost: 3, Scopes: []string{"a:b"}, Sensitivity: "public", Outbound: new(false),
+			Uses: map[string]joining.Use{"rows": {Estimate: 5, Most: 9}, "cents": {Estimate: 1}}}},
 	}
 	tests := []struct {
 		name, tool string

@@ -16,6 +16,7 @@ import (
 
 // Invoke implements [tool.Backend].
 func (t *Tool) Invoke(ctx context.Context, conn grpc.ClientConnInterface, req proto.Message, c *tool.Call) (tool.Answer, error) {
+	c.Trailer = nil
 	checked := req.(*providerv1.CallToolRequest)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the stream, however this ends
@@ -30,6 +31,9 @@ func (t *Tool) Invoke(ctx context.Context, conn grpc.ClientConnInterface, req pr
 	var answer tool.Answer
 	for n := 0; ; n++ {
 		resp, err := stream.Recv()
+		if err != nil && len(t.Uses()) > 0 {
+			c.Trailer = stream.Trailer()
+		}
 		answered := answer.Result != nil || answer.Question != nil
 		switch {
 		case errors.Is(err, io.EOF) && answered:

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
@@ -36,6 +37,9 @@ type Call struct {
 	Limit int
 	// To is told what happens before the result.
 	To Caller
+	// Trailer is what came after the answer or the error of the last attempt, if the
+	// tool's option names units and anything came.
+	Trailer metadata.MD
 }
 
 // Caller is who has made a call.

@@ -43,6 +43,7 @@ const (
 // Invoke implements [Backend]: it calls the tool and returns the result as a
 // JSON object. Each message that a stream sends before its result is progress.
 func (t *Tool) Invoke(ctx context.Context, conn grpc.ClientConnInterface, req proto.Message, c *Call) (Answer, error) {
+	c.Trailer = nil
 	resp, err := t.receive(ctx, conn, req, c)
 	if err != nil {
 		return Answer{}, err
@@ -69,7 +70,12 @@ func (t *Tool) receive(ctx context.Context, conn grpc.ClientConnInterface, req p
 	}
 	resp := t.out.New()
 	var to peer.Peer
-	if err := conn.Invoke(ctx, t.method, req, resp, size, grpc.Peer(&to)); err != nil {
+	var room [3]grpc.CallOption
+	options := append(room[:0], size, grpc.Peer(&to))
+	if len(t.Uses()) > 0 {
+		options = append(options, grpc.Trailer(&c.Trailer))
+	}
+	if err := conn.Invoke(ctx, t.method, req, resp, options...); err != nil {
 		if err = fault.Receive(err); to.Addr == nil {
 			err = errors.Join(ErrNotSent, err)
 		}
@@ -100,7 +106,11 @@ func (t *Tool) collect(ctx context.Context, conn grpc.ClientConnInterface, req p
 			return nil, ErrEndless
 		}
 		m := t.out.New()
-		switch err := stream.RecvMsg(m); {
+		err := stream.RecvMsg(m)
+		if err != nil && len(t.Uses()) > 0 {
+			c.Trailer = stream.Trailer()
+		}
+		switch {
 		case errors.Is(err, io.EOF) && result == nil:
 			return nil, fmt.Errorf("%w: no message", ErrInvalid)
 		case errors.Is(err, io.EOF):
