@@ -49,7 +49,7 @@ func (s *Service) Authorize(ctx context.Context, req *authv1.AuthorizeRequest) (
 	}
 	resp := &authv1.AuthorizeResponse{Principal: c.principal}
 	if r.tool != nil {
-		resp.Cost = r.tool.cost
+		resp.Cost, resp.Uses = r.tool.cost, r.tool.uses
 	}
 	if r.needs != 0 {
 		resp.ArgumentsNeeded = r.needs&policy.NeedArguments != 0
@@ -77,9 +77,6 @@ func (s *Service) Authorize(ctx context.Context, req *authv1.AuthorizeRequest) (
 			return nil, err
 		}
 		resp.GrantExpires = timestamppb.New(expires)
-		if r.tool != nil {
-			resp.Uses = r.tool.uses
-		}
 	}
 	// Last, for from here on it counts: what is recorded is also answered, and
 	// what cannot be recorded does not happen (fails closed).

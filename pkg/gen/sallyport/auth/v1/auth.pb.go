@@ -1083,8 +1083,8 @@ type AuthorizeResponse struct {
 	Approval *PendingApproval `protobuf:"bytes,9,opt,name=approval,proto3" json:"approval,omitempty"`
 	// With REASON_INSUFFICIENT_SCOPE: what the challenge shall say.
 	Challenge ChallengeError `protobuf:"varint,10,opt,name=challenge,proto3,enum=sallyport.auth.v1.ChallengeError" json:"challenge,omitempty"`
-	// On allow: what the tool is expected to use, as auth knows it from the catalogue;
-	// for the quota.
+	// What the tool is expected to use, as auth knows it from the catalogue; for the
+	// quota.
 	Uses []*v1.Use `protobuf:"bytes,11,rep,name=uses,proto3" json:"uses,omitempty"`
 	// As in AuthenticateResponse.
 	RetryAfter    *durationpb.Duration `protobuf:"bytes,20,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`

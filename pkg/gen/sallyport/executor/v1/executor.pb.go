@@ -457,9 +457,9 @@ type CallResponse struct {
 	//	*CallResponse_Notice
 	Event isCallResponse_Event `protobuf_oneof:"event"`
 	// With a result and with input_required: what the tool has used. If it is unset,
-	// and after an error other than REASON_UNKNOWN, REASON_GRANT and
-	// REASON_AUDIT_UNAVAILABLE, the call may have been made, and it is not known what
-	// it used.
+	// and after an error other than REASON_UNKNOWN, REASON_GRANT,
+	// REASON_AUDIT_UNAVAILABLE and sallyport.fault.v1.REASON_NOT_READY, the call may
+	// have been made, and it is not known what it used.
 	Usage         *Usage `protobuf:"bytes,5,opt,name=usage,proto3" json:"usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

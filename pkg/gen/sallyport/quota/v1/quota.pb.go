@@ -226,7 +226,7 @@ type CheckRequest struct {
 	// What the caller is going to reserve if the check is allowed, each unit once.
 	// A check takes none of it; but one that would be allowed in vain, because a quota
 	// that counts such a unit is used up, is refused by it and takes nothing at all, as
-	// far as that can be told from memory.
+	// far as the node that is asked knows.
 	Estimates     []*Estimate `protobuf:"bytes,5,rep,name=estimates,proto3" json:"estimates,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
