@@ -116,7 +116,8 @@ func (c *call) run(ctx context.Context) ending {
 	}
 	c.backend = tool.Call{
 		Request: c.request, Principal: c.grant.GetPrincipal(), Limit: s.cfg.MaxResultBytes, To: c,
-		Key: cmp.Or(c.request.GetIdempotencyKey(), c.grant.GetDecisionId()),
+		Key:     cmp.Or(c.request.GetIdempotencyKey(), c.grant.GetDecisionId()),
+		Reports: len(t.Uses()) > 0,
 	}
 	timeout := s.cfg.DefaultTimeout
 	if own := t.Timeout(); own > 0 {

@@ -31,7 +31,7 @@ func (t *Tool) Invoke(ctx context.Context, conn grpc.ClientConnInterface, req pr
 	var answer tool.Answer
 	for n := 0; ; n++ {
 		resp, err := stream.Recv()
-		if err != nil && len(t.Uses()) > 0 {
+		if err != nil && c.Reports {
 			c.Trailer = stream.Trailer()
 		}
 		answered := answer.Result != nil || answer.Question != nil

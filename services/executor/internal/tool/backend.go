@@ -37,8 +37,9 @@ type Call struct {
 	Limit int
 	// To is told what happens before the result.
 	To Caller
-	// Trailer is what came after the answer or the error of the last attempt, if the
-	// tool's option names units and anything came.
+	// Reports says that the trailer is wanted, and Trailer is what came after the
+	// answer or the error of the last attempt, if anything came.
+	Reports bool
 	Trailer metadata.MD
 }
 

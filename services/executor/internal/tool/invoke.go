@@ -72,7 +72,7 @@ func (t *Tool) receive(ctx context.Context, conn grpc.ClientConnInterface, req p
 	var to peer.Peer
 	var room [3]grpc.CallOption
 	options := append(room[:0], size, grpc.Peer(&to))
-	if len(t.Uses()) > 0 {
+	if c.Reports {
 		options = append(options, grpc.Trailer(&c.Trailer))
 	}
 	if err := conn.Invoke(ctx, t.method, req, resp, options...); err != nil {
@@ -107,7 +107,7 @@ func (t *Tool) collect(ctx context.Context, conn grpc.ClientConnInterface, req p
 		}
 		m := t.out.New()
 		err := stream.RecvMsg(m)
-		if err != nil && len(t.Uses()) > 0 {
+		if err != nil && c.Reports {
 			c.Trailer = stream.Trailer()
 		}
 		switch {
