@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 )
@@ -28,7 +29,7 @@ func (u *unsettledUse) settle(ctx context.Context, c quotav1.QuotaServiceClient)
 		if err != nil || resp.GetReservationId() == "" { // refused: then it was not made
 			return err
 		}
-		u.reserve, u.refund = nil, &quotav1.RefundRequest{ReservationId: resp.GetReservationId()}
+		u.reserve, u.refund = nil, &quotav1.RefundRequest{ReservationId: resp.GetReservationId(), Remember: durationpb.New(settledFor)}
 	}
 	var err error
 	if u.commit != nil {

@@ -44,8 +44,13 @@ type heldUnit struct {
 	unsure   bool   // of a round it is not known
 }
 
-// bookingSlack is how much longer a reservation lives than a call may take.
-const bookingSlack = time.Minute
+const (
+	// bookingSlack is how much longer a reservation lives than a call may take.
+	bookingSlack = time.Minute
+	// settledFor is how long quota has to remember what has become of it: longer than
+	// anything is tried again, see maxTries.
+	settledFor = 10 * time.Minute
+)
 
 // estimates is what a check is told of a tool's uses.
 func estimates(uses []*toolv1.Use) []*quotav1.Estimate {
@@ -138,10 +143,10 @@ func (x *exchange) settleUses() {
 	b.held = nil
 	for i := range held {
 		h := &held[i]
-		u := unsettledUse{refund: &quotav1.RefundRequest{ReservationId: h.id}}
+		u := unsettledUse{refund: &quotav1.RefundRequest{ReservationId: h.id, Remember: durationpb.New(settledFor)}}
 		if b.called {
 			amount, estimated := h.amount()
-			u = unsettledUse{commit: &quotav1.CommitRequest{ReservationId: h.id, Actual: amount}}
+			u = unsettledUse{commit: &quotav1.CommitRequest{ReservationId: h.id, Actual: amount, Remember: durationpb.New(settledFor)}}
 			b.spent = append(b.spent, &auditv1.Used{Unit: h.unit, Amount: amount, Estimated: estimated})
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(x.ctx), x.s.cfg.PeerTimeout)

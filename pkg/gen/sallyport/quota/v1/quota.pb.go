@@ -1468,6 +1468,10 @@ type CommitRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ReservationId string                 `protobuf:"bytes,1,opt,name=reservation_id,json=reservationId,proto3" json:"reservation_id,omitempty"`
 	Actual        uint64                 `protobuf:"varint,2,opt,name=actual,proto3" json:"actual,omitempty"`
+	// For how long a repetition is answered, and what the reservation was made with is
+	// not taken for a new one; a day when unset. Who settles at once and soon gives up
+	// says so, for what is remembered takes memory, see max_bookings.
+	Remember      *durationpb.Duration `protobuf:"bytes,3,opt,name=remember,proto3" json:"remember,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1514,6 +1518,13 @@ func (x *CommitRequest) GetActual() uint64 {
 		return x.Actual
 	}
 	return 0
+}
+
+func (x *CommitRequest) GetRemember() *durationpb.Duration {
+	if x != nil {
+		return x.Remember
+	}
+	return nil
 }
 
 // CommitResponse tells what was charged.
@@ -1574,6 +1585,8 @@ func (x *CommitResponse) GetOverdraft() uint64 {
 type RefundRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ReservationId string                 `protobuf:"bytes,1,opt,name=reservation_id,json=reservationId,proto3" json:"reservation_id,omitempty"`
+	// As in CommitRequest.
+	Remember      *durationpb.Duration `protobuf:"bytes,2,opt,name=remember,proto3" json:"remember,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1613,6 +1626,13 @@ func (x *RefundRequest) GetReservationId() string {
 		return x.ReservationId
 	}
 	return ""
+}
+
+func (x *RefundRequest) GetRemember() *durationpb.Duration {
+	if x != nil {
+		return x.Remember
+	}
+	return nil
 }
 
 // RefundResponse tells what was given back.
@@ -2549,15 +2569,19 @@ const file_sallyport_quota_v1_quota_proto_rawDesc = "" +
 	"\x0fReserveResponse\x127\n" +
 	"\x05check\x18\x01 \x01(\v2!.sallyport.quota.v1.CheckResponseR\x05check\x12.\n" +
 	"\x0ereservation_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\rreservationId\x124\n" +
-	"\aexpires\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"g\n" +
+	"\aexpires\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"\xb0\x01\n" +
 	"\rCommitRequest\x120\n" +
 	"\x0ereservation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\rreservationId\x12$\n" +
-	"\x06actual\x18\x02 \x01(\x04B\f\xbaH\t2\a\x18\x80\xa0\x94\xa5\x8d\x1dR\x06actual\"H\n" +
+	"\x06actual\x18\x02 \x01(\x04B\f\xbaH\t2\a\x18\x80\xa0\x94\xa5\x8d\x1dR\x06actual\x12G\n" +
+	"\bremember\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
+	"\"\x04\b\x80\xa3\x052\x02\b<R\bremember\"H\n" +
 	"\x0eCommitResponse\x12\x18\n" +
 	"\acharged\x18\x01 \x01(\x04R\acharged\x12\x1c\n" +
-	"\toverdraft\x18\x02 \x01(\x04R\toverdraft\"A\n" +
+	"\toverdraft\x18\x02 \x01(\x04R\toverdraft\"\x8a\x01\n" +
 	"\rRefundRequest\x120\n" +
-	"\x0ereservation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\rreservationId\",\n" +
+	"\x0ereservation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\rreservationId\x12G\n" +
+	"\bremember\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
+	"\"\x04\b\x80\xa3\x052\x02\b<R\bremember\",\n" +
 	"\x0eRefundResponse\x12\x1a\n" +
 	"\brefunded\x18\x01 \x01(\x04R\brefunded\"\x8c\x01\n" +
 	"\x0eAcquireRequest\x12=\n" +
@@ -2739,49 +2763,51 @@ var file_sallyport_quota_v1_quota_proto_depIdxs = []int32{
 	38, // 27: sallyport.quota.v1.ReserveRequest.ttl:type_name -> google.protobuf.Duration
 	5,  // 28: sallyport.quota.v1.ReserveResponse.check:type_name -> sallyport.quota.v1.CheckResponse
 	39, // 29: sallyport.quota.v1.ReserveResponse.expires:type_name -> google.protobuf.Timestamp
-	2,  // 30: sallyport.quota.v1.AcquireRequest.subject:type_name -> sallyport.quota.v1.Subject
-	38, // 31: sallyport.quota.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	5,  // 32: sallyport.quota.v1.AcquireResponse.check:type_name -> sallyport.quota.v1.CheckResponse
-	2,  // 33: sallyport.quota.v1.UsageRequest.subject:type_name -> sallyport.quota.v1.Subject
-	9,  // 34: sallyport.quota.v1.UsageResponse.limits:type_name -> sallyport.quota.v1.LimitState
-	39, // 35: sallyport.quota.v1.ListUsageRequest.time:type_name -> google.protobuf.Timestamp
-	32, // 36: sallyport.quota.v1.ListUsageResponse.rows:type_name -> sallyport.quota.v1.UsageRow
-	37, // 37: sallyport.quota.v1.UsageRow.key:type_name -> sallyport.quota.v1.UsageRow.KeyEntry
-	39, // 38: sallyport.quota.v1.UsageRow.period_start:type_name -> google.protobuf.Timestamp
-	39, // 39: sallyport.quota.v1.UsageRow.period_end:type_name -> google.protobuf.Timestamp
-	35, // 40: sallyport.quota.v1.ExplainRulesResponse.rules:type_name -> sallyport.quota.v1.RuleExplanation
-	39, // 41: sallyport.quota.v1.ExplainRulesResponse.load_time:type_name -> google.protobuf.Timestamp
-	0,  // 42: sallyport.quota.v1.RuleExplanation.kind:type_name -> sallyport.quota.v1.RefusalKind
-	38, // 43: sallyport.quota.v1.RuleExplanation.window:type_name -> google.protobuf.Duration
-	3,  // 44: sallyport.quota.v1.QuotaService.Check:input_type -> sallyport.quota.v1.CheckRequest
-	10, // 45: sallyport.quota.v1.QuotaService.CheckBatch:input_type -> sallyport.quota.v1.CheckBatchRequest
-	12, // 46: sallyport.quota.v1.QuotaService.CheckStream:input_type -> sallyport.quota.v1.CheckStreamRequest
-	16, // 47: sallyport.quota.v1.QuotaService.Peek:input_type -> sallyport.quota.v1.PeekRequest
-	18, // 48: sallyport.quota.v1.QuotaService.Reserve:input_type -> sallyport.quota.v1.ReserveRequest
-	20, // 49: sallyport.quota.v1.QuotaService.Commit:input_type -> sallyport.quota.v1.CommitRequest
-	22, // 50: sallyport.quota.v1.QuotaService.Refund:input_type -> sallyport.quota.v1.RefundRequest
-	24, // 51: sallyport.quota.v1.QuotaService.Acquire:input_type -> sallyport.quota.v1.AcquireRequest
-	26, // 52: sallyport.quota.v1.QuotaService.Release:input_type -> sallyport.quota.v1.ReleaseRequest
-	28, // 53: sallyport.quota.v1.QuotaService.Usage:input_type -> sallyport.quota.v1.UsageRequest
-	30, // 54: sallyport.quota.v1.QuotaAdminService.ListUsage:input_type -> sallyport.quota.v1.ListUsageRequest
-	33, // 55: sallyport.quota.v1.QuotaAdminService.ExplainRules:input_type -> sallyport.quota.v1.ExplainRulesRequest
-	5,  // 56: sallyport.quota.v1.QuotaService.Check:output_type -> sallyport.quota.v1.CheckResponse
-	11, // 57: sallyport.quota.v1.QuotaService.CheckBatch:output_type -> sallyport.quota.v1.CheckBatchResponse
-	13, // 58: sallyport.quota.v1.QuotaService.CheckStream:output_type -> sallyport.quota.v1.CheckStreamResponse
-	17, // 59: sallyport.quota.v1.QuotaService.Peek:output_type -> sallyport.quota.v1.PeekResponse
-	19, // 60: sallyport.quota.v1.QuotaService.Reserve:output_type -> sallyport.quota.v1.ReserveResponse
-	21, // 61: sallyport.quota.v1.QuotaService.Commit:output_type -> sallyport.quota.v1.CommitResponse
-	23, // 62: sallyport.quota.v1.QuotaService.Refund:output_type -> sallyport.quota.v1.RefundResponse
-	25, // 63: sallyport.quota.v1.QuotaService.Acquire:output_type -> sallyport.quota.v1.AcquireResponse
-	27, // 64: sallyport.quota.v1.QuotaService.Release:output_type -> sallyport.quota.v1.ReleaseResponse
-	29, // 65: sallyport.quota.v1.QuotaService.Usage:output_type -> sallyport.quota.v1.UsageResponse
-	31, // 66: sallyport.quota.v1.QuotaAdminService.ListUsage:output_type -> sallyport.quota.v1.ListUsageResponse
-	34, // 67: sallyport.quota.v1.QuotaAdminService.ExplainRules:output_type -> sallyport.quota.v1.ExplainRulesResponse
-	56, // [56:68] is the sub-list for method output_type
-	44, // [44:56] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	38, // 30: sallyport.quota.v1.CommitRequest.remember:type_name -> google.protobuf.Duration
+	38, // 31: sallyport.quota.v1.RefundRequest.remember:type_name -> google.protobuf.Duration
+	2,  // 32: sallyport.quota.v1.AcquireRequest.subject:type_name -> sallyport.quota.v1.Subject
+	38, // 33: sallyport.quota.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	5,  // 34: sallyport.quota.v1.AcquireResponse.check:type_name -> sallyport.quota.v1.CheckResponse
+	2,  // 35: sallyport.quota.v1.UsageRequest.subject:type_name -> sallyport.quota.v1.Subject
+	9,  // 36: sallyport.quota.v1.UsageResponse.limits:type_name -> sallyport.quota.v1.LimitState
+	39, // 37: sallyport.quota.v1.ListUsageRequest.time:type_name -> google.protobuf.Timestamp
+	32, // 38: sallyport.quota.v1.ListUsageResponse.rows:type_name -> sallyport.quota.v1.UsageRow
+	37, // 39: sallyport.quota.v1.UsageRow.key:type_name -> sallyport.quota.v1.UsageRow.KeyEntry
+	39, // 40: sallyport.quota.v1.UsageRow.period_start:type_name -> google.protobuf.Timestamp
+	39, // 41: sallyport.quota.v1.UsageRow.period_end:type_name -> google.protobuf.Timestamp
+	35, // 42: sallyport.quota.v1.ExplainRulesResponse.rules:type_name -> sallyport.quota.v1.RuleExplanation
+	39, // 43: sallyport.quota.v1.ExplainRulesResponse.load_time:type_name -> google.protobuf.Timestamp
+	0,  // 44: sallyport.quota.v1.RuleExplanation.kind:type_name -> sallyport.quota.v1.RefusalKind
+	38, // 45: sallyport.quota.v1.RuleExplanation.window:type_name -> google.protobuf.Duration
+	3,  // 46: sallyport.quota.v1.QuotaService.Check:input_type -> sallyport.quota.v1.CheckRequest
+	10, // 47: sallyport.quota.v1.QuotaService.CheckBatch:input_type -> sallyport.quota.v1.CheckBatchRequest
+	12, // 48: sallyport.quota.v1.QuotaService.CheckStream:input_type -> sallyport.quota.v1.CheckStreamRequest
+	16, // 49: sallyport.quota.v1.QuotaService.Peek:input_type -> sallyport.quota.v1.PeekRequest
+	18, // 50: sallyport.quota.v1.QuotaService.Reserve:input_type -> sallyport.quota.v1.ReserveRequest
+	20, // 51: sallyport.quota.v1.QuotaService.Commit:input_type -> sallyport.quota.v1.CommitRequest
+	22, // 52: sallyport.quota.v1.QuotaService.Refund:input_type -> sallyport.quota.v1.RefundRequest
+	24, // 53: sallyport.quota.v1.QuotaService.Acquire:input_type -> sallyport.quota.v1.AcquireRequest
+	26, // 54: sallyport.quota.v1.QuotaService.Release:input_type -> sallyport.quota.v1.ReleaseRequest
+	28, // 55: sallyport.quota.v1.QuotaService.Usage:input_type -> sallyport.quota.v1.UsageRequest
+	30, // 56: sallyport.quota.v1.QuotaAdminService.ListUsage:input_type -> sallyport.quota.v1.ListUsageRequest
+	33, // 57: sallyport.quota.v1.QuotaAdminService.ExplainRules:input_type -> sallyport.quota.v1.ExplainRulesRequest
+	5,  // 58: sallyport.quota.v1.QuotaService.Check:output_type -> sallyport.quota.v1.CheckResponse
+	11, // 59: sallyport.quota.v1.QuotaService.CheckBatch:output_type -> sallyport.quota.v1.CheckBatchResponse
+	13, // 60: sallyport.quota.v1.QuotaService.CheckStream:output_type -> sallyport.quota.v1.CheckStreamResponse
+	17, // 61: sallyport.quota.v1.QuotaService.Peek:output_type -> sallyport.quota.v1.PeekResponse
+	19, // 62: sallyport.quota.v1.QuotaService.Reserve:output_type -> sallyport.quota.v1.ReserveResponse
+	21, // 63: sallyport.quota.v1.QuotaService.Commit:output_type -> sallyport.quota.v1.CommitResponse
+	23, // 64: sallyport.quota.v1.QuotaService.Refund:output_type -> sallyport.quota.v1.RefundResponse
+	25, // 65: sallyport.quota.v1.QuotaService.Acquire:output_type -> sallyport.quota.v1.AcquireResponse
+	27, // 66: sallyport.quota.v1.QuotaService.Release:output_type -> sallyport.quota.v1.ReleaseResponse
+	29, // 67: sallyport.quota.v1.QuotaService.Usage:output_type -> sallyport.quota.v1.UsageResponse
+	31, // 68: sallyport.quota.v1.QuotaAdminService.ListUsage:output_type -> sallyport.quota.v1.ListUsageResponse
+	34, // 69: sallyport.quota.v1.QuotaAdminService.ExplainRules:output_type -> sallyport.quota.v1.ExplainRulesResponse
+	58, // [58:70] is the sub-list for method output_type
+	46, // [46:58] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_quota_v1_quota_proto_init() }
