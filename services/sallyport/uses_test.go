@@ -67,7 +67,8 @@ type ledgered struct {
 
 	mu       sync.Mutex
 	reserves []string
-	lose     int // so many answers from now on
+	lose     int                           // so many answers from now on
+	others   func(*quotav1.ReserveRequest) // if set, what somebody else does before
 }
 
 func (l *ledgered) lost() bool {
@@ -83,6 +84,9 @@ func (l *ledgered) Reserve(ctx context.Context, req *quotav1.ReserveRequest, opt
 	l.mu.Lock()
 	l.reserves = append(l.reserves, req.GetUnit())
 	l.mu.Unlock()
+	if l.others != nil {
+		l.others(req)
+	}
 	resp, err := l.QuotaServiceClient.Reserve(ctx, req, opts...)
 	if l.lost() {
 		return nil, errLost
@@ -331,6 +335,28 @@ func TestUnitsBeyondAQuotaAreRefused(t *testing.T) {
 		if d := e.GetDecision(); d.GetReason() != auditv1.Reason_REASON_QUOTA_EXCEEDED || d.GetRule() != "rows" {
 			t.Errorf("recorded %v", e)
 		}
+	}
+}
+
+// Where somebody else was faster the reservation refuses, whatever the check has
+// foreseen; and what was set aside of other units is given back.
+func TestUnitsThatSomebodyElseReserves(t *testing.T) {
+	t.Parallel()
+	s := newSpending(t, executorOf(t, failing(status.Error(codes.Internal, "it was called"))))
+	s.quota.others = func(req *quotav1.ReserveRequest) {
+		if req.GetUnit() != "cents" {
+			return
+		}
+		more := &quotav1.ReserveRequest{Subject: req.GetSubject(), Unit: "cents", Estimate: 998, IdempotencyKey: "another"}
+		if resp, err := s.quota.QuotaServiceClient.Reserve(t.Context(), more); err != nil || !resp.GetCheck().GetAllowed() {
+			t.Errorf("Reserve: %v, %v", resp, err)
+		}
+	}
+	if w := s.call("query"); !strings.Contains(w.Body.String(), `"verdict":"DENY","reason":"QUOTA_EXCEEDED"`) || !strings.Contains(w.Body.String(), `"rule":"cents"`) {
+		t.Errorf("got %s", w.Body)
+	}
+	if diff := cmp.Diff(map[string]string{"rows": "0+0", "cents": "0+998"}, s.usage()); diff != "" {
+		t.Errorf("usage (-want +got):\n%s", diff)
 	}
 }
 
