@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -23,7 +24,8 @@ import (
 // caller's role takes the place of a certificate: both are the same program.
 //
 // A unary call runs on the caller's goroutine unless s is Isolated; see decision
-// 2. Headers and trailers are not carried.
+// 2. Trailers are carried, of unary calls with the option grpc.Trailer alone, as far
+// as grpc.SetTrailer sets them; headers are not.
 func (s Server) Local(caller string, client *Observer, register func(grpc.ServiceRegistrar)) grpc.ClientConnInterface {
 	l := &local{
 		caller: caller, isolated: s.Isolated, client: client,
@@ -88,9 +90,15 @@ func (l *local) call(ctx context.Context, method string, args, reply any, _ *grp
 	if err := ctx.Err(); err != nil {
 		return status.FromContextError(err).Err()
 	}
-	limit := heed(opts)
+	limit, told := heed(opts)
+	inside, end := l.crossing(ctx), (*trailer)(nil)
+	if told != nil {
+		end = &trailer{method: method}
+		inside = grpc.NewContextWithServerTransportStream(inside, end)
+	}
 	if !l.isolated {
-		resp, err := m.handler(m.impl, l.crossing(ctx), func(in any) error { return copyMessage(in, args) }, l.unary)
+		resp, err := m.handler(m.impl, inside, func(in any) error { return copyMessage(in, args) }, l.unary)
+		end.tell(told)
 		if err != nil {
 			return crossed(err)
 		}
@@ -107,11 +115,12 @@ func (l *local) call(ctx context.Context, method string, args, reply any, _ *grp
 	}
 	answers := make(chan answer, 1)
 	l.workers.run(func() {
-		resp, err := m.handler(m.impl, l.crossing(ctx), func(in any) error { return moveMessage(in, request) }, l.unary)
+		resp, err := m.handler(m.impl, inside, func(in any) error { return moveMessage(in, request) }, l.unary)
 		answers <- answer{resp, err}
 	})
 	select {
 	case a := <-answers:
+		end.tell(told)
 		if a.err != nil {
 			return crossed(a.err)
 		}
@@ -122,18 +131,57 @@ func (l *local) call(ctx context.Context, method string, args, reply any, _ *grp
 }
 
 // heed does what those of a call's options ask for that have a meaning without a
-// network: grpc.Peer, by which callers learn that the call has left, and
-// grpc.MaxCallRecvMsgSize.
-func heed(opts []grpc.CallOption) (limit sizeLimit) {
+// network: grpc.Peer, by which callers learn that the call has left,
+// grpc.MaxCallRecvMsgSize, and grpc.Trailer, of which it returns where to.
+func heed(opts []grpc.CallOption) (limit sizeLimit, told *metadata.MD) {
 	for _, o := range opts {
 		switch o := o.(type) {
 		case grpc.PeerCallOption:
 			*o.PeerAddr = peer.Peer{Addr: localAddr{}}
 		case grpc.MaxRecvMsgSizeCallOption:
 			limit = sizeLimit(o.MaxRecvMsgSize)
+		case grpc.TrailerCallOption:
+			told = o.TrailerAddr
 		}
 	}
-	return limit
+	return limit, told
+}
+
+// trailer is what a handler sets of one. It implements [grpc.ServerTransportStream].
+type trailer struct {
+	method string
+	mu     sync.Mutex
+	md     metadata.MD
+}
+
+// Method implements [grpc.ServerTransportStream].
+func (t *trailer) Method() string { return t.method }
+
+// SetHeader implements [grpc.ServerTransportStream]; headers are not carried.
+func (*trailer) SetHeader(metadata.MD) error { return nil }
+
+// SendHeader implements [grpc.ServerTransportStream]; headers are not carried.
+func (*trailer) SendHeader(metadata.MD) error { return nil }
+
+// SetTrailer implements [grpc.ServerTransportStream].
+func (t *trailer) SetTrailer(md metadata.MD) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.md = metadata.Join(t.md, md)
+	return nil
+}
+
+// tell writes it to where the caller wants it, if he does.
+func (t *trailer) tell(to *metadata.MD) {
+	if to != nil {
+		*to = t.sofar()
+	}
+}
+
+func (t *trailer) sofar() metadata.MD {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.md.Copy()
 }
 
 // sizeLimit bounds the encoding of a message, in bytes; 0 is no bound.

@@ -33,8 +33,9 @@ func (l *local) open(ctx context.Context, _ *grpc.StreamDesc, _ *grpc.ClientConn
 	}
 	p := &pipe{
 		requests: make(chan proto.Message, inFlight), responses: make(chan proto.Message, inFlight), ended: make(chan struct{}),
+		trailer: trailer{method: method},
 	}
-	life, cancel := context.WithCancel(l.crossing(ctx))
+	life, cancel := context.WithCancel(grpc.NewContextWithServerTransportStream(l.crossing(ctx), &p.trailer))
 	server := &serverEnd{pipe: p, ctx: life}
 	info := &grpc.StreamServerInfo{FullMethod: method, IsClientStream: m.desc.ClientStreams, IsServerStream: m.desc.ServerStreams}
 	l.workers.run(func() {
@@ -42,7 +43,8 @@ func (l *local) open(ctx context.Context, _ *grpc.StreamDesc, _ *grpc.ClientConn
 		p.err = l.stream(m.impl, server, info, m.desc.Handler)
 		close(p.ended)
 	})
-	return &clientEnd{pipe: p, ctx: ctx, limit: heed(opts)}, nil
+	limit, _ := heed(opts)
+	return &clientEnd{pipe: p, ctx: ctx, limit: limit}, nil
 }
 
 // pipe is what the two ends of a stream share.
@@ -51,6 +53,7 @@ type pipe struct {
 	responses chan proto.Message
 	ended     chan struct{} // the handler has returned
 	err       error         // what it returned, once ended is closed
+	trailer   trailer
 }
 
 // clientEnd implements [grpc.ClientStream].
@@ -64,8 +67,15 @@ type clientEnd struct {
 // Header implements [grpc.ClientStream]; headers are not carried.
 func (*clientEnd) Header() (metadata.MD, error) { return nil, nil }
 
-// Trailer implements [grpc.ClientStream]; trailers are not carried.
-func (*clientEnd) Trailer() metadata.MD { return nil }
+// Trailer implements [grpc.ClientStream].
+func (c *clientEnd) Trailer() metadata.MD {
+	select {
+	case <-c.ended:
+		return c.trailer.sofar()
+	default:
+		return nil
+	}
+}
 
 // Context implements [grpc.ClientStream].
 func (c *clientEnd) Context() context.Context { return c.ctx }
@@ -137,8 +147,8 @@ func (*serverEnd) SetHeader(metadata.MD) error { return nil }
 // SendHeader implements [grpc.ServerStream]; headers are not carried.
 func (*serverEnd) SendHeader(metadata.MD) error { return nil }
 
-// SetTrailer implements [grpc.ServerStream]; trailers are not carried.
-func (*serverEnd) SetTrailer(metadata.MD) {}
+// SetTrailer implements [grpc.ServerStream].
+func (s *serverEnd) SetTrailer(md metadata.MD) { _ = s.trailer.SetTrailer(md) } // which never fails
 
 // Context implements [grpc.ServerStream].
 func (s *serverEnd) Context() context.Context { return s.ctx }

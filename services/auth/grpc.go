@@ -49,7 +49,7 @@ func (s *Service) Authorize(ctx context.Context, req *authv1.AuthorizeRequest) (
 	}
 	resp := &authv1.AuthorizeResponse{Principal: c.principal}
 	if r.tool != nil {
-		resp.Cost = r.tool.cost
+		resp.Cost, resp.Uses = r.tool.cost, r.tool.uses
 	}
 	if r.needs != 0 {
 		resp.ArgumentsNeeded = r.needs&policy.NeedArguments != 0

@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
+	toolv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/policy"
 )
 
@@ -46,6 +47,7 @@ type tool struct {
 	place  int // among all tools of the catalogue
 	digest []byte
 	cost   uint32
+	uses   []*toolv1.Use
 	scopes []string // that a token needs
 
 	arguments      []string // all that its schema names, sorted
@@ -180,6 +182,7 @@ func readCatalogue(text []byte) (map[string]*tool, error) {
 			place:  place,
 			digest: e.GetDigest(),
 			cost:   max(1, e.GetOptions().GetCost()),
+			uses:   e.GetOptions().GetUses(),
 			scopes: e.GetOptions().GetScopes(),
 
 			arguments:      e.GetArguments(),

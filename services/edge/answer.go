@@ -141,6 +141,7 @@ func (x *exchange) answerRefusal(refused *refusal) {
 		refused.decision = audit.NewDecisionID()
 	}
 	x.decision, x.reason, x.code = refused.decision, refused.reason, how.code
+	refused.spent = x.booking.spent
 	switch {
 	case refused.reason == auditv1.Reason_REASON_CANCELLED:
 		x.outcome = outcomeCancelled
@@ -321,7 +322,7 @@ func (f *refusal) appendFacts(b []byte) []byte {
 		b = append(b, `,"retry_after_seconds":`...)
 		b = strconv.AppendInt(b, seconds(f.retryAfter), 10)
 	}
-	return appendViolations(b, f.violations)
+	return appendViolations(appendSpent(b, f.spent), f.violations)
 }
 
 func appendViolations(b []byte, violations []*executorv1.Violation) []byte {

@@ -58,6 +58,10 @@ func (x *exchange) callTool() *refusal {
 	if refused != nil || allow == nil { // or the client was asked
 		return refused
 	}
+	defer x.settleUses()
+	if refused := x.reserve(allow.GetUses()); refused != nil {
+		return refused
+	}
 	return x.rounds(func(round *providerv1.Round) (*providerv1.InputRequired, *refusal) {
 		if allow == nil { // each round is decided about anew
 			if allow, refused = x.permit(name, asked, nil, false); refused != nil {
@@ -91,7 +95,7 @@ func (x *exchange) decide(name string, asked arguments, answer *approvalAnswer, 
 			return nil, refused
 		}
 	}
-	if refused := x.checkQuota(allow.GetCost()); refused != nil {
+	if refused := x.checkQuota(allow.GetCost(), allow.GetUses()...); refused != nil {
 		return nil, refused
 	}
 	if refused := x.checkHops(); refused != nil {
@@ -127,29 +131,39 @@ func (x *exchange) execute(req *executorv1.CallRequest) (*providerv1.InputRequir
 	req.WantsProgress, req.LogLevel = x.wantsProgress(), x.wantsNotices()
 	stream, err := x.s.executor.Call(ctx, req)
 	if err != nil {
-		return nil, x.callFailed(err)
+		return nil, x.endCall(err, maySent(err))
 	}
 	for {
 		event, err := stream.Recv()
 		switch {
 		case errors.Is(err, io.EOF):
-			return nil, x.callFailed(errors.New("the executor ended a call without a result"))
+			return nil, x.endCall(errors.New("the executor ended a call without a result"), true)
 		case err != nil:
-			return nil, x.callFailed(err)
+			return nil, x.endCall(err, true)
 		case event.GetProgress() != nil:
 			x.tellProgress(event.GetProgress())
 		case event.GetNotice() != nil:
 			x.tellNotice(event.GetNotice())
 		case event.GetInputRequired() != nil:
 			_, _ = stream.Recv()
+			x.noteUsage(event.GetUsage())
 			return event.GetInputRequired(), nil
 		case event.GetResult() != nil:
 			// The end of the stream lets it finish in good order; whatever else
 			// comes would be a mistake and is of no use.
 			_, _ = stream.Recv()
+			x.noteUsage(event.GetUsage())
+			x.settleUses() // before the answer, which tells of it
 			return nil, x.answerResult(event.GetResult())
 		}
 	}
+}
+
+// endCall ends a call without a result. sent says that the executor may have got it.
+func (x *exchange) endCall(err error, sent bool) *refusal {
+	x.noteUsage(usageAfter(err, sent))
+	x.settleUses()
+	return x.callFailed(err)
 }
 
 // callContext bounds a call. A client that is gone has cancelled it, but for the

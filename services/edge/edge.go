@@ -108,6 +108,7 @@ type Service struct {
 	addresses  *clientaddr.Resolver
 	remember   *authCache
 	leases     *leases
+	unsettled  *unsettled
 	described  described
 	tools      catalogue
 	offers     *offered
@@ -162,6 +163,7 @@ func New(o Options) (*Service, error) {
 		o.Meter = metricnoop.NewMeterProvider().Meter("")
 	}
 	s.described.ask = s.describe
+	s.unsettled = newUnsettled(s.log)
 	if o.Config.QuotaLeases {
 		s.leases = newLeases()
 	}
@@ -249,6 +251,9 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	owned.Go(func() { s.follow(ctx) })
 	owned.Go(func() { s.leases.follow(ctx, s.quota) })
+	settling, settled := context.WithCancel(context.WithoutCancel(ctx))
+	defer settled() // when no request is left
+	owned.Go(func() { s.unsettled.follow(settling, s.quota, s.cfg.PeerTimeout) })
 
 	served := make(chan error, 1)
 	owned.Go(func() {

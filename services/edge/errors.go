@@ -154,6 +154,8 @@ type refusal struct {
 	verdict auditv1.Verdict
 	// from is where the message is from, if a tool has said it.
 	from *toolv1.Provenance
+	// spent is what the call was charged beside its cost.
+	spent []*auditv1.Used
 	// recorded means that another service has put it on record.
 	recorded bool
 }

@@ -62,6 +62,8 @@ type facts struct {
 	shape    string
 	digest   []byte
 	limits   []*quotav1.LimitState
+	units    []string // that the call is expected to use and a quota counts
+	booking  booking
 	approval string          // id of the approval that the call needs, once it is known
 	answer   *approvalAnswer // what a modern client brings from its user
 

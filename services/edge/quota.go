@@ -8,11 +8,13 @@ import (
 
 	auditv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	toolv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
 )
 
 // checkQuota spends cost for the request, from a lease if there is one for such
-// requests. The limits it met go into the headers of whatever is answered.
-func (x *exchange) checkQuota(cost uint32) *refusal {
+// requests. The limits it met go into the headers of whatever is answered. uses is
+// what is going to be reserved; which units of these a quota counts is noted.
+func (x *exchange) checkQuota(cost uint32, uses ...*toolv1.Use) *refusal {
 	cost = max(cost, 1)
 	limits, allowed, wish := x.s.leases.draw(x, cost)
 	if allowed {
@@ -28,15 +30,20 @@ func (x *exchange) checkQuota(cost uint32) *refusal {
 		cost    uint32
 	}
 	ask.subject.Attributes, ask.cost = x.attributes(), cost
-	ask.request.Subject, ask.request.Cost = &ask.subject, &ask.cost
+	ask.request.Subject, ask.request.Cost, ask.request.Estimates = &ask.subject, &ask.cost, estimates(uses)
 	resp, err := x.s.leases.check(ctx, x, &ask.request, wish)
 	if err != nil {
 		return x.peerFailed("quota", err)
 	}
-	x.limits = resp.GetLimits()
+	x.limits, x.units = resp.GetLimits(), resp.GetUnits()
 	if resp.GetAllowed() {
 		return nil
 	}
+	return x.overQuota(resp)
+}
+
+// overQuota tells which limit has refused.
+func (x *exchange) overQuota(resp *quotav1.CheckResponse) *refusal {
 	kind := kindFlood
 	if x.method == toolsCall {
 		kind = kindResult

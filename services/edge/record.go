@@ -27,7 +27,7 @@ func (x *exchange) record(refused *refusal) {
 		},
 	}
 	if refused.verdict == auditv1.Verdict_VERDICT_ALLOW {
-		event.What = &auditv1.Event_Outcome{Outcome: outcomeOf(refused.reason)}
+		event.What = &auditv1.Event_Outcome{Outcome: x.outcomeOf(refused.reason)}
 	} else {
 		decision := &auditv1.Decision{
 			Verdict: auditv1.Verdict_VERDICT_DENY, Reason: refused.reason,
@@ -51,13 +51,13 @@ func (x *exchange) record(refused *refusal) {
 
 // outcomeOf is for a call that was allowed, and of which the executor may not
 // know how it ended for the caller.
-func outcomeOf(reason auditv1.Reason) *auditv1.Outcome {
+func (x *exchange) outcomeOf(reason auditv1.Reason) *auditv1.Outcome {
+	outcome := &auditv1.Outcome{Status: auditv1.Status_STATUS_FAILED, Reason: reason, Used: x.booking.spent}
 	switch reason {
 	case auditv1.Reason_REASON_TOOL_TIMEOUT, auditv1.Reason_REASON_INTERNAL:
-		return &auditv1.Outcome{Status: auditv1.Status_STATUS_UNKNOWN, Reason: reason}
-	default:
-		return &auditv1.Outcome{Status: auditv1.Status_STATUS_FAILED, Reason: reason}
+		outcome.Status = auditv1.Status_STATUS_UNKNOWN
 	}
+	return outcome
 }
 
 // action is what was asked for, in words of the protocol and not the caller's.

@@ -49,7 +49,7 @@ func (x *exchange) answerResult(result *executorv1.Result) *refusal {
 	if first := result.GetRepeats(); first != "" {
 		decision = appendText(append(decision, `,"repeats":`...), first)
 	}
-	decision = appendRedacted(decision, result.GetGuards())
+	decision = appendSpent(appendRedacted(decision, result.GetGuards()), x.booking.spent)
 	if no != nil {
 		x.reason = no.GetReason()
 		decision = append(append(decision, `,"reason":"`...), reasonName(x.reason)...)

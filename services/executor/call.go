@@ -42,7 +42,8 @@ type call struct {
 	sticky    bool // only one replica can go on with it
 	released  bool // the context has the tool's label on record
 	backend   tool.Call
-	check     *guard.Check // nil until the arguments were decoded
+	usage     *executorv1.Usage // nil until the tool was called, and if it uses nothing that it names
+	check     *guard.Check      // nil until the arguments were decoded
 }
 
 // ending is how a call ended: with an answer, a refusal, or an error.
@@ -56,6 +57,7 @@ type ending struct {
 	reason   auditv1.Reason
 	duration time.Duration // in the tool service
 	findings []*auditv1.GuardFinding
+	used     []*auditv1.Used
 	acted    []*executorv1.GuardActed // on the result
 	said     string                   // by the tool, instead of a result
 	from     *toolv1.Provenance
@@ -95,7 +97,9 @@ func (s *Service) Call(req *executorv1.CallRequest, stream grpc.ServerStreamingS
 	if end.err != nil {
 		return end.err
 	}
-	return stream.Send(end.response())
+	response := end.response()
+	response.Usage = c.spent()
+	return stream.Send(response)
 }
 
 // run takes the call from its arguments to its end.
@@ -113,7 +117,8 @@ func (c *call) run(ctx context.Context) ending {
 	}
 	c.backend = tool.Call{
 		Request: c.request, Principal: c.grant.GetPrincipal(), Limit: s.cfg.MaxResultBytes, To: c,
-		Key: cmp.Or(c.request.GetIdempotencyKey(), c.grant.GetDecisionId()),
+		Key:     cmp.Or(c.request.GetIdempotencyKey(), c.grant.GetDecisionId()),
+		Reports: len(t.Uses()) > 0,
 	}
 	timeout := s.cfg.DefaultTimeout
 	if own := t.Timeout(); own > 0 {
@@ -243,11 +248,13 @@ func (c *call) invoke(ctx, calling context.Context, lease *catalogue.Lease, msg 
 	c.backend.Reads = lease
 	start := time.Now()
 	answer, err := t.Invoke(calling, lease.Conn(), msg, &c.backend)
+	again := false
 	if unreachable(err) {
 		lease.Failed()
 		// Whether the first replica has acted is known only if it was not sent
 		// anything; else only what may be done twice is tried at another.
 		if (t.Idempotent() || errors.Is(err, tool.ErrNotSent)) && !c.sticky && !c.passed && calling.Err() == nil && lease.Other() {
+			again = !errors.Is(err, tool.ErrNotSent)
 			answer, err = t.Invoke(calling, lease.Conn(), msg, &c.backend)
 			if unreachable(err) {
 				lease.Failed()
@@ -255,6 +262,7 @@ func (c *call) invoke(ctx, calling context.Context, lease *catalogue.Lease, msg 
 		}
 	}
 	took := time.Since(start)
+	c.usage = c.used(ctx, err, again)
 	end := ending{answer: answer, status: auditv1.Status_STATUS_OK}
 	tell(ctx, lease, err)
 	if err == nil {

@@ -31,6 +31,7 @@ func (c *call) record(ctx context.Context, end ending) {
 	if c.check != nil {
 		end.findings = c.check.Findings()
 	}
+	end.used = c.usage.GetUsed()
 	ctx = context.WithoutCancel(ctx)
 	c.service.outcome(ctx, c.event(), end)
 	// Only names from the catalogue: a caller must not be able to make series.
@@ -51,7 +52,7 @@ func (s *Service) outcome(ctx context.Context, e *auditv1.Event, end ending) {
 		sum := sha256.Sum256(out)
 		outcome.ResultBytes, outcome.ResultSha256 = uint64(len(out)), sum[:]
 	}
-	outcome.GuardFindings = end.findings
+	outcome.GuardFindings, outcome.Used = end.findings, end.used
 	s.metrics.found(ctx, end.findings)
 	e.What = &auditv1.Event_Outcome{Outcome: outcome}
 	if err := s.audit.Record(ctx, e); err != nil {

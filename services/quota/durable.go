@@ -192,15 +192,20 @@ func (s *Service) judge(ctx context.Context, p *plan, req *quotav1.CheckRequest,
 	if err != nil {
 		return nil, 0, err
 	}
+	units, short, err := s.foreseeUnits(ctx, &sub, req.GetEstimates())
+	if err != nil {
+		return nil, 0, err
+	}
+	probe = probe || short != nil
 	if len(counted) == 0 {
 		ok, err := s.spendAnywhere(ctx, asks, probe)
 		if err != nil {
 			return nil, 0, err
 		}
-		res, rule := s.joint(sub.plan, ok, asks, nil)
-		return res, rule, nil
+		res, rule := s.joint(sub.plan, ok, asks, short)
+		return reserving(res, units), rule, nil
 	}
-	q := &quotav1.LedgerCheck{Check: req, Peek: true}
+	q := &quotav1.LedgerCheck{Check: withoutEstimates(req), Peek: true}
 	quotas, err := s.foresee(ctx, sub.plan, counted, numbers, q, probe)
 	if err != nil {
 		return nil, 0, err
@@ -228,8 +233,8 @@ func (s *Service) judge(ctx context.Context, p *plan, req *quotav1.CheckRequest,
 			quotas = s.quotaResponse(sub.plan, good, counted, numbers)
 		}
 	}
-	res, rule := s.joint(sub.plan, ok, asks, quotas)
-	return res, rule, nil
+	res, rule := s.joint(sub.plan, ok, asks, quotas, short)
+	return reserving(res, units), rule, nil
 }
 
 // foresee tells what quotas say if that is to be known before anything is taken:
@@ -291,11 +296,15 @@ func (s *Service) spendAnywhere(ctx context.Context, asks []limiter.Ask, probe b
 	return s.spend(asks, probe)
 }
 
-// joint makes one answer of what rates and quotas say. Without quotas theirs is
-// unknown.
-func (s *Service) joint(p *plan, ok bool, asks []limiter.Ask, quotas *quotav1.CheckResponse) (*quotav1.CheckResponse, int) {
+// joint makes one answer of what rates and quotas say. Where there is nil, what some
+// quotas say is unknown.
+func (s *Service) joint(p *plan, ok bool, asks []limiter.Ask, all ...*quotav1.CheckResponse) (*quotav1.CheckResponse, int) {
 	res, rule := s.answer(p, ok, p.rates, asks)
-	if quotas != nil && !quotas.GetAllowed() {
+	for _, quotas := range all {
+		res.Limits = append(res.GetLimits(), quotas.GetLimits()...)
+		if quotas == nil || quotas.GetAllowed() {
+			continue
+		}
 		longer := quotas.GetRetryAfter() == nil || res.GetRetryAfter() != nil &&
 			quotas.GetRetryAfter().AsDuration() > res.GetRetryAfter().AsDuration()
 		if res.GetAllowed() || longer {
@@ -304,7 +313,7 @@ func (s *Service) joint(p *plan, ok bool, asks []limiter.Ask, quotas *quotav1.Ch
 		}
 		res.Allowed = false
 	}
-	res.Limits = p.inOrder(append(res.GetLimits(), quotas.GetLimits()...))
+	res.Limits = p.inOrder(res.GetLimits())
 	return res, rule
 }
 

@@ -8,8 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/ledger"
 )
@@ -98,7 +100,7 @@ func (s *Service) bookCommit(ctx context.Context, req *quotav1.CommitRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	charged, overdraft, err := s.book.Commit(ctx, id, req.GetActual())
+	charged, overdraft, err := s.book.Commit(ctx, id, req.GetActual(), s.keptFor(req.GetRemember()))
 	if err != nil {
 		return nil, err
 	}
@@ -110,11 +112,24 @@ func (s *Service) bookRefund(ctx context.Context, req *quotav1.RefundRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	refunded, err := s.book.Refund(ctx, id)
+	refunded, err := s.book.Refund(ctx, id, s.keptFor(req.GetRemember()))
 	if err != nil {
 		return nil, err
 	}
 	return &quotav1.RefundResponse{Refunded: refunded}, nil
+}
+
+// keptFor is how long an outcome is remembered; 0 for as long as is usual. Where
+// another node's clock may say when that is over it is longer.
+func (s *Service) keptFor(asked *durationpb.Duration) time.Duration {
+	if asked == nil {
+		return 0
+	}
+	keep := asked.AsDuration()
+	if s.cluster != nil {
+		keep += bus.ClockSkew
+	}
+	return keep
 }
 
 const reservationPrefix = "r_"

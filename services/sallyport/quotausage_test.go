@@ -1,10 +1,13 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // What is called is counted for good: also when everything was stopped in between.
@@ -53,5 +56,81 @@ roles:
 	}
 	if allowed != 3 {
 		t.Errorf("allowed %d of 3 a month", allowed)
+	}
+}
+
+// What a tool reports is what operators see; a call that is refused or not made costs
+// nothing, and why tells what one has used.
+func TestQuotaOfRows(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "sallyport.yaml")
+	err := os.WriteFile(file, []byte(`
+roles:
+  quota:
+    rules:
+      - {id: rows-month, key: [user], quota: {amount: 105, per: month, unit: rows}}
+`), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, _ := dev(t, t.TempDir(), "--config", file)
+	usage := func() string {
+		t.Helper()
+		code, out, stderr := sallyport(t, i, "quota", "usage", "--json")
+		var rows []struct{ Spent, Reserved, Overdraft uint64 }
+		if err := json.Unmarshal([]byte(out), &rows); code != exitOK || err != nil || len(rows) > 1 {
+			t.Fatalf("quota usage: exit %d, %v: %s%s", code, err, out, stderr)
+		}
+		if len(rows) == 0 {
+			return "nothing"
+		}
+		return fmt.Sprintf("%d spent, %d reserved, %d over", rows[0].Spent, rows[0].Reserved, rows[0].Overdraft)
+	}
+	type meta struct {
+		Decision struct {
+			ID   string            `json:"decision_id"`
+			Rule string            `json:"rule"`
+			Used map[string]uint64 `json:"used"`
+		} `json:"dev.sallyport/decision"`
+	}
+	steps := []struct {
+		name  string
+		args  []string
+		code  int
+		used  map[string]uint64
+		rule  string
+		usage string
+		why   []string
+	}{
+		{"rows are counted", []string{"run_sql_query", "query=SELECT id FROM customers LIMIT 3"}, exitOK, map[string]uint64{"rows": 3}, "", "3 spent, 0 reserved, 0 over", []string{"used       rows 3\n"}},
+		{"what the tool refuses has none", []string{"run_sql_query", "query=DELETE FROM customers"}, exitNo, map[string]uint64{"rows": 0}, "", "3 spent, 0 reserved, 0 over", []string{"used       rows 0\n"}},
+		{"what is not called costs nothing", []string{"run_sql_query", "quary=x"}, exitNo, nil, "", "3 spent, 0 reserved, 0 over", []string{"INVALID_ARGUMENTS"}},
+		{"another tool uses none", []string{"echo", "text=x"}, exitOK, nil, "", "3 spent, 0 reserved, 0 over", nil},
+		{"as far as the estimate fits", []string{"run_sql_query", "query=SELECT id FROM customers LIMIT 5"}, exitOK, map[string]uint64{"rows": 5}, "", "8 spent, 0 reserved, 0 over", nil},
+		{"and then no more", []string{"run_sql_query", "query=SELECT id FROM customers LIMIT 1"}, exitNo, nil, "rows-month", "8 spent, 0 reserved, 0 over", []string{"QUOTA_EXCEEDED", "rows-month: 105 rows"}},
+	}
+	for _, s := range steps {
+		code, out, stderr := sallyport(t, i, append([]string{"call", "-o", "json"}, s.args...)...)
+		var result struct {
+			Meta meta `json:"_meta"`
+		}
+		if err := json.Unmarshal([]byte(out), &result); err != nil || code != s.code {
+			t.Fatalf("%s: exit %d, %v: %s%s", s.name, code, err, out, stderr)
+		}
+		d := result.Meta.Decision
+		if fmt.Sprint(d.Used) != fmt.Sprint(s.used) || d.Rule != s.rule || usage() != s.usage {
+			t.Errorf("%s: got %+v and %s, want %v, rule %q and %s: %s", s.name, d, usage(), s.used, s.rule, s.usage, out)
+		}
+		if s.why == nil {
+			continue
+		}
+		for _, want := range s.why {
+			began := time.Now()
+			for text := ""; !strings.Contains(text, want); { // how it ended may not be in the index yet
+				if _, text, _ = sallyport(t, i, "why", d.ID); time.Since(began) > time.Minute {
+					t.Fatalf("%s: why tells %q, want %q in it", s.name, text, want)
+				}
+			}
+		}
 	}
 }

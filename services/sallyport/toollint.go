@@ -34,6 +34,7 @@ func toolLintCommand(o *operator) *cobra.Command {
   twice    two tools have one name
   size     a description or schema is more than a conversation should carry
   risk     nobody has said what the tool can do
+  uses     what a call reports to have used has no bound
 
 and if no tool can be made of an RPC that is marked as one.`,
 		Example: `  sallyport tool lint weather.proto

@@ -83,6 +83,7 @@ func (d *dossier) write(p *paper) error {
 		p.line(label, strings.TrimSpace(fmt.Sprintf("%s  %-9s %-9s %s", clock(e), e.GetService(), what, why)))
 	}
 	p.line("guards", guardFindings(d.ending().GetOutcome().GetGuardFindings()))
+	p.line("used", usedUnits(d.ending().GetOutcome().GetUsed()))
 	p.line("trace", d.trace())
 	p.line("next", next+d.commands())
 	return p.err
@@ -214,6 +215,22 @@ func guardFindings(all []*auditv1.GuardFinding) string {
 		lines = append(lines, fmt.Sprintf("%s %s: %s in the %s, %d times, first at %s",
 			f.GetGuard(), strings.ToLower(strings.TrimPrefix(f.GetAction().String(), "GUARD_ACTION_")), f.GetRule(),
 			strings.ToLower(strings.TrimPrefix(f.GetSide().String(), "GUARD_SIDE_")), f.GetCount(), where)+score(f.GetScore()))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// usedUnits is what quotas that count units were charged, on lines.
+func usedUnits(all []*auditv1.Used) string {
+	var lines []string
+	for _, u := range all {
+		line := fmt.Sprintf("%s %d", u.GetUnit(), u.GetAmount())
+		switch {
+		case u.GetEstimated():
+			line += ", as its definition expects: nobody knows what it used"
+		case u.GetCapped():
+			line += ", the most by its definition: it reported more"
+		}
+		lines = append(lines, line)
 	}
 	return strings.Join(lines, "\n")
 }

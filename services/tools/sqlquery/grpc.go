@@ -10,6 +10,8 @@ import (
 
 // RunSqlQuery implements [sqlqueryv1.SqlQueryServiceServer].
 func (s *Service) RunSqlQuery(ctx context.Context, req *sqlqueryv1.RunSqlQueryRequest) (*sqlqueryv1.RunSqlQueryResponse, error) {
+	rows := 0 // of whatever ends without a result
+	defer func() { toolkit.Used(ctx, "rows", uint64(rows)) }()
 	args, err := table.Args(req.GetParameters())
 	if err != nil {
 		return nil, err
@@ -18,5 +20,7 @@ func (s *Service) RunSqlQuery(ctx context.Context, req *sqlqueryv1.RunSqlQueryRe
 	if err != nil {
 		return nil, err
 	}
-	return t.Response(), nil
+	resp := t.Response()
+	rows = len(resp.GetRows())
+	return resp, nil
 }

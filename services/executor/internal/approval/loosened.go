@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -33,6 +34,7 @@ func Loosened(before, after *toolv1.Tool) (how []string) {
 	less(sensitivity(after) < sensitivity(before), "sensitivity")
 	less(before.GetOutbound() && !after.GetOutbound(), "outbound")
 	less(!slices.Equal(before.GetSubjects(), after.GetSubjects()), "subjects")
+	less(cheaper(before.GetUses(), after.GetUses()), "uses")
 	less(!proto.Equal(rest(before), rest(after)), "an option that is not known here")
 	return how
 }
@@ -67,8 +69,26 @@ func rest(o *toolv1.Tool) *toolv1.Tool {
 		r = new(toolv1.Tool)
 	}
 	r.Name, r.Title, r.Risk, r.Idempotent, r.Timeout, r.Cost = "", "", 0, false, nil, 0
-	r.Scopes, r.Tags, r.Trust, r.Sensitivity, r.Outbound, r.Stream, r.Subjects = nil, nil, 0, 0, false, 0, nil
+	r.Scopes, r.Tags, r.Trust, r.Sensitivity, r.Outbound, r.Stream, r.Subjects, r.Uses = nil, nil, 0, 0, false, 0, nil, nil
 	return r
+}
+
+// cheaper reports whether less of a unit can be set aside for a call, or charged, than
+// before.
+func cheaper(before, after []*toolv1.Use) bool {
+	most := func(u *toolv1.Use) uint64 {
+		if u.GetMost() == 0 {
+			return math.MaxUint64
+		}
+		return u.GetMost()
+	}
+	for _, b := range before {
+		i := slices.IndexFunc(after, func(a *toolv1.Use) bool { return a.GetUnit() == b.GetUnit() })
+		if i < 0 || after[i].GetEstimate() < b.GetEstimate() || most(after[i]) < most(b) {
+			return true
+		}
+	}
+	return false
 }
 
 func subset(of, all []string) bool {

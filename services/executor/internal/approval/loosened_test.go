@@ -22,6 +22,7 @@ func TestLoosened(t *testing.T) {
 	before := &toolv1.Tool{
 		Risk: toolv1.Risk_RISK_WRITE, Cost: 5, Scopes: []string{"a", "b"}, Tags: []string{"sql", "demo"}, Subjects: []string{"id"},
 		Trust: toolv1.Trust_TRUST_INTERNAL, Sensitivity: toolv1.Sensitivity_SENSITIVITY_INTERNAL, Outbound: true,
+		Uses: []*toolv1.Use{{Unit: "rows", Estimate: 5, Most: 9}, {Unit: "cents", Estimate: 1}},
 	}
 	tests := []struct {
 		name string
@@ -46,6 +47,12 @@ func TestLoosened(t *testing.T) {
 		{"trust", func(o *toolv1.Tool) { o.Trust = toolv1.Trust_TRUST_TRUSTED }, "trust"},
 		{"sensitivity", func(o *toolv1.Tool) { o.Sensitivity = toolv1.Sensitivity_SENSITIVITY_PUBLIC }, "sensitivity"},
 		{"not outbound any more", func(o *toolv1.Tool) { o.Outbound = false }, "outbound"},
+		{"uses more", func(o *toolv1.Tool) {
+			o.Uses = []*toolv1.Use{{Unit: "cents", Estimate: 2}, {Unit: "rows", Estimate: 6}, {Unit: "more", Estimate: 1}}
+		}, ""},
+		{"uses a unit less", func(o *toolv1.Tool) { o.Uses = o.Uses[:1] }, "uses"},
+		{"a lower estimate", func(o *toolv1.Tool) { o.Uses[0].Estimate = 4 }, "uses"},
+		{"less at most", func(o *toolv1.Tool) { o.Uses[1].Most = 1000 }, "uses"},
 		{"other subjects", func(o *toolv1.Tool) { o.Subjects = nil }, "subjects"},
 		{"an option of a later version", func(o *toolv1.Tool) {
 			o.ProtoReflect().SetUnknown([]byte{0xf8, 0x3f, 1}) // field 1023
@@ -74,6 +81,9 @@ func TestEveryOptionIsLookedAt(t *testing.T) {
 		empty, full := &toolv1.Tool{}, &toolv1.Tool{}
 		m := full.ProtoReflect()
 		switch {
+		case f.IsList() && f.Message() != nil:
+			list := m.Mutable(f).List()
+			list.Append(list.NewElement())
 		case f.IsList():
 			m.Mutable(f).List().Append(protoreflect.ValueOfString("x"))
 		case f.Kind() == protoreflect.BoolKind:

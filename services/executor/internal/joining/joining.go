@@ -55,6 +55,18 @@ type Options struct {
 	Scopes []string `yaml:"scopes"`
 	// Outbound tools send data out of the company's hands.
 	Outbound *bool `yaml:"outbound"`
+	// Uses say what a call is expected to use of units that quotas can count, by
+	// unit. They take the place of all that the service says of units; {} is none.
+	Uses map[string]Use `yaml:"uses"`
+}
+
+// Use is what a call uses of one unit, see sallyport.tool.v1.Use.
+type Use struct {
+	// Estimate is set aside before a call, and charged unless the service reports
+	// what was used.
+	Estimate uint64 `yaml:"estimate"`
+	// Most is charged for a call that reports more.
+	Most uint64 `yaml:"most"`
 }
 
 var (
@@ -165,6 +177,12 @@ func (o Options) apply(out *toolv1.Tool) {
 	}
 	if o.Outbound != nil {
 		out.Outbound = *o.Outbound
+	}
+	if o.Uses != nil {
+		out.Uses = nil
+		for _, unit := range slices.Sorted(maps.Keys(o.Uses)) {
+			out.Uses = append(out.Uses, &toolv1.Use{Unit: unit, Estimate: o.Uses[unit].Estimate, Most: o.Uses[unit].Most})
+		}
 	}
 }
 

@@ -45,7 +45,8 @@ func TestClassify(t *testing.T) {
 	t.Parallel()
 	c := joining.Config{
 		Default: joining.Options{Risk: "write", Tags: []string{"federated"}, Trust: "untrusted", Timeout: time.Minute},
-		Tools:   map[string]joining.Options{"wipe": {Risk: "read", Idempotent: new(true), Cost: 3, Scopes: []string{"a:b"}, Sensitivity: "public", Outbound: new(false)}},
+		Tools: map[string]joining.Options{"wipe": {Risk: "read", Idempotent: new(true), Cost: 3, Scopes: []string{"a:b"}, Sensitivity: "public", Outbound: new(false),
+			Uses: map[string]joining.Use{"rows": {Estimate: 5, Most: 9}, "cents": {Estimate: 1}}}},
 	}
 	tests := []struct {
 		name, tool string
@@ -56,6 +57,7 @@ func TestClassify(t *testing.T) {
 		{"it says that it is not", "x", &toolv1.Tool{Risk: toolv1.Risk_RISK_DESTRUCTIVE}, &toolv1.Tool{Risk: toolv1.Risk_RISK_DESTRUCTIVE}},
 		{"by name", "wipe", &toolv1.Tool{Risk: toolv1.Risk_RISK_DESTRUCTIVE, Outbound: true}, &toolv1.Tool{
 			Risk: toolv1.Risk_RISK_READ, Idempotent: true, Cost: 3, Scopes: []string{"a:b"}, Sensitivity: toolv1.Sensitivity_SENSITIVITY_PUBLIC,
+			Uses: []*toolv1.Use{{Unit: "cents", Estimate: 1}, {Unit: "rows", Estimate: 5, Most: 9}},
 		}},
 	}
 	for _, tt := range tests {
@@ -79,7 +81,8 @@ func TestValidate(t *testing.T) {
 	bad := joining.Config{
 		Prefix: "e v", Aliases: map[string]string{"a": "", "b": "x", "c": "x"},
 		Default: joining.Options{Risk: "none", Trust: "none", Sensitivity: "none", Timeout: -1},
-		Tools:   map[string]joining.Options{"t": {Tags: []string{"Not A Tag"}, Scopes: []string{""}, Cost: 1 << 30, Timeout: 2 * time.Hour}},
+		Tools: map[string]joining.Options{"t": {Tags: []string{"Not A Tag"}, Scopes: []string{""}, Cost: 1 << 30, Timeout: 2 * time.Hour,
+			Uses: map[string]joining.Use{"a": {}, "calls": {Estimate: 1}, "rows": {Estimate: 2, Most: 1}}}},
 	}
 	err := bad.Validate()
 	if err == nil {
@@ -87,6 +90,7 @@ func TestValidate(t *testing.T) {
 	}
 	for _, want := range []string{
 		"prefix:", "aliases.a:", "aliases.c:", "default: risk", "trust:", "sensitivity:", "/timeout", "tools.t:", "/tags/0", "/scopes/0", "/cost",
+		"/uses/0/estimate", "/uses/1/unit", "/uses/2: most must not be less",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("Validate does not tell of %s: %v", want, err)

@@ -16,6 +16,7 @@ import (
 
 // Invoke implements [tool.Backend].
 func (t *Tool) Invoke(ctx context.Context, conn grpc.ClientConnInterface, req proto.Message, c *tool.Call) (tool.Answer, error) {
+	c.Trailer = nil
 	checked := req.(*providerv1.CallToolRequest)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the stream, however this ends
@@ -34,6 +35,9 @@ func (t *Tool) Invoke(ctx context.Context, conn grpc.ClientConnInterface, req pr
 			return tool.Answer{}, err
 		}
 		resp, err := stream.Recv()
+		if err != nil && c.Reports {
+			c.Trailer = stream.Trailer()
+		}
 		answered := answer.Result != nil || answer.Question != nil
 		switch {
 		case errors.Is(err, io.EOF) && answered:

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
@@ -38,6 +39,10 @@ type Call struct {
 	To Caller
 	// Reads says when more of a stream may be read; nil says always.
 	Reads Reads
+	// Reports says that the trailer is wanted, and Trailer is what came after the
+	// answer or the error of the last attempt, if anything came.
+	Reports bool
+	Trailer metadata.MD
 }
 
 // Caller is who has made a call.

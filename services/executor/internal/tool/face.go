@@ -80,6 +80,9 @@ func (f *Face) ReadOnly() bool {
 // Timeout returns the tool's own limit, or 0.
 func (f *Face) Timeout() time.Duration { return f.Definition.GetOptions().GetTimeout().AsDuration() }
 
+// Uses are the units that a call is expected to use; none for most tools.
+func (f *Face) Uses() []*toolv1.Use { return f.Definition.GetOptions().GetUses() }
+
 // HasTag reports whether the tool bears a tag.
 func (f *Face) HasTag(tag string) bool {
 	return slices.Contains(f.Definition.GetOptions().GetTags(), tag)

@@ -37,6 +37,7 @@ const (
 // Invoke implements [Backend]: it calls the tool and returns the result as a
 // JSON object. Each message that a stream sends before its result is progress.
 func (t *Tool) Invoke(ctx context.Context, conn grpc.ClientConnInterface, req proto.Message, c *Call) (Answer, error) {
+	c.Trailer = nil
 	resp, err := t.receive(ctx, conn, req, c)
 	if err != nil {
 		return Answer{}, err
@@ -63,7 +64,12 @@ func (t *Tool) receive(ctx context.Context, conn grpc.ClientConnInterface, req p
 	}
 	resp := t.out.New()
 	var to peer.Peer
-	if err := conn.Invoke(ctx, t.method, req, resp, size, grpc.Peer(&to)); err != nil {
+	var room [3]grpc.CallOption
+	options := append(room[:0], size, grpc.Peer(&to))
+	if c.Reports {
+		options = append(options, grpc.Trailer(&c.Trailer))
+	}
+	if err := conn.Invoke(ctx, t.method, req, resp, options...); err != nil {
 		if err = fault.Receive(err); to.Addr == nil {
 			err = errors.Join(ErrNotSent, err)
 		}
@@ -95,7 +101,11 @@ func (t *Tool) collect(ctx context.Context, conn grpc.ClientConnInterface, req p
 			return nil, err
 		}
 		m := t.out.New()
-		switch err := stream.RecvMsg(m); {
+		err := stream.RecvMsg(m)
+		if err != nil && c.Reports {
+			c.Trailer = stream.Trailer()
+		}
+		switch {
 		case errors.Is(err, io.EOF) && result == nil:
 			return nil, fmt.Errorf("%w: no message", ErrInvalid)
 		case errors.Is(err, io.EOF):

@@ -48,6 +48,7 @@ func TestReservation(t *testing.T) {
 		amount uint64
 		// What comes back: of commit charged and overdraft, of refund the refund.
 		want, over uint64
+		keep       time.Duration // of commit and refund
 		err        error
 		refused    bool
 	}
@@ -86,6 +87,19 @@ func TestReservation(t *testing.T) {
 			7, 0,
 		},
 		{
+			"is remembered for as long as is said", false,
+			[]call{{what: "reserve", amount: 60}, {what: "refund", want: 60, keep: 3 * time.Hour}, {what: "pass", amount: 2}, {what: "commit", amount: 8}},
+			0, 0,
+		},
+		{
+			"is forgotten when that is said", false,
+			[]call{
+				{what: "reserve", amount: 60}, {what: "commit", amount: 7, want: 7, keep: 3 * time.Hour}, {what: "pass", amount: 4},
+				{what: "refund", err: ledger.ErrUnknown}, {what: "reserve", amount: 60},
+			},
+			7, 60,
+		},
+		{
 			"is forgotten then", false,
 			[]call{{what: "reserve", amount: 60}, {what: "commit", amount: 7, want: 7}, {what: "pass", amount: 26}, {what: "commit", amount: 8, err: ledger.ErrUnknown}},
 			7, 0,
@@ -111,9 +125,9 @@ func TestReservation(t *testing.T) {
 						a.FreeExpiry = tt.free
 						ok, _, err = b.Reserve(t.Context(), id("r"), time.Hour, []ledger.Ask{a})
 					case "commit":
-						got, over, err = b.Commit(t.Context(), id("r"), call.amount)
+						got, over, err = b.Commit(t.Context(), id("r"), call.amount, call.keep)
 					case "refund":
-						got, err = b.Refund(t.Context(), id("r"))
+						got, err = b.Refund(t.Context(), id("r"), call.keep)
 					case "pass":
 						c.pass(time.Duration(call.amount) * time.Hour)
 						b.Keep(t.Context())

@@ -195,13 +195,13 @@ func TestALedgerIsAsItsOracle(t *testing.T) {
 					}
 				case 5:
 					want, wantOver, known := o.commit(name, amount)
-					got, over, err := b.Commit(t.Context(), id(name), amount)
+					got, over, err := b.Commit(t.Context(), id(name), amount, 0)
 					if got != want || over != wantOver || (err == nil) != known || err != nil && !errors.Is(err, ledger.ErrUnknown) {
 						fail("commit", fmt.Sprint(got, over, err), fmt.Sprint(want, wantOver, known))
 					}
 				case 6:
 					want, known := o.refund(name)
-					got, err := b.Refund(t.Context(), id(name))
+					got, err := b.Refund(t.Context(), id(name), 0)
 					if got != want || (err == nil) != known || err != nil && !errors.Is(err, ledger.ErrUnknown) {
 						fail("refund", fmt.Sprint(got, err), fmt.Sprint(want, known))
 					}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 )
 
@@ -18,7 +20,8 @@ import (
 //	               expired ──COMMIT──▶ committed   (instead of what was charged)
 //	                  └──────REFUND──▶ refunded
 //
-// What is settled or expired is forgotten 25 hours later.
+// What is settled or expired is forgotten 25 hours later, or sooner if whoever
+// settles says so.
 
 // Reserve sets the costs of all asks aside or of none, until ttl is over. A
 // repetition with the same id returns the same reservation. The error is ErrFull or
@@ -52,8 +55,9 @@ func (b *Book) Reserve(ctx context.Context, id ID, ttl time.Duration, asks []Ask
 
 // Commit charges what was really spent in place of what is reserved, or of what was
 // charged when the reservation expired. A repetition returns the first outcome,
-// also that of a refund: nothing. The error is ErrUnknown or ErrUnavailable.
-func (b *Book) Commit(ctx context.Context, id ID, actual uint64) (charged, overdraft uint64, err error) {
+// also that of a refund: nothing. It is remembered for keep, 25 hours when zero. The
+// error is ErrUnknown or ErrUnavailable.
+func (b *Book) Commit(ctx context.Context, id ID, actual uint64, keep time.Duration) (charged, overdraft uint64, err error) {
 	err = b.do(ctx, func(t *tx, o *op) time.Time {
 		r := t.record(id)
 		charged, overdraft = 0, 0
@@ -76,7 +80,7 @@ func (b *Book) Commit(ctx context.Context, id ID, actual uint64) (charged, overd
 		for _, h := range r.holds {
 			e := t.entry(quotav1.LedgerKind_LEDGER_KIND_COMMIT, id, h)
 			e.Amount = actual
-			t.giveUp(e, r, h)
+			t.giveUp(e, r, h, keep)
 			e.Overdraft = t.beyond(e, h)
 			overdraft = max(overdraft, e.Overdraft)
 			t.book(e)
@@ -91,8 +95,9 @@ func (b *Book) Commit(ctx context.Context, id ID, actual uint64) (charged, overd
 
 // Refund gives back what is reserved, or what was charged when the reservation
 // expired. A repetition returns the first outcome, also that of a commit: nothing.
-// The error is ErrUnknown or ErrUnavailable.
-func (b *Book) Refund(ctx context.Context, id ID) (refunded uint64, err error) {
+// It is remembered for keep, 25 hours when zero. The error is ErrUnknown or
+// ErrUnavailable.
+func (b *Book) Refund(ctx context.Context, id ID, keep time.Duration) (refunded uint64, err error) {
 	err = b.do(ctx, func(t *tx, o *op) time.Time {
 		r := t.record(id)
 		refunded = 0
@@ -113,7 +118,7 @@ func (b *Book) Refund(ctx context.Context, id ID) (refunded uint64, err error) {
 		}
 		for _, h := range r.holds {
 			e := t.entry(quotav1.LedgerKind_LEDGER_KIND_REFUND, id, h)
-			t.giveUp(e, r, h)
+			t.giveUp(e, r, h, keep)
 			refunded = max(refunded, plus(e.GetReleased(), e.GetCredited()))
 			t.book(e)
 		}
@@ -126,8 +131,11 @@ func (b *Book) Refund(ctx context.Context, id ID) (refunded uint64, err error) {
 }
 
 // giveUp notes what a hold of a reservation has no longer: what is set aside, or
-// what was charged when it expired.
-func (t *tx) giveUp(e *quotav1.LedgerEntry, r *record, h hold) {
+// what was charged when it expired; and until when that is remembered.
+func (t *tx) giveUp(e *quotav1.LedgerEntry, r *record, h hold, keep time.Duration) {
+	if keep > 0 {
+		e.Expires = timestamppb.New(t.now.Add(keep))
+	}
 	if r.kind == quotav1.LedgerKind_LEDGER_KIND_EXPIRE {
 		e.Credited = h.charged
 	} else {

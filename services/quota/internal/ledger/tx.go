@@ -9,8 +9,8 @@ import (
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 )
 
-// remember is how long the outcome of a reservation is kept: a day, and an hour
-// for clocks that differ.
+// remember is how long the outcome of a reservation is kept if nobody says: a day,
+// and an hour for clocks that differ.
 const remember = 25 * time.Hour
 
 // tx is a state with changes that are not made yet.
@@ -134,7 +134,7 @@ func (t *tx) applyRecord(id ID, a account, e *quotav1.LedgerEntry) {
 		}
 	case quotav1.LedgerKind_LEDGER_KIND_COMMIT:
 		*r = record{
-			kind: kind, expires: r.expires, forget: at + int64(remember),
+			kind: kind, expires: r.expires, forget: forgotten(e),
 			amount: e.GetAmount(), overdraft: max(r.overdraft, e.GetOverdraft()),
 		}
 	case quotav1.LedgerKind_LEDGER_KIND_REFUND:
@@ -142,8 +142,16 @@ func (t *tx) applyRecord(id ID, a account, e *quotav1.LedgerEntry) {
 		if r.kind == kind { // of another limit
 			back = max(back, r.amount)
 		}
-		*r = record{kind: kind, expires: r.expires, forget: at + int64(remember), amount: back}
+		*r = record{kind: kind, expires: r.expires, forget: forgotten(e), amount: back}
 	}
+}
+
+// forgotten is when the outcome that an entry has settled is forgotten.
+func forgotten(e *quotav1.LedgerEntry) int64 {
+	if e.GetExpires() != nil {
+		return e.GetExpires().AsTime().UnixNano()
+	}
+	return e.GetTime().AsTime().UnixNano() + int64(remember)
 }
 
 // merge makes the changes, which are those of all messages up to sequence. It

@@ -25,6 +25,7 @@ import (
 
 	"github.com/sallyport-mcp/sallyport/pkg/app"
 	"github.com/sallyport-mcp/sallyport/pkg/fault"
+	"github.com/sallyport-mcp/sallyport/pkg/toolkit"
 )
 
 // Service passes calls on to a server.
@@ -142,10 +143,11 @@ func (s *Service) pass(m protoreflect.MethodDescriptor, in grpc.ServerStream) er
 	}
 	for {
 		answer := dynamicpb.NewMessage(m.Output())
-		switch err := out.RecvMsg(answer); {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
+		if err := out.RecvMsg(answer); err != nil {
+			in.SetTrailer(toolkit.OfReport(out.Trailer()))
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
 			return told(m, err)
 		}
 		if err := in.SendMsg(answer); err != nil {

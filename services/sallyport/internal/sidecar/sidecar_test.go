@@ -121,6 +121,29 @@ func TestCallsArePassedOn(t *testing.T) {
 	}
 }
 
+// What a server reports to have used goes to the executor, with an answer and with an
+// error, and nothing else of its trailers does.
+func TestReportsArePassedOn(t *testing.T) {
+	t.Parallel()
+	client, _ := start(t, func(ctx context.Context, text string) (string, error) {
+		toolkit.Used(ctx, "rows", 7)
+		_ = grpc.SetTrailer(ctx, metadata.Pairs("x-internal", "secret"))
+		if text == "fail" {
+			return "", status.Error(codes.NotFound, "no")
+		}
+		return text, nil
+	})
+	for _, text := range []string{"x", "fail"} {
+		var trailer metadata.MD
+		if _, err := client.Echo(t.Context(), &basicsv1.EchoRequest{Text: text}, grpc.Trailer(&trailer)); (err != nil) != (text == "fail") {
+			t.Fatal(err)
+		}
+		if got, err := toolkit.UsedOf(trailer); err != nil || got["rows"] != 7 || len(trailer.Get("x-internal")) > 0 {
+			t.Errorf("%s: got %v, error %v, trailer %v", text, got, err, trailer)
+		}
+	}
+}
+
 // A server may rely on the rules of its proto, in whatever language it is.
 func TestRequestsThatBreakRulesAreNotPassedOn(t *testing.T) {
 	t.Parallel()

@@ -32,6 +32,7 @@ const (
 	ruleTwice   = "twice"   // two tools of one name
 	ruleSize    = "size"    // more than a conversation should carry
 	ruleRisk    = "risk"    // nobody has said what the tool can do
+	ruleUses    = "uses"    // a wrong report of what was used costs as much as can be
 )
 
 // Finding is one thing to mend.
@@ -98,6 +99,11 @@ func (l *linter) tool(m protoreflect.MethodDescriptor, options *toolv1.Tool) {
 	}
 	if d := l.definitions[fmt.Sprintf("/%s/%s", m.Parent().FullName(), m.Name())]; d != nil {
 		l.definition(m, d)
+	}
+	for _, u := range options.GetUses() {
+		if u.GetMost() == 0 {
+			l.add(m, ruleUses, "%s may report any amount of %s, and one that is wrong uses up a quota; set most to what no call can exceed", m.Name(), u.GetUnit())
+		}
 	}
 	l.message(m.Input(), true)
 	l.message(m.Output(), false)

@@ -70,6 +70,8 @@ message A {
 		{"one name twice", "service S {\n  // Does it.\n  rpc GetIt(A) returns (A) { option (sallyport.tool.v1.tool) = {risk: RISK_READ}; }\n  // Does it.\n  rpc Get(A) returns (A) { option (sallyport.tool.v1.tool) = {name: \"get_it\" risk: RISK_READ}; }\n}\nmessage A {}", []string{`the tool "get_it" is also a.v1.S.GetIt`}},
 		{"a long description", strings.Replace(service(""), "Does it.", strings.Repeat("å", 1025), 1), []string{"has 1025 characters"}},
 
+		{"uses without a bound", strings.Replace(service(""), "RISK_READ", "RISK_READ uses: {unit: \"rows\" estimate: 5} uses: {unit: \"cents\" estimate: 5 most: 5}", 1), []string{"any amount of rows"}},
+
 		{"a vague field", field("bool data = 1;"), []string{"the field name data of A says nothing"}},
 		{"a string", field("string x = 1;"), []string{"string.max_len"}},
 		{"a string with a length", field("string x = 1 [(buf.validate.field).string.max_len = 3];"), nil},
@@ -107,6 +109,36 @@ message A {
 				t.Errorf("got %d findings, want %d:\n%s", len(got), len(tt.want), strings.Join(got, "\n"))
 			}
 		})
+	}
+}
+
+// Options that are out of bounds make no tool, and it is said why.
+func TestUsesThatAreOutOfBounds(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ uses, want string }{
+		{`uses: {unit: "rows"}`, "/options/uses/0/estimate"},
+		{`uses: {unit: "rows" estimate: 1000000000001}`, "/options/uses/0/estimate"},
+		{`uses: {unit: "rows" estimate: 1 most: 1000000000001}`, "/options/uses/0/most"},
+		{`uses: {unit: "rows" estimate: 2 most: 1}`, "most must not be less than estimate"},
+		{`uses: {unit: "calls" estimate: 1}`, "/options/uses/0/unit"},
+		{`uses: {unit: "Rows" estimate: 1}`, "/options/uses/0/unit"},
+		{`uses: {unit: "rows" estimate: 1} uses: {unit: "rows" estimate: 2}`, "names a unit twice"},
+		{strings.Repeat(`uses: {unit: "rows" estimate: 1} `, 9), "/options/uses"},
+	}
+	for _, tt := range tests {
+		file := filepath.Join(t.TempDir(), "a.proto")
+		text := "service S {\n  // Does it.\n  rpc GetIt(A) returns (A) { option (sallyport.tool.v1.tool) = {risk: RISK_READ " + tt.uses + "}; }\n}\nmessage A {}"
+		if err := os.WriteFile(file, []byte(head+text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		image, err := toolproto.Load(t.Context(), file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tools, refused, err := executor.Define("x", image.Files)
+		if err != nil || len(tools) > 0 || len(refused) != 1 || !strings.Contains(refused[0].Error(), tt.want) {
+			t.Errorf("%s: got %d tools, refused %v, want %q", tt.uses, len(tools), refused, tt.want)
+		}
 	}
 }
 

@@ -1114,6 +1114,8 @@ type Outcome struct {
 	// What guards have found in the arguments and the result, in sum. Kinds of
 	// findings beyond the bound are left out; those that blocked come first.
 	GuardFindings []*GuardFinding `protobuf:"bytes,6,rep,name=guard_findings,json=guardFindings,proto3" json:"guard_findings,omitempty"`
+	// What the tool has used, of the units that its definition names.
+	Used          []*Used `protobuf:"bytes,7,rep,name=used,proto3" json:"used,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1190,6 +1192,88 @@ func (x *Outcome) GetGuardFindings() []*GuardFinding {
 	return nil
 }
 
+func (x *Outcome) GetUsed() []*Used {
+	if x != nil {
+		return x.Used
+	}
+	return nil
+}
+
+// Used is how much of a unit a call has used: what a quota that counts the unit is
+// charged.
+type Used struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "rows", as the option of the tool has it.
+	Unit   string `protobuf:"bytes,1,opt,name=unit,proto3" json:"unit,omitempty"`
+	Amount uint64 `protobuf:"varint,2,opt,name=amount,proto3" json:"amount,omitempty"`
+	// The tool was called and nobody knows what it used, so the amount is what its
+	// definition expects.
+	Estimated bool `protobuf:"varint,3,opt,name=estimated,proto3" json:"estimated,omitempty"`
+	// The tool has reported more than its definition says is possible, and the amount
+	// is the most that is.
+	Capped        bool `protobuf:"varint,4,opt,name=capped,proto3" json:"capped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Used) Reset() {
+	*x = Used{}
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Used) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Used) ProtoMessage() {}
+
+func (x *Used) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Used.ProtoReflect.Descriptor instead.
+func (*Used) Descriptor() ([]byte, []int) {
+	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Used) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *Used) GetAmount() uint64 {
+	if x != nil {
+		return x.Amount
+	}
+	return 0
+}
+
+func (x *Used) GetEstimated() bool {
+	if x != nil {
+		return x.Estimated
+	}
+	return false
+}
+
+func (x *Used) GetCapped() bool {
+	if x != nil {
+		return x.Capped
+	}
+	return false
+}
+
 // GuardFinding is what one guard has found on one side of a call. It never holds
 // what was found.
 type GuardFinding struct {
@@ -1220,7 +1304,7 @@ type GuardFinding struct {
 
 func (x *GuardFinding) Reset() {
 	*x = GuardFinding{}
-	mi := &file_sallyport_audit_v1_event_proto_msgTypes[7]
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1232,7 +1316,7 @@ func (x *GuardFinding) String() string {
 func (*GuardFinding) ProtoMessage() {}
 
 func (x *GuardFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_audit_v1_event_proto_msgTypes[7]
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1245,7 +1329,7 @@ func (x *GuardFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuardFinding.ProtoReflect.Descriptor instead.
 func (*GuardFinding) Descriptor() ([]byte, []int) {
-	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GuardFinding) GetGuard() string {
@@ -1319,7 +1403,7 @@ type AdminChange struct {
 
 func (x *AdminChange) Reset() {
 	*x = AdminChange{}
-	mi := &file_sallyport_audit_v1_event_proto_msgTypes[8]
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1331,7 +1415,7 @@ func (x *AdminChange) String() string {
 func (*AdminChange) ProtoMessage() {}
 
 func (x *AdminChange) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_audit_v1_event_proto_msgTypes[8]
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1344,7 +1428,7 @@ func (x *AdminChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminChange.ProtoReflect.Descriptor instead.
 func (*AdminChange) Descriptor() ([]byte, []int) {
-	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{8}
+	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AdminChange) GetOperation() string {
@@ -1387,7 +1471,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_sallyport_audit_v1_event_proto_msgTypes[9]
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1399,7 +1483,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_audit_v1_event_proto_msgTypes[9]
+	mi := &file_sallyport_audit_v1_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1412,7 +1496,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{9}
+	return file_sallyport_audit_v1_event_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Batch) GetProducer() string {
@@ -1504,7 +1588,7 @@ const file_sallyport_audit_v1_event_proto_rawDesc = "" +
 	"\x06Intent\x12;\n" +
 	"\targuments\x18\x01 \x01(\v2\x1d.sallyport.audit.v1.ArgumentsR\targuments\x12\"\n" +
 	"\aservice\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\aservice\x12 \n" +
-	"\vdestructive\x18\x03 \x01(\bR\vdestructive\"\xe2\x02\n" +
+	"\vdestructive\x18\x03 \x01(\bR\vdestructive\"\x9a\x03\n" +
 	"\aOutcome\x12>\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x1a.sallyport.audit.v1.StatusB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x06status\x12<\n" +
@@ -1512,7 +1596,13 @@ const file_sallyport_audit_v1_event_proto_rawDesc = "" +
 	"\bduration\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bduration\x12!\n" +
 	"\fresult_bytes\x18\x04 \x01(\x04R\vresultBytes\x12,\n" +
 	"\rresult_sha256\x18\x05 \x01(\fB\a\xbaH\x04z\x02\x18 R\fresultSha256\x12Q\n" +
-	"\x0eguard_findings\x18\x06 \x03(\v2 .sallyport.audit.v1.GuardFindingB\b\xbaH\x05\x92\x01\x02\x10 R\rguardFindings\"\xfe\x02\n" +
+	"\x0eguard_findings\x18\x06 \x03(\v2 .sallyport.audit.v1.GuardFindingB\b\xbaH\x05\x92\x01\x02\x10 R\rguardFindings\x126\n" +
+	"\x04used\x18\a \x03(\v2\x18.sallyport.audit.v1.UsedB\b\xbaH\x05\x92\x01\x02\x10\bR\x04used\"\x7f\n" +
+	"\x04Used\x12\x1b\n" +
+	"\x04unit\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18 R\x04unit\x12$\n" +
+	"\x06amount\x18\x02 \x01(\x04B\f\xbaH\t2\a\x18\x80\xa0\x94\xa5\x8d\x1dR\x06amount\x12\x1c\n" +
+	"\testimated\x18\x03 \x01(\bR\testimated\x12\x16\n" +
+	"\x06capped\x18\x04 \x01(\bR\x06capped\"\xfe\x02\n" +
 	"\fGuardFinding\x12\x1f\n" +
 	"\x05guard\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\x05guard\x12\x1b\n" +
 	"\x04rule\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04rule\x12;\n" +
@@ -1616,7 +1706,7 @@ func file_sallyport_audit_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_audit_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_sallyport_audit_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_sallyport_audit_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_sallyport_audit_v1_event_proto_goTypes = []any{
 	(Reason)(0),                   // 0: sallyport.audit.v1.Reason
 	(Verdict)(0),                  // 1: sallyport.audit.v1.Verdict
@@ -1631,41 +1721,43 @@ var file_sallyport_audit_v1_event_proto_goTypes = []any{
 	(*Arguments)(nil),             // 10: sallyport.audit.v1.Arguments
 	(*Intent)(nil),                // 11: sallyport.audit.v1.Intent
 	(*Outcome)(nil),               // 12: sallyport.audit.v1.Outcome
-	(*GuardFinding)(nil),          // 13: sallyport.audit.v1.GuardFinding
-	(*AdminChange)(nil),           // 14: sallyport.audit.v1.AdminChange
-	(*Batch)(nil),                 // 15: sallyport.audit.v1.Batch
-	nil,                           // 16: sallyport.audit.v1.Decision.InputsEntry
-	nil,                           // 17: sallyport.audit.v1.AdminChange.DetailsEntry
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
+	(*Used)(nil),                  // 13: sallyport.audit.v1.Used
+	(*GuardFinding)(nil),          // 14: sallyport.audit.v1.GuardFinding
+	(*AdminChange)(nil),           // 15: sallyport.audit.v1.AdminChange
+	(*Batch)(nil),                 // 16: sallyport.audit.v1.Batch
+	nil,                           // 17: sallyport.audit.v1.Decision.InputsEntry
+	nil,                           // 18: sallyport.audit.v1.AdminChange.DetailsEntry
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
 }
 var file_sallyport_audit_v1_event_proto_depIdxs = []int32{
-	18, // 0: sallyport.audit.v1.Event.time:type_name -> google.protobuf.Timestamp
+	19, // 0: sallyport.audit.v1.Event.time:type_name -> google.protobuf.Timestamp
 	7,  // 1: sallyport.audit.v1.Event.actor:type_name -> sallyport.audit.v1.Actor
 	8,  // 2: sallyport.audit.v1.Event.decision:type_name -> sallyport.audit.v1.Decision
 	11, // 3: sallyport.audit.v1.Event.intent:type_name -> sallyport.audit.v1.Intent
 	12, // 4: sallyport.audit.v1.Event.outcome:type_name -> sallyport.audit.v1.Outcome
-	14, // 5: sallyport.audit.v1.Event.admin:type_name -> sallyport.audit.v1.AdminChange
+	15, // 5: sallyport.audit.v1.Event.admin:type_name -> sallyport.audit.v1.AdminChange
 	1,  // 6: sallyport.audit.v1.Decision.verdict:type_name -> sallyport.audit.v1.Verdict
 	0,  // 7: sallyport.audit.v1.Decision.reason:type_name -> sallyport.audit.v1.Reason
 	10, // 8: sallyport.audit.v1.Decision.arguments:type_name -> sallyport.audit.v1.Arguments
-	16, // 9: sallyport.audit.v1.Decision.inputs:type_name -> sallyport.audit.v1.Decision.InputsEntry
+	17, // 9: sallyport.audit.v1.Decision.inputs:type_name -> sallyport.audit.v1.Decision.InputsEntry
 	9,  // 10: sallyport.audit.v1.Decision.near_misses:type_name -> sallyport.audit.v1.NearMiss
 	10, // 11: sallyport.audit.v1.Intent.arguments:type_name -> sallyport.audit.v1.Arguments
 	5,  // 12: sallyport.audit.v1.Outcome.status:type_name -> sallyport.audit.v1.Status
 	0,  // 13: sallyport.audit.v1.Outcome.reason:type_name -> sallyport.audit.v1.Reason
-	19, // 14: sallyport.audit.v1.Outcome.duration:type_name -> google.protobuf.Duration
-	13, // 15: sallyport.audit.v1.Outcome.guard_findings:type_name -> sallyport.audit.v1.GuardFinding
-	2,  // 16: sallyport.audit.v1.GuardFinding.side:type_name -> sallyport.audit.v1.GuardSide
-	3,  // 17: sallyport.audit.v1.GuardFinding.mode:type_name -> sallyport.audit.v1.GuardMode
-	4,  // 18: sallyport.audit.v1.GuardFinding.action:type_name -> sallyport.audit.v1.GuardAction
-	17, // 19: sallyport.audit.v1.AdminChange.details:type_name -> sallyport.audit.v1.AdminChange.DetailsEntry
-	6,  // 20: sallyport.audit.v1.Batch.events:type_name -> sallyport.audit.v1.Event
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	20, // 14: sallyport.audit.v1.Outcome.duration:type_name -> google.protobuf.Duration
+	14, // 15: sallyport.audit.v1.Outcome.guard_findings:type_name -> sallyport.audit.v1.GuardFinding
+	13, // 16: sallyport.audit.v1.Outcome.used:type_name -> sallyport.audit.v1.Used
+	2,  // 17: sallyport.audit.v1.GuardFinding.side:type_name -> sallyport.audit.v1.GuardSide
+	3,  // 18: sallyport.audit.v1.GuardFinding.mode:type_name -> sallyport.audit.v1.GuardMode
+	4,  // 19: sallyport.audit.v1.GuardFinding.action:type_name -> sallyport.audit.v1.GuardAction
+	18, // 20: sallyport.audit.v1.AdminChange.details:type_name -> sallyport.audit.v1.AdminChange.DetailsEntry
+	6,  // 21: sallyport.audit.v1.Batch.events:type_name -> sallyport.audit.v1.Event
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_audit_v1_event_proto_init() }
@@ -1685,7 +1777,7 @@ func file_sallyport_audit_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_audit_v1_event_proto_rawDesc), len(file_sallyport_audit_v1_event_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

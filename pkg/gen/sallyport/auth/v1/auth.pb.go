@@ -11,7 +11,8 @@ package authv1
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
-	v1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
+	v11 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
+	v1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
@@ -1082,6 +1083,9 @@ type AuthorizeResponse struct {
 	Approval *PendingApproval `protobuf:"bytes,9,opt,name=approval,proto3" json:"approval,omitempty"`
 	// With REASON_INSUFFICIENT_SCOPE: what the challenge shall say.
 	Challenge ChallengeError `protobuf:"varint,10,opt,name=challenge,proto3,enum=sallyport.auth.v1.ChallengeError" json:"challenge,omitempty"`
+	// What the tool is expected to use, as auth knows it from the catalogue; for the
+	// quota.
+	Uses []*v1.Use `protobuf:"bytes,11,rep,name=uses,proto3" json:"uses,omitempty"`
 	// As in AuthenticateResponse.
 	RetryAfter    *durationpb.Duration `protobuf:"bytes,20,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1186,6 +1190,13 @@ func (x *AuthorizeResponse) GetChallenge() ChallengeError {
 		return x.Challenge
 	}
 	return ChallengeError_CHALLENGE_ERROR_UNSPECIFIED
+}
+
+func (x *AuthorizeResponse) GetUses() []*v1.Use {
+	if x != nil {
+		return x.Uses
+	}
+	return nil
 }
 
 func (x *AuthorizeResponse) GetRetryAfter() *durationpb.Duration {
@@ -1364,9 +1375,9 @@ func (x *AwaitApprovalResponse) GetState() ApprovalState {
 type Decision struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "d_" and a ULID.
-	Id      string     `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Verdict v1.Verdict `protobuf:"varint,2,opt,name=verdict,proto3,enum=sallyport.audit.v1.Verdict" json:"verdict,omitempty"`
-	Reason  v1.Reason  `protobuf:"varint,3,opt,name=reason,proto3,enum=sallyport.audit.v1.Reason" json:"reason,omitempty"`
+	Id      string      `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Verdict v11.Verdict `protobuf:"varint,2,opt,name=verdict,proto3,enum=sallyport.audit.v1.Verdict" json:"verdict,omitempty"`
+	Reason  v11.Reason  `protobuf:"varint,3,opt,name=reason,proto3,enum=sallyport.audit.v1.Reason" json:"reason,omitempty"`
 	// Policy that decided; empty when none permitted (default deny).
 	Policy string `protobuf:"bytes,4,opt,name=policy,proto3" json:"policy,omitempty"`
 	// For the model and the person behind it: one sentence, nothing secret.
@@ -1412,18 +1423,18 @@ func (x *Decision) GetId() string {
 	return ""
 }
 
-func (x *Decision) GetVerdict() v1.Verdict {
+func (x *Decision) GetVerdict() v11.Verdict {
 	if x != nil {
 		return x.Verdict
 	}
-	return v1.Verdict(0)
+	return v11.Verdict(0)
 }
 
-func (x *Decision) GetReason() v1.Reason {
+func (x *Decision) GetReason() v11.Reason {
 	if x != nil {
 		return x.Reason
 	}
-	return v1.Reason(0)
+	return v11.Reason(0)
 }
 
 func (x *Decision) GetPolicy() string {
@@ -1891,7 +1902,7 @@ var File_sallyport_auth_v1_auth_proto protoreflect.FileDescriptor
 
 const file_sallyport_auth_v1_auth_proto_rawDesc = "" +
 	"\n" +
-	"\x1csallyport/auth/v1/auth.proto\x12\x11sallyport.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1esallyport/audit/v1/event.proto\"\xf2\x02\n" +
+	"\x1csallyport/auth/v1/auth.proto\x12\x11sallyport.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1esallyport/audit/v1/event.proto\x1a\x1csallyport/tool/v1/tool.proto\"\xf2\x02\n" +
 	"\n" +
 	"Credential\x12=\n" +
 	"\x06scheme\x18\x01 \x01(\x0e2\x19.sallyport.auth.v1.SchemeB\n" +
@@ -1962,7 +1973,7 @@ const file_sallyport_auth_v1_auth_proto_rawDesc = "" +
 	"\x10@\"\x06r\x04\x10\x01\x18@R\ttaskTools\x12$\n" +
 	"\bapproval\x18\t \x01(\fB\b\xbaH\x05z\x03\x18\x80 R\bapproval\x12)\n" +
 	"\x10approval_refused\x18\n" +
-	" \x01(\bR\x0fapprovalRefused\"\xd3\x04\n" +
+	" \x01(\bR\x0fapprovalRefused\"\x89\x05\n" +
 	"\x11AuthorizeResponse\x127\n" +
 	"\bdecision\x18\x01 \x01(\v2\x1b.sallyport.auth.v1.DecisionR\bdecision\x12:\n" +
 	"\tprincipal\x18\x02 \x01(\v2\x1c.sallyport.auth.v1.PrincipalR\tprincipal\x12\x1e\n" +
@@ -1974,7 +1985,8 @@ const file_sallyport_auth_v1_auth_proto_rawDesc = "" +
 	"\fsteps_needed\x18\b \x01(\bR\vstepsNeeded\x12>\n" +
 	"\bapproval\x18\t \x01(\v2\".sallyport.auth.v1.PendingApprovalR\bapproval\x12I\n" +
 	"\tchallenge\x18\n" +
-	" \x01(\x0e2!.sallyport.auth.v1.ChallengeErrorB\b\xbaH\x05\x82\x01\x02\x10\x01R\tchallenge\x12:\n" +
+	" \x01(\x0e2!.sallyport.auth.v1.ChallengeErrorB\b\xbaH\x05\x82\x01\x02\x10\x01R\tchallenge\x124\n" +
+	"\x04uses\x18\v \x03(\v2\x16.sallyport.tool.v1.UseB\b\xbaH\x05\x92\x01\x02\x10\bR\x04uses\x12:\n" +
 	"\vretry_after\x18\x14 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\"\xa1\x01\n" +
 	"\x0fPendingApproval\x12\x19\n" +
@@ -2119,8 +2131,9 @@ var file_sallyport_auth_v1_auth_proto_goTypes = []any{
 	(*Grant)(nil),                    // 23: sallyport.auth.v1.Grant
 	(*durationpb.Duration)(nil),      // 24: google.protobuf.Duration
 	(*timestamppb.Timestamp)(nil),    // 25: google.protobuf.Timestamp
-	(v1.Verdict)(0),                  // 26: sallyport.audit.v1.Verdict
-	(v1.Reason)(0),                   // 27: sallyport.audit.v1.Reason
+	(*v1.Use)(nil),                   // 26: sallyport.tool.v1.Use
+	(v11.Verdict)(0),                 // 27: sallyport.audit.v1.Verdict
+	(v11.Reason)(0),                  // 28: sallyport.audit.v1.Reason
 }
 var file_sallyport_auth_v1_auth_proto_depIdxs = []int32{
 	0,  // 0: sallyport.auth.v1.Credential.scheme:type_name -> sallyport.auth.v1.Scheme
@@ -2139,41 +2152,42 @@ var file_sallyport_auth_v1_auth_proto_depIdxs = []int32{
 	25, // 13: sallyport.auth.v1.AuthorizeResponse.grant_expires:type_name -> google.protobuf.Timestamp
 	14, // 14: sallyport.auth.v1.AuthorizeResponse.approval:type_name -> sallyport.auth.v1.PendingApproval
 	2,  // 15: sallyport.auth.v1.AuthorizeResponse.challenge:type_name -> sallyport.auth.v1.ChallengeError
-	24, // 16: sallyport.auth.v1.AuthorizeResponse.retry_after:type_name -> google.protobuf.Duration
-	25, // 17: sallyport.auth.v1.PendingApproval.expires:type_name -> google.protobuf.Timestamp
-	4,  // 18: sallyport.auth.v1.AwaitApprovalResponse.state:type_name -> sallyport.auth.v1.ApprovalState
-	26, // 19: sallyport.auth.v1.Decision.verdict:type_name -> sallyport.audit.v1.Verdict
-	27, // 20: sallyport.auth.v1.Decision.reason:type_name -> sallyport.audit.v1.Reason
-	5,  // 21: sallyport.auth.v1.FilterToolsRequest.credential:type_name -> sallyport.auth.v1.Credential
-	6,  // 22: sallyport.auth.v1.FilterToolsRequest.origin:type_name -> sallyport.auth.v1.Origin
-	7,  // 23: sallyport.auth.v1.FilterToolsResponse.principal:type_name -> sallyport.auth.v1.Principal
-	24, // 24: sallyport.auth.v1.FilterToolsResponse.retry_after:type_name -> google.protobuf.Duration
-	5,  // 25: sallyport.auth.v1.FilterTargetsRequest.credential:type_name -> sallyport.auth.v1.Credential
-	6,  // 26: sallyport.auth.v1.FilterTargetsRequest.origin:type_name -> sallyport.auth.v1.Origin
-	3,  // 27: sallyport.auth.v1.FilterTargetsRequest.action:type_name -> sallyport.auth.v1.Action
-	7,  // 28: sallyport.auth.v1.FilterTargetsResponse.principal:type_name -> sallyport.auth.v1.Principal
-	24, // 29: sallyport.auth.v1.FilterTargetsResponse.retry_after:type_name -> google.protobuf.Duration
-	7,  // 30: sallyport.auth.v1.Grant.principal:type_name -> sallyport.auth.v1.Principal
-	3,  // 31: sallyport.auth.v1.Grant.action:type_name -> sallyport.auth.v1.Action
-	6,  // 32: sallyport.auth.v1.Grant.origin:type_name -> sallyport.auth.v1.Origin
-	25, // 33: sallyport.auth.v1.Grant.expires:type_name -> google.protobuf.Timestamp
-	8,  // 34: sallyport.auth.v1.AuthService.Authenticate:input_type -> sallyport.auth.v1.AuthenticateRequest
-	12, // 35: sallyport.auth.v1.AuthService.Authorize:input_type -> sallyport.auth.v1.AuthorizeRequest
-	18, // 36: sallyport.auth.v1.AuthService.FilterTools:input_type -> sallyport.auth.v1.FilterToolsRequest
-	20, // 37: sallyport.auth.v1.AuthService.FilterTargets:input_type -> sallyport.auth.v1.FilterTargetsRequest
-	15, // 38: sallyport.auth.v1.AuthService.AwaitApproval:input_type -> sallyport.auth.v1.AwaitApprovalRequest
-	10, // 39: sallyport.auth.v1.AuthService.DescribeResource:input_type -> sallyport.auth.v1.DescribeResourceRequest
-	9,  // 40: sallyport.auth.v1.AuthService.Authenticate:output_type -> sallyport.auth.v1.AuthenticateResponse
-	13, // 41: sallyport.auth.v1.AuthService.Authorize:output_type -> sallyport.auth.v1.AuthorizeResponse
-	19, // 42: sallyport.auth.v1.AuthService.FilterTools:output_type -> sallyport.auth.v1.FilterToolsResponse
-	21, // 43: sallyport.auth.v1.AuthService.FilterTargets:output_type -> sallyport.auth.v1.FilterTargetsResponse
-	16, // 44: sallyport.auth.v1.AuthService.AwaitApproval:output_type -> sallyport.auth.v1.AwaitApprovalResponse
-	11, // 45: sallyport.auth.v1.AuthService.DescribeResource:output_type -> sallyport.auth.v1.DescribeResourceResponse
-	40, // [40:46] is the sub-list for method output_type
-	34, // [34:40] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	26, // 16: sallyport.auth.v1.AuthorizeResponse.uses:type_name -> sallyport.tool.v1.Use
+	24, // 17: sallyport.auth.v1.AuthorizeResponse.retry_after:type_name -> google.protobuf.Duration
+	25, // 18: sallyport.auth.v1.PendingApproval.expires:type_name -> google.protobuf.Timestamp
+	4,  // 19: sallyport.auth.v1.AwaitApprovalResponse.state:type_name -> sallyport.auth.v1.ApprovalState
+	27, // 20: sallyport.auth.v1.Decision.verdict:type_name -> sallyport.audit.v1.Verdict
+	28, // 21: sallyport.auth.v1.Decision.reason:type_name -> sallyport.audit.v1.Reason
+	5,  // 22: sallyport.auth.v1.FilterToolsRequest.credential:type_name -> sallyport.auth.v1.Credential
+	6,  // 23: sallyport.auth.v1.FilterToolsRequest.origin:type_name -> sallyport.auth.v1.Origin
+	7,  // 24: sallyport.auth.v1.FilterToolsResponse.principal:type_name -> sallyport.auth.v1.Principal
+	24, // 25: sallyport.auth.v1.FilterToolsResponse.retry_after:type_name -> google.protobuf.Duration
+	5,  // 26: sallyport.auth.v1.FilterTargetsRequest.credential:type_name -> sallyport.auth.v1.Credential
+	6,  // 27: sallyport.auth.v1.FilterTargetsRequest.origin:type_name -> sallyport.auth.v1.Origin
+	3,  // 28: sallyport.auth.v1.FilterTargetsRequest.action:type_name -> sallyport.auth.v1.Action
+	7,  // 29: sallyport.auth.v1.FilterTargetsResponse.principal:type_name -> sallyport.auth.v1.Principal
+	24, // 30: sallyport.auth.v1.FilterTargetsResponse.retry_after:type_name -> google.protobuf.Duration
+	7,  // 31: sallyport.auth.v1.Grant.principal:type_name -> sallyport.auth.v1.Principal
+	3,  // 32: sallyport.auth.v1.Grant.action:type_name -> sallyport.auth.v1.Action
+	6,  // 33: sallyport.auth.v1.Grant.origin:type_name -> sallyport.auth.v1.Origin
+	25, // 34: sallyport.auth.v1.Grant.expires:type_name -> google.protobuf.Timestamp
+	8,  // 35: sallyport.auth.v1.AuthService.Authenticate:input_type -> sallyport.auth.v1.AuthenticateRequest
+	12, // 36: sallyport.auth.v1.AuthService.Authorize:input_type -> sallyport.auth.v1.AuthorizeRequest
+	18, // 37: sallyport.auth.v1.AuthService.FilterTools:input_type -> sallyport.auth.v1.FilterToolsRequest
+	20, // 38: sallyport.auth.v1.AuthService.FilterTargets:input_type -> sallyport.auth.v1.FilterTargetsRequest
+	15, // 39: sallyport.auth.v1.AuthService.AwaitApproval:input_type -> sallyport.auth.v1.AwaitApprovalRequest
+	10, // 40: sallyport.auth.v1.AuthService.DescribeResource:input_type -> sallyport.auth.v1.DescribeResourceRequest
+	9,  // 41: sallyport.auth.v1.AuthService.Authenticate:output_type -> sallyport.auth.v1.AuthenticateResponse
+	13, // 42: sallyport.auth.v1.AuthService.Authorize:output_type -> sallyport.auth.v1.AuthorizeResponse
+	19, // 43: sallyport.auth.v1.AuthService.FilterTools:output_type -> sallyport.auth.v1.FilterToolsResponse
+	21, // 44: sallyport.auth.v1.AuthService.FilterTargets:output_type -> sallyport.auth.v1.FilterTargetsResponse
+	16, // 45: sallyport.auth.v1.AuthService.AwaitApproval:output_type -> sallyport.auth.v1.AwaitApprovalResponse
+	11, // 46: sallyport.auth.v1.AuthService.DescribeResource:output_type -> sallyport.auth.v1.DescribeResourceResponse
+	41, // [41:47] is the sub-list for method output_type
+	35, // [35:41] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_auth_v1_auth_proto_init() }

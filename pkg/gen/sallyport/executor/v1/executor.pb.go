@@ -12,9 +12,9 @@ package executorv1
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
-	v12 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
+	v11 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/audit/v1"
 	v1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
-	v11 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
+	v12 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tool/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
@@ -455,7 +455,12 @@ type CallResponse struct {
 	//	*CallResponse_Result
 	//	*CallResponse_InputRequired
 	//	*CallResponse_Notice
-	Event         isCallResponse_Event `protobuf_oneof:"event"`
+	Event isCallResponse_Event `protobuf_oneof:"event"`
+	// With a result and with input_required: what the tool has used. If it is unset,
+	// and after an error other than REASON_UNKNOWN, REASON_GRANT,
+	// REASON_AUDIT_UNAVAILABLE and sallyport.fault.v1.REASON_NOT_READY, the call may
+	// have been made, and it is not known what it used.
+	Usage         *Usage `protobuf:"bytes,5,opt,name=usage,proto3" json:"usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -533,6 +538,13 @@ func (x *CallResponse) GetNotice() *v1.Notice {
 	return nil
 }
 
+func (x *CallResponse) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
 type isCallResponse_Event interface {
 	isCallResponse_Event()
 }
@@ -561,6 +573,61 @@ func (*CallResponse_InputRequired) isCallResponse_Event() {}
 
 func (*CallResponse_Notice) isCallResponse_Event() {}
 
+// Usage is what one call has used, of the units that the tool's definition names.
+type Usage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tool was not called, or has done nothing: there is nothing to charge.
+	None bool `protobuf:"varint,1,opt,name=none,proto3" json:"none,omitempty"`
+	// Otherwise each of these units, once.
+	Used          []*v11.Used `protobuf:"bytes,2,rep,name=used,proto3" json:"used,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Usage) Reset() {
+	*x = Usage{}
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Usage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Usage) ProtoMessage() {}
+
+func (x *Usage) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Usage.ProtoReflect.Descriptor instead.
+func (*Usage) Descriptor() ([]byte, []int) {
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Usage) GetNone() bool {
+	if x != nil {
+		return x.None
+	}
+	return false
+}
+
+func (x *Usage) GetUsed() []*v11.Used {
+	if x != nil {
+		return x.Used
+	}
+	return nil
+}
+
 // Result ends a call.
 type Result struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -574,7 +641,7 @@ type Result struct {
 	Repeats string `protobuf:"bytes,3,opt,name=repeats,proto3" json:"repeats,omitempty"`
 	// Where the content is from; the context has it on its record already. Unset if
 	// there is no content of the tool.
-	Provenance *v11.Provenance `protobuf:"bytes,4,opt,name=provenance,proto3" json:"provenance,omitempty"`
+	Provenance *v12.Provenance `protobuf:"bytes,4,opt,name=provenance,proto3" json:"provenance,omitempty"`
 	// Guards that have changed the result, each once, for the client to know. What
 	// they have found is in the record alone.
 	Guards        []*GuardActed `protobuf:"bytes,8,rep,name=guards,proto3" json:"guards,omitempty"`
@@ -584,7 +651,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[6]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -596,7 +663,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[6]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -609,7 +676,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{6}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Result) GetResult() *v1.ToolResult {
@@ -633,7 +700,7 @@ func (x *Result) GetRepeats() string {
 	return ""
 }
 
-func (x *Result) GetProvenance() *v11.Provenance {
+func (x *Result) GetProvenance() *v12.Provenance {
 	if x != nil {
 		return x.Provenance
 	}
@@ -660,7 +727,7 @@ type GuardActed struct {
 
 func (x *GuardActed) Reset() {
 	*x = GuardActed{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[7]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -672,7 +739,7 @@ func (x *GuardActed) String() string {
 func (*GuardActed) ProtoMessage() {}
 
 func (x *GuardActed) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[7]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -685,7 +752,7 @@ func (x *GuardActed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuardActed.ProtoReflect.Descriptor instead.
 func (*GuardActed) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GuardActed) GetGuard() string {
@@ -705,7 +772,7 @@ func (x *GuardActed) GetRedacted() uint32 {
 // Refusal says why a call was not made or did not end well.
 type Refusal struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
-	Reason v12.Reason             `protobuf:"varint,1,opt,name=reason,proto3,enum=sallyport.audit.v1.Reason" json:"reason,omitempty"`
+	Reason v11.Reason             `protobuf:"varint,1,opt,name=reason,proto3,enum=sallyport.audit.v1.Reason" json:"reason,omitempty"`
 	// For the model: what, why, what to do. No values, no addresses.
 	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	// Whether the same call may work later.
@@ -719,7 +786,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[8]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -731,7 +798,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[8]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -744,14 +811,14 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{8}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{9}
 }
 
-func (x *Refusal) GetReason() v12.Reason {
+func (x *Refusal) GetReason() v11.Reason {
 	if x != nil {
 		return x.Reason
 	}
-	return v12.Reason(0)
+	return v11.Reason(0)
 }
 
 func (x *Refusal) GetMessage() string {
@@ -795,7 +862,7 @@ type Violation struct {
 
 func (x *Violation) Reset() {
 	*x = Violation{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[9]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -807,7 +874,7 @@ func (x *Violation) String() string {
 func (*Violation) ProtoMessage() {}
 
 func (x *Violation) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[9]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -820,7 +887,7 @@ func (x *Violation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Violation.ProtoReflect.Descriptor instead.
 func (*Violation) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{9}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Violation) GetPointer() string {
@@ -847,7 +914,7 @@ type ListResourcesRequest struct {
 
 func (x *ListResourcesRequest) Reset() {
 	*x = ListResourcesRequest{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[10]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -859,7 +926,7 @@ func (x *ListResourcesRequest) String() string {
 func (*ListResourcesRequest) ProtoMessage() {}
 
 func (x *ListResourcesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[10]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -872,7 +939,7 @@ func (x *ListResourcesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResourcesRequest.ProtoReflect.Descriptor instead.
 func (*ListResourcesRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{10}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListResourcesRequest) GetGrant() []byte {
@@ -893,7 +960,7 @@ type ListResourcesResponse struct {
 
 func (x *ListResourcesResponse) Reset() {
 	*x = ListResourcesResponse{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[11]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -905,7 +972,7 @@ func (x *ListResourcesResponse) String() string {
 func (*ListResourcesResponse) ProtoMessage() {}
 
 func (x *ListResourcesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[11]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -918,7 +985,7 @@ func (x *ListResourcesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResourcesResponse.ProtoReflect.Descriptor instead.
 func (*ListResourcesResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{11}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListResourcesResponse) GetResources() []*v1.Resource {
@@ -947,7 +1014,7 @@ type ReadResourceRequest struct {
 
 func (x *ReadResourceRequest) Reset() {
 	*x = ReadResourceRequest{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[12]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -959,7 +1026,7 @@ func (x *ReadResourceRequest) String() string {
 func (*ReadResourceRequest) ProtoMessage() {}
 
 func (x *ReadResourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[12]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -972,7 +1039,7 @@ func (x *ReadResourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadResourceRequest.ProtoReflect.Descriptor instead.
 func (*ReadResourceRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{12}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReadResourceRequest) GetGrant() []byte {
@@ -1001,7 +1068,7 @@ type ReadResourceResponse struct {
 	state    protoimpl.MessageState   `protogen:"open.v1"`
 	Response *v1.ReadResourceResponse `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"`
 	// As in Result.
-	Provenance *v11.Provenance `protobuf:"bytes,2,opt,name=provenance,proto3" json:"provenance,omitempty"`
+	Provenance *v12.Provenance `protobuf:"bytes,2,opt,name=provenance,proto3" json:"provenance,omitempty"`
 	// As in Result.
 	Guards        []*GuardActed `protobuf:"bytes,8,rep,name=guards,proto3" json:"guards,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1010,7 +1077,7 @@ type ReadResourceResponse struct {
 
 func (x *ReadResourceResponse) Reset() {
 	*x = ReadResourceResponse{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[13]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1022,7 +1089,7 @@ func (x *ReadResourceResponse) String() string {
 func (*ReadResourceResponse) ProtoMessage() {}
 
 func (x *ReadResourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[13]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1035,7 +1102,7 @@ func (x *ReadResourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadResourceResponse.ProtoReflect.Descriptor instead.
 func (*ReadResourceResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReadResourceResponse) GetResponse() *v1.ReadResourceResponse {
@@ -1045,7 +1112,7 @@ func (x *ReadResourceResponse) GetResponse() *v1.ReadResourceResponse {
 	return nil
 }
 
-func (x *ReadResourceResponse) GetProvenance() *v11.Provenance {
+func (x *ReadResourceResponse) GetProvenance() *v12.Provenance {
 	if x != nil {
 		return x.Provenance
 	}
@@ -1069,7 +1136,7 @@ type ListPromptsRequest struct {
 
 func (x *ListPromptsRequest) Reset() {
 	*x = ListPromptsRequest{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[14]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1081,7 +1148,7 @@ func (x *ListPromptsRequest) String() string {
 func (*ListPromptsRequest) ProtoMessage() {}
 
 func (x *ListPromptsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[14]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1094,7 +1161,7 @@ func (x *ListPromptsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPromptsRequest.ProtoReflect.Descriptor instead.
 func (*ListPromptsRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{14}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListPromptsRequest) GetGrant() []byte {
@@ -1114,7 +1181,7 @@ type ListPromptsResponse struct {
 
 func (x *ListPromptsResponse) Reset() {
 	*x = ListPromptsResponse{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[15]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1126,7 +1193,7 @@ func (x *ListPromptsResponse) String() string {
 func (*ListPromptsResponse) ProtoMessage() {}
 
 func (x *ListPromptsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[15]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1139,7 +1206,7 @@ func (x *ListPromptsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPromptsResponse.ProtoReflect.Descriptor instead.
 func (*ListPromptsResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListPromptsResponse) GetPrompts() []*v1.Prompt {
@@ -1162,7 +1229,7 @@ type GetPromptRequest struct {
 
 func (x *GetPromptRequest) Reset() {
 	*x = GetPromptRequest{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[16]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1174,7 +1241,7 @@ func (x *GetPromptRequest) String() string {
 func (*GetPromptRequest) ProtoMessage() {}
 
 func (x *GetPromptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[16]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1187,7 +1254,7 @@ func (x *GetPromptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPromptRequest.ProtoReflect.Descriptor instead.
 func (*GetPromptRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{16}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetPromptRequest) GetGrant() []byte {
@@ -1223,7 +1290,7 @@ type GetPromptResponse struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Response *v1.GetPromptResponse  `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"`
 	// As in Result.
-	Provenance *v11.Provenance `protobuf:"bytes,2,opt,name=provenance,proto3" json:"provenance,omitempty"`
+	Provenance *v12.Provenance `protobuf:"bytes,2,opt,name=provenance,proto3" json:"provenance,omitempty"`
 	// As in Result.
 	Guards        []*GuardActed `protobuf:"bytes,8,rep,name=guards,proto3" json:"guards,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1232,7 +1299,7 @@ type GetPromptResponse struct {
 
 func (x *GetPromptResponse) Reset() {
 	*x = GetPromptResponse{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[17]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1244,7 +1311,7 @@ func (x *GetPromptResponse) String() string {
 func (*GetPromptResponse) ProtoMessage() {}
 
 func (x *GetPromptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[17]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1257,7 +1324,7 @@ func (x *GetPromptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPromptResponse.ProtoReflect.Descriptor instead.
 func (*GetPromptResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{17}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetPromptResponse) GetResponse() *v1.GetPromptResponse {
@@ -1267,7 +1334,7 @@ func (x *GetPromptResponse) GetResponse() *v1.GetPromptResponse {
 	return nil
 }
 
-func (x *GetPromptResponse) GetProvenance() *v11.Provenance {
+func (x *GetPromptResponse) GetProvenance() *v12.Provenance {
 	if x != nil {
 		return x.Provenance
 	}
@@ -1292,7 +1359,7 @@ type CompleteRequest struct {
 
 func (x *CompleteRequest) Reset() {
 	*x = CompleteRequest{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[18]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1371,7 @@ func (x *CompleteRequest) String() string {
 func (*CompleteRequest) ProtoMessage() {}
 
 func (x *CompleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[18]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1384,7 @@ func (x *CompleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteRequest.ProtoReflect.Descriptor instead.
 func (*CompleteRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{18}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CompleteRequest) GetGrant() []byte {
@@ -1344,7 +1411,7 @@ type CompleteResponse struct {
 
 func (x *CompleteResponse) Reset() {
 	*x = CompleteResponse{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[19]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1356,7 +1423,7 @@ func (x *CompleteResponse) String() string {
 func (*CompleteResponse) ProtoMessage() {}
 
 func (x *CompleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[19]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1369,7 +1436,7 @@ func (x *CompleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteResponse.ProtoReflect.Descriptor instead.
 func (*CompleteResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{19}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CompleteResponse) GetResponse() *v1.CompleteResponse {
@@ -1388,7 +1455,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[20]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1400,7 +1467,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[20]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1413,7 +1480,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{20}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{21}
 }
 
 // WatchResponse says what there is and what has changed.
@@ -1434,7 +1501,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[21]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1446,7 +1513,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[21]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1459,7 +1526,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{21}
+	return file_sallyport_executor_v1_executor_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WatchResponse) GetToolsVersion() string {
@@ -1517,7 +1584,7 @@ type Catalogue_Entry struct {
 	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Service string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
 	Digest  []byte                 `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
-	Options *v11.Tool              `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
+	Options *v12.Tool              `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
 	// Names of the arguments, sorted, for warnings about policies that read others.
 	// No decision rests on them.
 	Arguments []string `protobuf:"bytes,5,rep,name=arguments,proto3" json:"arguments,omitempty"`
@@ -1530,7 +1597,7 @@ type Catalogue_Entry struct {
 
 func (x *Catalogue_Entry) Reset() {
 	*x = Catalogue_Entry{}
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[22]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1542,7 +1609,7 @@ func (x *Catalogue_Entry) String() string {
 func (*Catalogue_Entry) ProtoMessage() {}
 
 func (x *Catalogue_Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[22]
+	mi := &file_sallyport_executor_v1_executor_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1579,7 +1646,7 @@ func (x *Catalogue_Entry) GetDigest() []byte {
 	return nil
 }
 
-func (x *Catalogue_Entry) GetOptions() *v11.Tool {
+func (x *Catalogue_Entry) GetOptions() *v12.Tool {
 	if x != nil {
 		return x.Options
 	}
@@ -1638,13 +1705,17 @@ const file_sallyport_executor_v1_executor_proto_rawDesc = "" +
 	"\xaa\x01\a\"\x03\b\x90\x1c*\x00R\atimeout\x121\n" +
 	"\x0fidempotency_key\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x0eidempotencyKey\x122\n" +
 	"\x05round\x18\b \x01(\v2\x1c.sallyport.provider.v1.RoundR\x05round\x12$\n" +
-	"\tlog_level\x18\t \x01(\tB\a\xbaH\x04r\x02\x18\x10R\blogLevel\"\x9e\x02\n" +
+	"\tlog_level\x18\t \x01(\tB\a\xbaH\x04r\x02\x18\x10R\blogLevel\"\xd2\x02\n" +
 	"\fCallResponse\x12=\n" +
 	"\bprogress\x18\x01 \x01(\v2\x1f.sallyport.provider.v1.ProgressH\x00R\bprogress\x127\n" +
 	"\x06result\x18\x02 \x01(\v2\x1d.sallyport.executor.v1.ResultH\x00R\x06result\x12M\n" +
 	"\x0einput_required\x18\x03 \x01(\v2$.sallyport.provider.v1.InputRequiredH\x00R\rinputRequired\x127\n" +
-	"\x06notice\x18\x04 \x01(\v2\x1d.sallyport.provider.v1.NoticeH\x00R\x06noticeB\x0e\n" +
-	"\x05event\x12\x05\xbaH\x02\b\x01\"\xa4\x02\n" +
+	"\x06notice\x18\x04 \x01(\v2\x1d.sallyport.provider.v1.NoticeH\x00R\x06notice\x122\n" +
+	"\x05usage\x18\x05 \x01(\v2\x1c.sallyport.executor.v1.UsageR\x05usageB\x0e\n" +
+	"\x05event\x12\x05\xbaH\x02\b\x01\"S\n" +
+	"\x05Usage\x12\x12\n" +
+	"\x04none\x18\x01 \x01(\bR\x04none\x126\n" +
+	"\x04used\x18\x02 \x03(\v2\x18.sallyport.audit.v1.UsedB\b\xbaH\x05\x92\x01\x02\x10\bR\x04used\"\xa4\x02\n" +
 	"\x06Result\x129\n" +
 	"\x06result\x18\x01 \x01(\v2!.sallyport.provider.v1.ToolResultR\x06result\x128\n" +
 	"\arefusal\x18\x02 \x01(\v2\x1e.sallyport.executor.v1.RefusalR\arefusal\x12!\n" +
@@ -1753,7 +1824,7 @@ func file_sallyport_executor_v1_executor_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_executor_v1_executor_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sallyport_executor_v1_executor_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_sallyport_executor_v1_executor_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_sallyport_executor_v1_executor_proto_goTypes = []any{
 	(Reason)(0),                     // 0: sallyport.executor.v1.Reason
 	(*Tool)(nil),                    // 1: sallyport.executor.v1.Tool
@@ -1762,95 +1833,99 @@ var file_sallyport_executor_v1_executor_proto_goTypes = []any{
 	(*ListToolsResponse)(nil),       // 4: sallyport.executor.v1.ListToolsResponse
 	(*CallRequest)(nil),             // 5: sallyport.executor.v1.CallRequest
 	(*CallResponse)(nil),            // 6: sallyport.executor.v1.CallResponse
-	(*Result)(nil),                  // 7: sallyport.executor.v1.Result
-	(*GuardActed)(nil),              // 8: sallyport.executor.v1.GuardActed
-	(*Refusal)(nil),                 // 9: sallyport.executor.v1.Refusal
-	(*Violation)(nil),               // 10: sallyport.executor.v1.Violation
-	(*ListResourcesRequest)(nil),    // 11: sallyport.executor.v1.ListResourcesRequest
-	(*ListResourcesResponse)(nil),   // 12: sallyport.executor.v1.ListResourcesResponse
-	(*ReadResourceRequest)(nil),     // 13: sallyport.executor.v1.ReadResourceRequest
-	(*ReadResourceResponse)(nil),    // 14: sallyport.executor.v1.ReadResourceResponse
-	(*ListPromptsRequest)(nil),      // 15: sallyport.executor.v1.ListPromptsRequest
-	(*ListPromptsResponse)(nil),     // 16: sallyport.executor.v1.ListPromptsResponse
-	(*GetPromptRequest)(nil),        // 17: sallyport.executor.v1.GetPromptRequest
-	(*GetPromptResponse)(nil),       // 18: sallyport.executor.v1.GetPromptResponse
-	(*CompleteRequest)(nil),         // 19: sallyport.executor.v1.CompleteRequest
-	(*CompleteResponse)(nil),        // 20: sallyport.executor.v1.CompleteResponse
-	(*WatchRequest)(nil),            // 21: sallyport.executor.v1.WatchRequest
-	(*WatchResponse)(nil),           // 22: sallyport.executor.v1.WatchResponse
-	(*Catalogue_Entry)(nil),         // 23: sallyport.executor.v1.Catalogue.Entry
-	nil,                             // 24: sallyport.executor.v1.GetPromptRequest.ArgumentsEntry
-	(*v1.ToolDefinition)(nil),       // 25: sallyport.provider.v1.ToolDefinition
-	(*durationpb.Duration)(nil),     // 26: google.protobuf.Duration
-	(*v1.Round)(nil),                // 27: sallyport.provider.v1.Round
-	(*v1.Progress)(nil),             // 28: sallyport.provider.v1.Progress
-	(*v1.InputRequired)(nil),        // 29: sallyport.provider.v1.InputRequired
-	(*v1.Notice)(nil),               // 30: sallyport.provider.v1.Notice
-	(*v1.ToolResult)(nil),           // 31: sallyport.provider.v1.ToolResult
-	(*v11.Provenance)(nil),          // 32: sallyport.tool.v1.Provenance
-	(v12.Reason)(0),                 // 33: sallyport.audit.v1.Reason
-	(*v1.Resource)(nil),             // 34: sallyport.provider.v1.Resource
-	(*v1.ResourceTemplate)(nil),     // 35: sallyport.provider.v1.ResourceTemplate
-	(*v1.ReadResourceResponse)(nil), // 36: sallyport.provider.v1.ReadResourceResponse
-	(*v1.Prompt)(nil),               // 37: sallyport.provider.v1.Prompt
-	(*v1.GetPromptResponse)(nil),    // 38: sallyport.provider.v1.GetPromptResponse
-	(*v1.CompleteRequest)(nil),      // 39: sallyport.provider.v1.CompleteRequest
-	(*v1.CompleteResponse)(nil),     // 40: sallyport.provider.v1.CompleteResponse
-	(*v11.Tool)(nil),                // 41: sallyport.tool.v1.Tool
+	(*Usage)(nil),                   // 7: sallyport.executor.v1.Usage
+	(*Result)(nil),                  // 8: sallyport.executor.v1.Result
+	(*GuardActed)(nil),              // 9: sallyport.executor.v1.GuardActed
+	(*Refusal)(nil),                 // 10: sallyport.executor.v1.Refusal
+	(*Violation)(nil),               // 11: sallyport.executor.v1.Violation
+	(*ListResourcesRequest)(nil),    // 12: sallyport.executor.v1.ListResourcesRequest
+	(*ListResourcesResponse)(nil),   // 13: sallyport.executor.v1.ListResourcesResponse
+	(*ReadResourceRequest)(nil),     // 14: sallyport.executor.v1.ReadResourceRequest
+	(*ReadResourceResponse)(nil),    // 15: sallyport.executor.v1.ReadResourceResponse
+	(*ListPromptsRequest)(nil),      // 16: sallyport.executor.v1.ListPromptsRequest
+	(*ListPromptsResponse)(nil),     // 17: sallyport.executor.v1.ListPromptsResponse
+	(*GetPromptRequest)(nil),        // 18: sallyport.executor.v1.GetPromptRequest
+	(*GetPromptResponse)(nil),       // 19: sallyport.executor.v1.GetPromptResponse
+	(*CompleteRequest)(nil),         // 20: sallyport.executor.v1.CompleteRequest
+	(*CompleteResponse)(nil),        // 21: sallyport.executor.v1.CompleteResponse
+	(*WatchRequest)(nil),            // 22: sallyport.executor.v1.WatchRequest
+	(*WatchResponse)(nil),           // 23: sallyport.executor.v1.WatchResponse
+	(*Catalogue_Entry)(nil),         // 24: sallyport.executor.v1.Catalogue.Entry
+	nil,                             // 25: sallyport.executor.v1.GetPromptRequest.ArgumentsEntry
+	(*v1.ToolDefinition)(nil),       // 26: sallyport.provider.v1.ToolDefinition
+	(*durationpb.Duration)(nil),     // 27: google.protobuf.Duration
+	(*v1.Round)(nil),                // 28: sallyport.provider.v1.Round
+	(*v1.Progress)(nil),             // 29: sallyport.provider.v1.Progress
+	(*v1.InputRequired)(nil),        // 30: sallyport.provider.v1.InputRequired
+	(*v1.Notice)(nil),               // 31: sallyport.provider.v1.Notice
+	(*v11.Used)(nil),                // 32: sallyport.audit.v1.Used
+	(*v1.ToolResult)(nil),           // 33: sallyport.provider.v1.ToolResult
+	(*v12.Provenance)(nil),          // 34: sallyport.tool.v1.Provenance
+	(v11.Reason)(0),                 // 35: sallyport.audit.v1.Reason
+	(*v1.Resource)(nil),             // 36: sallyport.provider.v1.Resource
+	(*v1.ResourceTemplate)(nil),     // 37: sallyport.provider.v1.ResourceTemplate
+	(*v1.ReadResourceResponse)(nil), // 38: sallyport.provider.v1.ReadResourceResponse
+	(*v1.Prompt)(nil),               // 39: sallyport.provider.v1.Prompt
+	(*v1.GetPromptResponse)(nil),    // 40: sallyport.provider.v1.GetPromptResponse
+	(*v1.CompleteRequest)(nil),      // 41: sallyport.provider.v1.CompleteRequest
+	(*v1.CompleteResponse)(nil),     // 42: sallyport.provider.v1.CompleteResponse
+	(*v12.Tool)(nil),                // 43: sallyport.tool.v1.Tool
 }
 var file_sallyport_executor_v1_executor_proto_depIdxs = []int32{
-	25, // 0: sallyport.executor.v1.Tool.definition:type_name -> sallyport.provider.v1.ToolDefinition
-	23, // 1: sallyport.executor.v1.Catalogue.entries:type_name -> sallyport.executor.v1.Catalogue.Entry
+	26, // 0: sallyport.executor.v1.Tool.definition:type_name -> sallyport.provider.v1.ToolDefinition
+	24, // 1: sallyport.executor.v1.Catalogue.entries:type_name -> sallyport.executor.v1.Catalogue.Entry
 	1,  // 2: sallyport.executor.v1.ListToolsResponse.tools:type_name -> sallyport.executor.v1.Tool
-	26, // 3: sallyport.executor.v1.CallRequest.timeout:type_name -> google.protobuf.Duration
-	27, // 4: sallyport.executor.v1.CallRequest.round:type_name -> sallyport.provider.v1.Round
-	28, // 5: sallyport.executor.v1.CallResponse.progress:type_name -> sallyport.provider.v1.Progress
-	7,  // 6: sallyport.executor.v1.CallResponse.result:type_name -> sallyport.executor.v1.Result
-	29, // 7: sallyport.executor.v1.CallResponse.input_required:type_name -> sallyport.provider.v1.InputRequired
-	30, // 8: sallyport.executor.v1.CallResponse.notice:type_name -> sallyport.provider.v1.Notice
-	31, // 9: sallyport.executor.v1.Result.result:type_name -> sallyport.provider.v1.ToolResult
-	9,  // 10: sallyport.executor.v1.Result.refusal:type_name -> sallyport.executor.v1.Refusal
-	32, // 11: sallyport.executor.v1.Result.provenance:type_name -> sallyport.tool.v1.Provenance
-	8,  // 12: sallyport.executor.v1.Result.guards:type_name -> sallyport.executor.v1.GuardActed
-	33, // 13: sallyport.executor.v1.Refusal.reason:type_name -> sallyport.audit.v1.Reason
-	26, // 14: sallyport.executor.v1.Refusal.retry_after:type_name -> google.protobuf.Duration
-	10, // 15: sallyport.executor.v1.Refusal.violations:type_name -> sallyport.executor.v1.Violation
-	34, // 16: sallyport.executor.v1.ListResourcesResponse.resources:type_name -> sallyport.provider.v1.Resource
-	35, // 17: sallyport.executor.v1.ListResourcesResponse.templates:type_name -> sallyport.provider.v1.ResourceTemplate
-	27, // 18: sallyport.executor.v1.ReadResourceRequest.round:type_name -> sallyport.provider.v1.Round
-	36, // 19: sallyport.executor.v1.ReadResourceResponse.response:type_name -> sallyport.provider.v1.ReadResourceResponse
-	32, // 20: sallyport.executor.v1.ReadResourceResponse.provenance:type_name -> sallyport.tool.v1.Provenance
-	8,  // 21: sallyport.executor.v1.ReadResourceResponse.guards:type_name -> sallyport.executor.v1.GuardActed
-	37, // 22: sallyport.executor.v1.ListPromptsResponse.prompts:type_name -> sallyport.provider.v1.Prompt
-	24, // 23: sallyport.executor.v1.GetPromptRequest.arguments:type_name -> sallyport.executor.v1.GetPromptRequest.ArgumentsEntry
-	27, // 24: sallyport.executor.v1.GetPromptRequest.round:type_name -> sallyport.provider.v1.Round
-	38, // 25: sallyport.executor.v1.GetPromptResponse.response:type_name -> sallyport.provider.v1.GetPromptResponse
-	32, // 26: sallyport.executor.v1.GetPromptResponse.provenance:type_name -> sallyport.tool.v1.Provenance
-	8,  // 27: sallyport.executor.v1.GetPromptResponse.guards:type_name -> sallyport.executor.v1.GuardActed
-	39, // 28: sallyport.executor.v1.CompleteRequest.request:type_name -> sallyport.provider.v1.CompleteRequest
-	40, // 29: sallyport.executor.v1.CompleteResponse.response:type_name -> sallyport.provider.v1.CompleteResponse
-	41, // 30: sallyport.executor.v1.Catalogue.Entry.options:type_name -> sallyport.tool.v1.Tool
-	3,  // 31: sallyport.executor.v1.ExecutorService.ListTools:input_type -> sallyport.executor.v1.ListToolsRequest
-	5,  // 32: sallyport.executor.v1.ExecutorService.Call:input_type -> sallyport.executor.v1.CallRequest
-	11, // 33: sallyport.executor.v1.ExecutorService.ListResources:input_type -> sallyport.executor.v1.ListResourcesRequest
-	13, // 34: sallyport.executor.v1.ExecutorService.ReadResource:input_type -> sallyport.executor.v1.ReadResourceRequest
-	15, // 35: sallyport.executor.v1.ExecutorService.ListPrompts:input_type -> sallyport.executor.v1.ListPromptsRequest
-	17, // 36: sallyport.executor.v1.ExecutorService.GetPrompt:input_type -> sallyport.executor.v1.GetPromptRequest
-	19, // 37: sallyport.executor.v1.ExecutorService.Complete:input_type -> sallyport.executor.v1.CompleteRequest
-	21, // 38: sallyport.executor.v1.ExecutorService.Watch:input_type -> sallyport.executor.v1.WatchRequest
-	4,  // 39: sallyport.executor.v1.ExecutorService.ListTools:output_type -> sallyport.executor.v1.ListToolsResponse
-	6,  // 40: sallyport.executor.v1.ExecutorService.Call:output_type -> sallyport.executor.v1.CallResponse
-	12, // 41: sallyport.executor.v1.ExecutorService.ListResources:output_type -> sallyport.executor.v1.ListResourcesResponse
-	14, // 42: sallyport.executor.v1.ExecutorService.ReadResource:output_type -> sallyport.executor.v1.ReadResourceResponse
-	16, // 43: sallyport.executor.v1.ExecutorService.ListPrompts:output_type -> sallyport.executor.v1.ListPromptsResponse
-	18, // 44: sallyport.executor.v1.ExecutorService.GetPrompt:output_type -> sallyport.executor.v1.GetPromptResponse
-	20, // 45: sallyport.executor.v1.ExecutorService.Complete:output_type -> sallyport.executor.v1.CompleteResponse
-	22, // 46: sallyport.executor.v1.ExecutorService.Watch:output_type -> sallyport.executor.v1.WatchResponse
-	39, // [39:47] is the sub-list for method output_type
-	31, // [31:39] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	27, // 3: sallyport.executor.v1.CallRequest.timeout:type_name -> google.protobuf.Duration
+	28, // 4: sallyport.executor.v1.CallRequest.round:type_name -> sallyport.provider.v1.Round
+	29, // 5: sallyport.executor.v1.CallResponse.progress:type_name -> sallyport.provider.v1.Progress
+	8,  // 6: sallyport.executor.v1.CallResponse.result:type_name -> sallyport.executor.v1.Result
+	30, // 7: sallyport.executor.v1.CallResponse.input_required:type_name -> sallyport.provider.v1.InputRequired
+	31, // 8: sallyport.executor.v1.CallResponse.notice:type_name -> sallyport.provider.v1.Notice
+	7,  // 9: sallyport.executor.v1.CallResponse.usage:type_name -> sallyport.executor.v1.Usage
+	32, // 10: sallyport.executor.v1.Usage.used:type_name -> sallyport.audit.v1.Used
+	33, // 11: sallyport.executor.v1.Result.result:type_name -> sallyport.provider.v1.ToolResult
+	10, // 12: sallyport.executor.v1.Result.refusal:type_name -> sallyport.executor.v1.Refusal
+	34, // 13: sallyport.executor.v1.Result.provenance:type_name -> sallyport.tool.v1.Provenance
+	9,  // 14: sallyport.executor.v1.Result.guards:type_name -> sallyport.executor.v1.GuardActed
+	35, // 15: sallyport.executor.v1.Refusal.reason:type_name -> sallyport.audit.v1.Reason
+	27, // 16: sallyport.executor.v1.Refusal.retry_after:type_name -> google.protobuf.Duration
+	11, // 17: sallyport.executor.v1.Refusal.violations:type_name -> sallyport.executor.v1.Violation
+	36, // 18: sallyport.executor.v1.ListResourcesResponse.resources:type_name -> sallyport.provider.v1.Resource
+	37, // 19: sallyport.executor.v1.ListResourcesResponse.templates:type_name -> sallyport.provider.v1.ResourceTemplate
+	28, // 20: sallyport.executor.v1.ReadResourceRequest.round:type_name -> sallyport.provider.v1.Round
+	38, // 21: sallyport.executor.v1.ReadResourceResponse.response:type_name -> sallyport.provider.v1.ReadResourceResponse
+	34, // 22: sallyport.executor.v1.ReadResourceResponse.provenance:type_name -> sallyport.tool.v1.Provenance
+	9,  // 23: sallyport.executor.v1.ReadResourceResponse.guards:type_name -> sallyport.executor.v1.GuardActed
+	39, // 24: sallyport.executor.v1.ListPromptsResponse.prompts:type_name -> sallyport.provider.v1.Prompt
+	25, // 25: sallyport.executor.v1.GetPromptRequest.arguments:type_name -> sallyport.executor.v1.GetPromptRequest.ArgumentsEntry
+	28, // 26: sallyport.executor.v1.GetPromptRequest.round:type_name -> sallyport.provider.v1.Round
+	40, // 27: sallyport.executor.v1.GetPromptResponse.response:type_name -> sallyport.provider.v1.GetPromptResponse
+	34, // 28: sallyport.executor.v1.GetPromptResponse.provenance:type_name -> sallyport.tool.v1.Provenance
+	9,  // 29: sallyport.executor.v1.GetPromptResponse.guards:type_name -> sallyport.executor.v1.GuardActed
+	41, // 30: sallyport.executor.v1.CompleteRequest.request:type_name -> sallyport.provider.v1.CompleteRequest
+	42, // 31: sallyport.executor.v1.CompleteResponse.response:type_name -> sallyport.provider.v1.CompleteResponse
+	43, // 32: sallyport.executor.v1.Catalogue.Entry.options:type_name -> sallyport.tool.v1.Tool
+	3,  // 33: sallyport.executor.v1.ExecutorService.ListTools:input_type -> sallyport.executor.v1.ListToolsRequest
+	5,  // 34: sallyport.executor.v1.ExecutorService.Call:input_type -> sallyport.executor.v1.CallRequest
+	12, // 35: sallyport.executor.v1.ExecutorService.ListResources:input_type -> sallyport.executor.v1.ListResourcesRequest
+	14, // 36: sallyport.executor.v1.ExecutorService.ReadResource:input_type -> sallyport.executor.v1.ReadResourceRequest
+	16, // 37: sallyport.executor.v1.ExecutorService.ListPrompts:input_type -> sallyport.executor.v1.ListPromptsRequest
+	18, // 38: sallyport.executor.v1.ExecutorService.GetPrompt:input_type -> sallyport.executor.v1.GetPromptRequest
+	20, // 39: sallyport.executor.v1.ExecutorService.Complete:input_type -> sallyport.executor.v1.CompleteRequest
+	22, // 40: sallyport.executor.v1.ExecutorService.Watch:input_type -> sallyport.executor.v1.WatchRequest
+	4,  // 41: sallyport.executor.v1.ExecutorService.ListTools:output_type -> sallyport.executor.v1.ListToolsResponse
+	6,  // 42: sallyport.executor.v1.ExecutorService.Call:output_type -> sallyport.executor.v1.CallResponse
+	13, // 43: sallyport.executor.v1.ExecutorService.ListResources:output_type -> sallyport.executor.v1.ListResourcesResponse
+	15, // 44: sallyport.executor.v1.ExecutorService.ReadResource:output_type -> sallyport.executor.v1.ReadResourceResponse
+	17, // 45: sallyport.executor.v1.ExecutorService.ListPrompts:output_type -> sallyport.executor.v1.ListPromptsResponse
+	19, // 46: sallyport.executor.v1.ExecutorService.GetPrompt:output_type -> sallyport.executor.v1.GetPromptResponse
+	21, // 47: sallyport.executor.v1.ExecutorService.Complete:output_type -> sallyport.executor.v1.CompleteResponse
+	23, // 48: sallyport.executor.v1.ExecutorService.Watch:output_type -> sallyport.executor.v1.WatchResponse
+	41, // [41:49] is the sub-list for method output_type
+	33, // [33:41] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_executor_v1_executor_proto_init() }
@@ -1870,7 +1945,7 @@ func file_sallyport_executor_v1_executor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_executor_v1_executor_proto_rawDesc), len(file_sallyport_executor_v1_executor_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -54,7 +54,8 @@ type ProviderServiceClient interface {
 	ListTools(ctx context.Context, in *ListToolsRequest, opts ...grpc.CallOption) (*ListToolsResponse, error)
 	// CallTool calls one. The stream is any number of progress or notice
 	// messages, then exactly one result or input_required, then the end.
-	// Cancelling the RPC cancels the call.
+	// Cancelling the RPC cancels the call. What a call has used of the units in the
+	// tool's options is reported in the trailing metadata, see sallyport.tool.v1.Use.
 	CallTool(ctx context.Context, in *CallToolRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CallToolResponse], error)
 	// ListResources returns all resources and templates.
 	ListResources(ctx context.Context, in *ListResourcesRequest, opts ...grpc.CallOption) (*ListResourcesResponse, error)
@@ -197,7 +198,8 @@ type ProviderServiceServer interface {
 	ListTools(context.Context, *ListToolsRequest) (*ListToolsResponse, error)
 	// CallTool calls one. The stream is any number of progress or notice
 	// messages, then exactly one result or input_required, then the end.
-	// Cancelling the RPC cancels the call.
+	// Cancelling the RPC cancels the call. What a call has used of the units in the
+	// tool's options is reported in the trailing metadata, see sallyport.tool.v1.Use.
 	CallTool(*CallToolRequest, grpc.ServerStreamingServer[CallToolResponse]) error
 	// ListResources returns all resources and templates.
 	ListResources(context.Context, *ListResourcesRequest) (*ListResourcesResponse, error)

@@ -172,7 +172,8 @@ type LedgerEntry struct {
 	IdHi uint64                 `protobuf:"fixed64,7,opt,name=id_hi,json=idHi,proto3" json:"id_hi,omitempty"`
 	IdLo uint64                 `protobuf:"fixed64,8,opt,name=id_lo,json=idLo,proto3" json:"id_lo,omitempty"`
 	Time *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=time,proto3" json:"time,omitempty"`
-	// Of RESERVE: when it ends. Of SPEND: when its id is forgotten.
+	// Of RESERVE: when it ends. Of SPEND: when its id is forgotten. Of COMMIT and REFUND
+	// the same, 25 hours later if unset.
 	Expires *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=expires,proto3" json:"expires,omitempty"`
 	// The key in words, once for each key and period: name, value, name, value …
 	Attributes []string `protobuf:"bytes,11,rep,name=attributes,proto3" json:"attributes,omitempty"`

@@ -222,7 +222,12 @@ type CheckRequest struct {
 	// On CheckStream: for how many more checks like this one the caller would like
 	// permission in advance, should this one be allowed. Zero for none, and without
 	// effect anywhere else, with an idempotency key and with cost 0.
-	Lease         uint32 `protobuf:"varint,4,opt,name=lease,proto3" json:"lease,omitempty"`
+	Lease uint32 `protobuf:"varint,4,opt,name=lease,proto3" json:"lease,omitempty"`
+	// What the caller is going to reserve if the check is allowed, each unit once.
+	// A check takes none of it; but one that would be allowed in vain, because a quota
+	// that counts such a unit is used up, is refused by it and takes nothing at all, as
+	// far as the node that is asked knows.
+	Estimates     []*Estimate `protobuf:"bytes,5,rep,name=estimates,proto3" json:"estimates,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -285,6 +290,66 @@ func (x *CheckRequest) GetLease() uint32 {
 	return 0
 }
 
+func (x *CheckRequest) GetEstimates() []*Estimate {
+	if x != nil {
+		return x.Estimates
+	}
+	return nil
+}
+
+// Estimate is an amount of a unit other than calls.
+type Estimate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Unit          string                 `protobuf:"bytes,1,opt,name=unit,proto3" json:"unit,omitempty"`
+	Amount        uint64                 `protobuf:"varint,2,opt,name=amount,proto3" json:"amount,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Estimate) Reset() {
+	*x = Estimate{}
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Estimate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Estimate) ProtoMessage() {}
+
+func (x *Estimate) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Estimate.ProtoReflect.Descriptor instead.
+func (*Estimate) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Estimate) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *Estimate) GetAmount() uint64 {
+	if x != nil {
+		return x.Amount
+	}
+	return 0
+}
+
 // CheckResponse is the decision and the state of each limit.
 type CheckResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -304,14 +369,18 @@ type CheckResponse struct {
 	// What kind of limit refused.
 	Refusal RefusalKind `protobuf:"varint,6,opt,name=refusal,proto3,enum=sallyport.quota.v1.RefusalKind" json:"refusal,omitempty"`
 	// On CheckStream: set if a lease was asked for and the check was allowed.
-	Lease         *Lease `protobuf:"bytes,7,opt,name=lease,proto3" json:"lease,omitempty"`
+	Lease *Lease `protobuf:"bytes,7,opt,name=lease,proto3" json:"lease,omitempty"`
+	// Of an allowed check with estimates: the units of these that a quota counts for
+	// the subject. To reserve others would set nothing aside. A lease is given only
+	// where no quota counts anything, so within one there is nothing to reserve.
+	Units         []string `protobuf:"bytes,8,rep,name=units,proto3" json:"units,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CheckResponse) Reset() {
 	*x = CheckResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[2]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -323,7 +392,7 @@ func (x *CheckResponse) String() string {
 func (*CheckResponse) ProtoMessage() {}
 
 func (x *CheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[2]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -336,7 +405,7 @@ func (x *CheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
 func (*CheckResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{2}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *CheckResponse) GetAllowed() bool {
@@ -388,6 +457,13 @@ func (x *CheckResponse) GetLease() *Lease {
 	return nil
 }
 
+func (x *CheckResponse) GetUnits() []string {
+	if x != nil {
+		return x.Units
+	}
+	return nil
+}
+
 // Lease is permission, given in advance, to allow checks without asking. What it
 // permits was charged to every limit that matches when it was given, so leases of
 // however many holders never admit more than a limit says; nor does any window
@@ -424,7 +500,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[3]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -436,7 +512,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[3]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -449,7 +525,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{3}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Lease) GetId() uint64 {
@@ -507,7 +583,7 @@ type LeaseReturn struct {
 
 func (x *LeaseReturn) Reset() {
 	*x = LeaseReturn{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[4]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -519,7 +595,7 @@ func (x *LeaseReturn) String() string {
 func (*LeaseReturn) ProtoMessage() {}
 
 func (x *LeaseReturn) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[4]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -532,7 +608,7 @@ func (x *LeaseReturn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseReturn.ProtoReflect.Descriptor instead.
 func (*LeaseReturn) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{4}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *LeaseReturn) GetId() uint64 {
@@ -564,7 +640,7 @@ type LeasesEnd struct {
 
 func (x *LeasesEnd) Reset() {
 	*x = LeasesEnd{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[5]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -576,7 +652,7 @@ func (x *LeasesEnd) String() string {
 func (*LeasesEnd) ProtoMessage() {}
 
 func (x *LeasesEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[5]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -589,7 +665,7 @@ func (x *LeasesEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeasesEnd.ProtoReflect.Descriptor instead.
 func (*LeasesEnd) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{5}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LeasesEnd) GetRules() uint64 {
@@ -636,7 +712,7 @@ type LimitState struct {
 
 func (x *LimitState) Reset() {
 	*x = LimitState{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[6]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -648,7 +724,7 @@ func (x *LimitState) String() string {
 func (*LimitState) ProtoMessage() {}
 
 func (x *LimitState) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[6]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -661,7 +737,7 @@ func (x *LimitState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitState.ProtoReflect.Descriptor instead.
 func (*LimitState) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{6}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LimitState) GetName() string {
@@ -744,7 +820,7 @@ type CheckBatchRequest struct {
 
 func (x *CheckBatchRequest) Reset() {
 	*x = CheckBatchRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[7]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -756,7 +832,7 @@ func (x *CheckBatchRequest) String() string {
 func (*CheckBatchRequest) ProtoMessage() {}
 
 func (x *CheckBatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[7]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -769,7 +845,7 @@ func (x *CheckBatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckBatchRequest.ProtoReflect.Descriptor instead.
 func (*CheckBatchRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CheckBatchRequest) GetChecks() []*CheckRequest {
@@ -789,7 +865,7 @@ type CheckBatchResponse struct {
 
 func (x *CheckBatchResponse) Reset() {
 	*x = CheckBatchResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[8]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +877,7 @@ func (x *CheckBatchResponse) String() string {
 func (*CheckBatchResponse) ProtoMessage() {}
 
 func (x *CheckBatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[8]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +890,7 @@ func (x *CheckBatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckBatchResponse.ProtoReflect.Descriptor instead.
 func (*CheckBatchResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{8}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CheckBatchResponse) GetResults() []*CheckResponse {
@@ -842,7 +918,7 @@ type CheckStreamRequest struct {
 
 func (x *CheckStreamRequest) Reset() {
 	*x = CheckStreamRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[9]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +930,7 @@ func (x *CheckStreamRequest) String() string {
 func (*CheckStreamRequest) ProtoMessage() {}
 
 func (x *CheckStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[9]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -867,7 +943,7 @@ func (x *CheckStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckStreamRequest.ProtoReflect.Descriptor instead.
 func (*CheckStreamRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{9}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CheckStreamRequest) GetId() uint64 {
@@ -917,7 +993,7 @@ type CheckStreamResponse struct {
 
 func (x *CheckStreamResponse) Reset() {
 	*x = CheckStreamResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[10]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -929,7 +1005,7 @@ func (x *CheckStreamResponse) String() string {
 func (*CheckStreamResponse) ProtoMessage() {}
 
 func (x *CheckStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[10]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -942,7 +1018,7 @@ func (x *CheckStreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckStreamResponse.ProtoReflect.Descriptor instead.
 func (*CheckStreamResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{10}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CheckStreamResponse) GetId() uint64 {
@@ -1030,7 +1106,7 @@ type CheckOutcome struct {
 
 func (x *CheckOutcome) Reset() {
 	*x = CheckOutcome{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[11]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1042,7 +1118,7 @@ func (x *CheckOutcome) String() string {
 func (*CheckOutcome) ProtoMessage() {}
 
 func (x *CheckOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[11]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1055,7 +1131,7 @@ func (x *CheckOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckOutcome.ProtoReflect.Descriptor instead.
 func (*CheckOutcome) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{11}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CheckOutcome) GetPlace() uint32 {
@@ -1093,7 +1169,7 @@ type CheckFailure struct {
 
 func (x *CheckFailure) Reset() {
 	*x = CheckFailure{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[12]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1105,7 +1181,7 @@ func (x *CheckFailure) String() string {
 func (*CheckFailure) ProtoMessage() {}
 
 func (x *CheckFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[12]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1118,7 +1194,7 @@ func (x *CheckFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckFailure.ProtoReflect.Descriptor instead.
 func (*CheckFailure) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{12}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CheckFailure) GetCode() int32 {
@@ -1160,7 +1236,7 @@ type PeekRequest struct {
 
 func (x *PeekRequest) Reset() {
 	*x = PeekRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[13]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1248,7 @@ func (x *PeekRequest) String() string {
 func (*PeekRequest) ProtoMessage() {}
 
 func (x *PeekRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[13]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1261,7 @@ func (x *PeekRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeekRequest.ProtoReflect.Descriptor instead.
 func (*PeekRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PeekRequest) GetSubject() *Subject {
@@ -1212,7 +1288,7 @@ type PeekResponse struct {
 
 func (x *PeekResponse) Reset() {
 	*x = PeekResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[14]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1224,7 +1300,7 @@ func (x *PeekResponse) String() string {
 func (*PeekResponse) ProtoMessage() {}
 
 func (x *PeekResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[14]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1237,7 +1313,7 @@ func (x *PeekResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeekResponse.ProtoReflect.Descriptor instead.
 func (*PeekResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{14}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PeekResponse) GetCheck() *CheckResponse {
@@ -1262,7 +1338,7 @@ type ReserveRequest struct {
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[15]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1274,7 +1350,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[15]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1287,7 +1363,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReserveRequest) GetSubject() *Subject {
@@ -1338,7 +1414,7 @@ type ReserveResponse struct {
 
 func (x *ReserveResponse) Reset() {
 	*x = ReserveResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[16]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1426,7 @@ func (x *ReserveResponse) String() string {
 func (*ReserveResponse) ProtoMessage() {}
 
 func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[16]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1439,7 @@ func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveResponse.ProtoReflect.Descriptor instead.
 func (*ReserveResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{16}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ReserveResponse) GetCheck() *CheckResponse {
@@ -1392,13 +1468,17 @@ type CommitRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ReservationId string                 `protobuf:"bytes,1,opt,name=reservation_id,json=reservationId,proto3" json:"reservation_id,omitempty"`
 	Actual        uint64                 `protobuf:"varint,2,opt,name=actual,proto3" json:"actual,omitempty"`
+	// For how long a repetition is answered, and what the reservation was made with is
+	// not taken for a new one; a day when unset. Who settles at once and soon gives up
+	// says so, for what is remembered takes memory, see max_bookings.
+	Remember      *durationpb.Duration `protobuf:"bytes,3,opt,name=remember,proto3" json:"remember,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[17]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1410,7 +1490,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[17]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1423,7 +1503,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{17}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CommitRequest) GetReservationId() string {
@@ -1440,6 +1520,13 @@ func (x *CommitRequest) GetActual() uint64 {
 	return 0
 }
 
+func (x *CommitRequest) GetRemember() *durationpb.Duration {
+	if x != nil {
+		return x.Remember
+	}
+	return nil
+}
+
 // CommitResponse tells what was charged.
 type CommitResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -1452,7 +1539,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[18]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1464,7 +1551,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[18]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1477,7 +1564,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{18}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CommitResponse) GetCharged() uint64 {
@@ -1498,13 +1585,15 @@ func (x *CommitResponse) GetOverdraft() uint64 {
 type RefundRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ReservationId string                 `protobuf:"bytes,1,opt,name=reservation_id,json=reservationId,proto3" json:"reservation_id,omitempty"`
+	// As in CommitRequest.
+	Remember      *durationpb.Duration `protobuf:"bytes,2,opt,name=remember,proto3" json:"remember,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RefundRequest) Reset() {
 	*x = RefundRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[19]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1516,7 +1605,7 @@ func (x *RefundRequest) String() string {
 func (*RefundRequest) ProtoMessage() {}
 
 func (x *RefundRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[19]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1529,7 +1618,7 @@ func (x *RefundRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefundRequest.ProtoReflect.Descriptor instead.
 func (*RefundRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{19}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RefundRequest) GetReservationId() string {
@@ -1537,6 +1626,13 @@ func (x *RefundRequest) GetReservationId() string {
 		return x.ReservationId
 	}
 	return ""
+}
+
+func (x *RefundRequest) GetRemember() *durationpb.Duration {
+	if x != nil {
+		return x.Remember
+	}
+	return nil
 }
 
 // RefundResponse tells what was given back.
@@ -1549,7 +1645,7 @@ type RefundResponse struct {
 
 func (x *RefundResponse) Reset() {
 	*x = RefundResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[20]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1561,7 +1657,7 @@ func (x *RefundResponse) String() string {
 func (*RefundResponse) ProtoMessage() {}
 
 func (x *RefundResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[20]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1574,7 +1670,7 @@ func (x *RefundResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefundResponse.ProtoReflect.Descriptor instead.
 func (*RefundResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{20}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RefundResponse) GetRefunded() uint64 {
@@ -1595,7 +1691,7 @@ type AcquireRequest struct {
 
 func (x *AcquireRequest) Reset() {
 	*x = AcquireRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[21]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1607,7 +1703,7 @@ func (x *AcquireRequest) String() string {
 func (*AcquireRequest) ProtoMessage() {}
 
 func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[21]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1620,7 +1716,7 @@ func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireRequest.ProtoReflect.Descriptor instead.
 func (*AcquireRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{21}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AcquireRequest) GetSubject() *Subject {
@@ -1649,7 +1745,7 @@ type AcquireResponse struct {
 
 func (x *AcquireResponse) Reset() {
 	*x = AcquireResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[22]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1661,7 +1757,7 @@ func (x *AcquireResponse) String() string {
 func (*AcquireResponse) ProtoMessage() {}
 
 func (x *AcquireResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[22]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1674,7 +1770,7 @@ func (x *AcquireResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireResponse.ProtoReflect.Descriptor instead.
 func (*AcquireResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{22}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AcquireResponse) GetCheck() *CheckResponse {
@@ -1701,7 +1797,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[23]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1713,7 +1809,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[23]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1726,7 +1822,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{23}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReleaseRequest) GetPermitId() string {
@@ -1745,7 +1841,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[24]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1757,7 +1853,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[24]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1770,7 +1866,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{24}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{25}
 }
 
 // UsageRequest asks for the state of limits.
@@ -1783,7 +1879,7 @@ type UsageRequest struct {
 
 func (x *UsageRequest) Reset() {
 	*x = UsageRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[25]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1795,7 +1891,7 @@ func (x *UsageRequest) String() string {
 func (*UsageRequest) ProtoMessage() {}
 
 func (x *UsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[25]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1808,7 +1904,7 @@ func (x *UsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRequest.ProtoReflect.Descriptor instead.
 func (*UsageRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{25}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UsageRequest) GetSubject() *Subject {
@@ -1828,7 +1924,7 @@ type UsageResponse struct {
 
 func (x *UsageResponse) Reset() {
 	*x = UsageResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[26]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1840,7 +1936,7 @@ func (x *UsageResponse) String() string {
 func (*UsageResponse) ProtoMessage() {}
 
 func (x *UsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[26]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1853,7 +1949,7 @@ func (x *UsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageResponse.ProtoReflect.Descriptor instead.
 func (*UsageResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{26}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *UsageResponse) GetLimits() []*LimitState {
@@ -1880,7 +1976,7 @@ type ListUsageRequest struct {
 
 func (x *ListUsageRequest) Reset() {
 	*x = ListUsageRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[27]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1892,7 +1988,7 @@ func (x *ListUsageRequest) String() string {
 func (*ListUsageRequest) ProtoMessage() {}
 
 func (x *ListUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[27]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1905,7 +2001,7 @@ func (x *ListUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsageRequest.ProtoReflect.Descriptor instead.
 func (*ListUsageRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{27}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListUsageRequest) GetRule() string {
@@ -1947,7 +2043,7 @@ type ListUsageResponse struct {
 
 func (x *ListUsageResponse) Reset() {
 	*x = ListUsageResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[28]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1959,7 +2055,7 @@ func (x *ListUsageResponse) String() string {
 func (*ListUsageResponse) ProtoMessage() {}
 
 func (x *ListUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[28]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1972,7 +2068,7 @@ func (x *ListUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsageResponse.ProtoReflect.Descriptor instead.
 func (*ListUsageResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{28}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListUsageResponse) GetRows() []*UsageRow {
@@ -2009,7 +2105,7 @@ type UsageRow struct {
 
 func (x *UsageRow) Reset() {
 	*x = UsageRow{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[29]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2021,7 +2117,7 @@ func (x *UsageRow) String() string {
 func (*UsageRow) ProtoMessage() {}
 
 func (x *UsageRow) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[29]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2034,7 +2130,7 @@ func (x *UsageRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRow.ProtoReflect.Descriptor instead.
 func (*UsageRow) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{29}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *UsageRow) GetRule() string {
@@ -2109,7 +2205,7 @@ type ExplainRulesRequest struct {
 
 func (x *ExplainRulesRequest) Reset() {
 	*x = ExplainRulesRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[30]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2121,7 +2217,7 @@ func (x *ExplainRulesRequest) String() string {
 func (*ExplainRulesRequest) ProtoMessage() {}
 
 func (x *ExplainRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[30]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2134,7 +2230,7 @@ func (x *ExplainRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRulesRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRulesRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{30}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{31}
 }
 
 // ExplainRulesResponse has all rules, in the order of the configuration.
@@ -2155,7 +2251,7 @@ type ExplainRulesResponse struct {
 
 func (x *ExplainRulesResponse) Reset() {
 	*x = ExplainRulesResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[31]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2167,7 +2263,7 @@ func (x *ExplainRulesResponse) String() string {
 func (*ExplainRulesResponse) ProtoMessage() {}
 
 func (x *ExplainRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[31]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2180,7 +2276,7 @@ func (x *ExplainRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRulesResponse.ProtoReflect.Descriptor instead.
 func (*ExplainRulesResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{31}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ExplainRulesResponse) GetRules() []*RuleExplanation {
@@ -2250,7 +2346,7 @@ type RuleExplanation struct {
 
 func (x *RuleExplanation) Reset() {
 	*x = RuleExplanation{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[32]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2262,7 +2358,7 @@ func (x *RuleExplanation) String() string {
 func (*RuleExplanation) ProtoMessage() {}
 
 func (x *RuleExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[32]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2275,7 +2371,7 @@ func (x *RuleExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleExplanation.ProtoReflect.Descriptor instead.
 func (*RuleExplanation) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{32}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RuleExplanation) GetName() string {
@@ -2380,13 +2476,17 @@ const file_sallyport_quota_v1_quota_proto_rawDesc = "" +
 	"attributes\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcd\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x93\x02\n" +
 	"\fCheckRequest\x12=\n" +
 	"\asubject\x18\x01 \x01(\v2\x1b.sallyport.quota.v1.SubjectB\x06\xbaH\x03\xc8\x01\x01R\asubject\x12\"\n" +
 	"\x04cost\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=H\x00R\x04cost\x88\x01\x01\x121\n" +
 	"\x0fidempotency_key\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x0eidempotencyKey\x12\x1e\n" +
-	"\x05lease\x18\x04 \x01(\rB\b\xbaH\x05*\x03\x18\x80 R\x05leaseB\a\n" +
-	"\x05_cost\"\xd6\x02\n" +
+	"\x05lease\x18\x04 \x01(\rB\b\xbaH\x05*\x03\x18\x80 R\x05lease\x12D\n" +
+	"\testimates\x18\x05 \x03(\v2\x1c.sallyport.quota.v1.EstimateB\b\xbaH\x05\x92\x01\x02\x10\bR\testimatesB\a\n" +
+	"\x05_cost\"X\n" +
+	"\bEstimate\x12$\n" +
+	"\x04unit\x18\x01 \x01(\tB\x10\xbaH\rr\v\x10\x01\x18 Z\x05callsR\x04unit\x12&\n" +
+	"\x06amount\x18\x02 \x01(\x04B\x0e\xbaH\v2\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x01R\x06amount\"\xfc\x02\n" +
 	"\rCheckResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x1b\n" +
 	"\x04rule\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04rule\x12:\n" +
@@ -2395,7 +2495,8 @@ const file_sallyport_quota_v1_quota_proto_rawDesc = "" +
 	"\x06limits\x18\x04 \x03(\v2\x1e.sallyport.quota.v1.LimitStateB\b\xbaH\x05\x92\x01\x02\x10@R\x06limits\x12\x1a\n" +
 	"\bdegraded\x18\x05 \x01(\bR\bdegraded\x12C\n" +
 	"\arefusal\x18\x06 \x01(\x0e2\x1f.sallyport.quota.v1.RefusalKindB\b\xbaH\x05\x82\x01\x02\x10\x01R\arefusal\x12/\n" +
-	"\x05lease\x18\a \x01(\v2\x19.sallyport.quota.v1.LeaseR\x05lease\"\xce\x01\n" +
+	"\x05lease\x18\a \x01(\v2\x19.sallyport.quota.v1.LeaseR\x05lease\x12$\n" +
+	"\x05units\x18\b \x03(\tB\x0e\xbaH\v\x92\x01\b\x10\b\"\x04r\x02\x18 R\x05units\"\xce\x01\n" +
 	"\x05Lease\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12 \n" +
 	"\x06checks\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\x80 R\x06checks\x12-\n" +
@@ -2468,15 +2569,19 @@ const file_sallyport_quota_v1_quota_proto_rawDesc = "" +
 	"\x0fReserveResponse\x127\n" +
 	"\x05check\x18\x01 \x01(\v2!.sallyport.quota.v1.CheckResponseR\x05check\x12.\n" +
 	"\x0ereservation_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\rreservationId\x124\n" +
-	"\aexpires\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"g\n" +
+	"\aexpires\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"\xb0\x01\n" +
 	"\rCommitRequest\x120\n" +
 	"\x0ereservation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\rreservationId\x12$\n" +
-	"\x06actual\x18\x02 \x01(\x04B\f\xbaH\t2\a\x18\x80\xa0\x94\xa5\x8d\x1dR\x06actual\"H\n" +
+	"\x06actual\x18\x02 \x01(\x04B\f\xbaH\t2\a\x18\x80\xa0\x94\xa5\x8d\x1dR\x06actual\x12G\n" +
+	"\bremember\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
+	"\"\x04\b\x80\xa3\x052\x02\b<R\bremember\"H\n" +
 	"\x0eCommitResponse\x12\x18\n" +
 	"\acharged\x18\x01 \x01(\x04R\acharged\x12\x1c\n" +
-	"\toverdraft\x18\x02 \x01(\x04R\toverdraft\"A\n" +
+	"\toverdraft\x18\x02 \x01(\x04R\toverdraft\"\x8a\x01\n" +
 	"\rRefundRequest\x120\n" +
-	"\x0ereservation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\rreservationId\",\n" +
+	"\x0ereservation_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\rreservationId\x12G\n" +
+	"\bremember\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
+	"\"\x04\b\x80\xa3\x052\x02\b<R\bremember\",\n" +
 	"\x0eRefundResponse\x12\x1a\n" +
 	"\brefunded\x18\x01 \x01(\x04R\brefunded\"\x8c\x01\n" +
 	"\x0eAcquireRequest\x12=\n" +
@@ -2584,121 +2689,125 @@ func file_sallyport_quota_v1_quota_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_quota_v1_quota_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sallyport_quota_v1_quota_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_sallyport_quota_v1_quota_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_sallyport_quota_v1_quota_proto_goTypes = []any{
 	(RefusalKind)(0),              // 0: sallyport.quota.v1.RefusalKind
 	(Reason)(0),                   // 1: sallyport.quota.v1.Reason
 	(*Subject)(nil),               // 2: sallyport.quota.v1.Subject
 	(*CheckRequest)(nil),          // 3: sallyport.quota.v1.CheckRequest
-	(*CheckResponse)(nil),         // 4: sallyport.quota.v1.CheckResponse
-	(*Lease)(nil),                 // 5: sallyport.quota.v1.Lease
-	(*LeaseReturn)(nil),           // 6: sallyport.quota.v1.LeaseReturn
-	(*LeasesEnd)(nil),             // 7: sallyport.quota.v1.LeasesEnd
-	(*LimitState)(nil),            // 8: sallyport.quota.v1.LimitState
-	(*CheckBatchRequest)(nil),     // 9: sallyport.quota.v1.CheckBatchRequest
-	(*CheckBatchResponse)(nil),    // 10: sallyport.quota.v1.CheckBatchResponse
-	(*CheckStreamRequest)(nil),    // 11: sallyport.quota.v1.CheckStreamRequest
-	(*CheckStreamResponse)(nil),   // 12: sallyport.quota.v1.CheckStreamResponse
-	(*CheckOutcome)(nil),          // 13: sallyport.quota.v1.CheckOutcome
-	(*CheckFailure)(nil),          // 14: sallyport.quota.v1.CheckFailure
-	(*PeekRequest)(nil),           // 15: sallyport.quota.v1.PeekRequest
-	(*PeekResponse)(nil),          // 16: sallyport.quota.v1.PeekResponse
-	(*ReserveRequest)(nil),        // 17: sallyport.quota.v1.ReserveRequest
-	(*ReserveResponse)(nil),       // 18: sallyport.quota.v1.ReserveResponse
-	(*CommitRequest)(nil),         // 19: sallyport.quota.v1.CommitRequest
-	(*CommitResponse)(nil),        // 20: sallyport.quota.v1.CommitResponse
-	(*RefundRequest)(nil),         // 21: sallyport.quota.v1.RefundRequest
-	(*RefundResponse)(nil),        // 22: sallyport.quota.v1.RefundResponse
-	(*AcquireRequest)(nil),        // 23: sallyport.quota.v1.AcquireRequest
-	(*AcquireResponse)(nil),       // 24: sallyport.quota.v1.AcquireResponse
-	(*ReleaseRequest)(nil),        // 25: sallyport.quota.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),       // 26: sallyport.quota.v1.ReleaseResponse
-	(*UsageRequest)(nil),          // 27: sallyport.quota.v1.UsageRequest
-	(*UsageResponse)(nil),         // 28: sallyport.quota.v1.UsageResponse
-	(*ListUsageRequest)(nil),      // 29: sallyport.quota.v1.ListUsageRequest
-	(*ListUsageResponse)(nil),     // 30: sallyport.quota.v1.ListUsageResponse
-	(*UsageRow)(nil),              // 31: sallyport.quota.v1.UsageRow
-	(*ExplainRulesRequest)(nil),   // 32: sallyport.quota.v1.ExplainRulesRequest
-	(*ExplainRulesResponse)(nil),  // 33: sallyport.quota.v1.ExplainRulesResponse
-	(*RuleExplanation)(nil),       // 34: sallyport.quota.v1.RuleExplanation
-	nil,                           // 35: sallyport.quota.v1.Subject.AttributesEntry
-	nil,                           // 36: sallyport.quota.v1.UsageRow.KeyEntry
-	(*durationpb.Duration)(nil),   // 37: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 38: google.protobuf.Timestamp
+	(*Estimate)(nil),              // 4: sallyport.quota.v1.Estimate
+	(*CheckResponse)(nil),         // 5: sallyport.quota.v1.CheckResponse
+	(*Lease)(nil),                 // 6: sallyport.quota.v1.Lease
+	(*LeaseReturn)(nil),           // 7: sallyport.quota.v1.LeaseReturn
+	(*LeasesEnd)(nil),             // 8: sallyport.quota.v1.LeasesEnd
+	(*LimitState)(nil),            // 9: sallyport.quota.v1.LimitState
+	(*CheckBatchRequest)(nil),     // 10: sallyport.quota.v1.CheckBatchRequest
+	(*CheckBatchResponse)(nil),    // 11: sallyport.quota.v1.CheckBatchResponse
+	(*CheckStreamRequest)(nil),    // 12: sallyport.quota.v1.CheckStreamRequest
+	(*CheckStreamResponse)(nil),   // 13: sallyport.quota.v1.CheckStreamResponse
+	(*CheckOutcome)(nil),          // 14: sallyport.quota.v1.CheckOutcome
+	(*CheckFailure)(nil),          // 15: sallyport.quota.v1.CheckFailure
+	(*PeekRequest)(nil),           // 16: sallyport.quota.v1.PeekRequest
+	(*PeekResponse)(nil),          // 17: sallyport.quota.v1.PeekResponse
+	(*ReserveRequest)(nil),        // 18: sallyport.quota.v1.ReserveRequest
+	(*ReserveResponse)(nil),       // 19: sallyport.quota.v1.ReserveResponse
+	(*CommitRequest)(nil),         // 20: sallyport.quota.v1.CommitRequest
+	(*CommitResponse)(nil),        // 21: sallyport.quota.v1.CommitResponse
+	(*RefundRequest)(nil),         // 22: sallyport.quota.v1.RefundRequest
+	(*RefundResponse)(nil),        // 23: sallyport.quota.v1.RefundResponse
+	(*AcquireRequest)(nil),        // 24: sallyport.quota.v1.AcquireRequest
+	(*AcquireResponse)(nil),       // 25: sallyport.quota.v1.AcquireResponse
+	(*ReleaseRequest)(nil),        // 26: sallyport.quota.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),       // 27: sallyport.quota.v1.ReleaseResponse
+	(*UsageRequest)(nil),          // 28: sallyport.quota.v1.UsageRequest
+	(*UsageResponse)(nil),         // 29: sallyport.quota.v1.UsageResponse
+	(*ListUsageRequest)(nil),      // 30: sallyport.quota.v1.ListUsageRequest
+	(*ListUsageResponse)(nil),     // 31: sallyport.quota.v1.ListUsageResponse
+	(*UsageRow)(nil),              // 32: sallyport.quota.v1.UsageRow
+	(*ExplainRulesRequest)(nil),   // 33: sallyport.quota.v1.ExplainRulesRequest
+	(*ExplainRulesResponse)(nil),  // 34: sallyport.quota.v1.ExplainRulesResponse
+	(*RuleExplanation)(nil),       // 35: sallyport.quota.v1.RuleExplanation
+	nil,                           // 36: sallyport.quota.v1.Subject.AttributesEntry
+	nil,                           // 37: sallyport.quota.v1.UsageRow.KeyEntry
+	(*durationpb.Duration)(nil),   // 38: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
 }
 var file_sallyport_quota_v1_quota_proto_depIdxs = []int32{
-	35, // 0: sallyport.quota.v1.Subject.attributes:type_name -> sallyport.quota.v1.Subject.AttributesEntry
+	36, // 0: sallyport.quota.v1.Subject.attributes:type_name -> sallyport.quota.v1.Subject.AttributesEntry
 	2,  // 1: sallyport.quota.v1.CheckRequest.subject:type_name -> sallyport.quota.v1.Subject
-	37, // 2: sallyport.quota.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
-	8,  // 3: sallyport.quota.v1.CheckResponse.limits:type_name -> sallyport.quota.v1.LimitState
-	0,  // 4: sallyport.quota.v1.CheckResponse.refusal:type_name -> sallyport.quota.v1.RefusalKind
-	5,  // 5: sallyport.quota.v1.CheckResponse.lease:type_name -> sallyport.quota.v1.Lease
-	37, // 6: sallyport.quota.v1.Lease.life:type_name -> google.protobuf.Duration
-	37, // 7: sallyport.quota.v1.LimitState.window:type_name -> google.protobuf.Duration
-	37, // 8: sallyport.quota.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
-	0,  // 9: sallyport.quota.v1.LimitState.kind:type_name -> sallyport.quota.v1.RefusalKind
-	3,  // 10: sallyport.quota.v1.CheckBatchRequest.checks:type_name -> sallyport.quota.v1.CheckRequest
-	4,  // 11: sallyport.quota.v1.CheckBatchResponse.results:type_name -> sallyport.quota.v1.CheckResponse
-	3,  // 12: sallyport.quota.v1.CheckStreamRequest.check:type_name -> sallyport.quota.v1.CheckRequest
-	3,  // 13: sallyport.quota.v1.CheckStreamRequest.checks:type_name -> sallyport.quota.v1.CheckRequest
-	6,  // 14: sallyport.quota.v1.CheckStreamRequest.returns:type_name -> sallyport.quota.v1.LeaseReturn
-	4,  // 15: sallyport.quota.v1.CheckStreamResponse.check:type_name -> sallyport.quota.v1.CheckResponse
-	14, // 16: sallyport.quota.v1.CheckStreamResponse.failure:type_name -> sallyport.quota.v1.CheckFailure
-	7,  // 17: sallyport.quota.v1.CheckStreamResponse.leases_end:type_name -> sallyport.quota.v1.LeasesEnd
-	13, // 18: sallyport.quota.v1.CheckStreamResponse.outcomes:type_name -> sallyport.quota.v1.CheckOutcome
-	4,  // 19: sallyport.quota.v1.CheckOutcome.check:type_name -> sallyport.quota.v1.CheckResponse
-	14, // 20: sallyport.quota.v1.CheckOutcome.failure:type_name -> sallyport.quota.v1.CheckFailure
-	1,  // 21: sallyport.quota.v1.CheckFailure.reason:type_name -> sallyport.quota.v1.Reason
-	37, // 22: sallyport.quota.v1.CheckFailure.retry_after:type_name -> google.protobuf.Duration
-	2,  // 23: sallyport.quota.v1.PeekRequest.subject:type_name -> sallyport.quota.v1.Subject
-	4,  // 24: sallyport.quota.v1.PeekResponse.check:type_name -> sallyport.quota.v1.CheckResponse
-	2,  // 25: sallyport.quota.v1.ReserveRequest.subject:type_name -> sallyport.quota.v1.Subject
-	37, // 26: sallyport.quota.v1.ReserveRequest.ttl:type_name -> google.protobuf.Duration
-	4,  // 27: sallyport.quota.v1.ReserveResponse.check:type_name -> sallyport.quota.v1.CheckResponse
-	38, // 28: sallyport.quota.v1.ReserveResponse.expires:type_name -> google.protobuf.Timestamp
-	2,  // 29: sallyport.quota.v1.AcquireRequest.subject:type_name -> sallyport.quota.v1.Subject
-	37, // 30: sallyport.quota.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	4,  // 31: sallyport.quota.v1.AcquireResponse.check:type_name -> sallyport.quota.v1.CheckResponse
-	2,  // 32: sallyport.quota.v1.UsageRequest.subject:type_name -> sallyport.quota.v1.Subject
-	8,  // 33: sallyport.quota.v1.UsageResponse.limits:type_name -> sallyport.quota.v1.LimitState
-	38, // 34: sallyport.quota.v1.ListUsageRequest.time:type_name -> google.protobuf.Timestamp
-	31, // 35: sallyport.quota.v1.ListUsageResponse.rows:type_name -> sallyport.quota.v1.UsageRow
-	36, // 36: sallyport.quota.v1.UsageRow.key:type_name -> sallyport.quota.v1.UsageRow.KeyEntry
-	38, // 37: sallyport.quota.v1.UsageRow.period_start:type_name -> google.protobuf.Timestamp
-	38, // 38: sallyport.quota.v1.UsageRow.period_end:type_name -> google.protobuf.Timestamp
-	34, // 39: sallyport.quota.v1.ExplainRulesResponse.rules:type_name -> sallyport.quota.v1.RuleExplanation
-	38, // 40: sallyport.quota.v1.ExplainRulesResponse.load_time:type_name -> google.protobuf.Timestamp
-	0,  // 41: sallyport.quota.v1.RuleExplanation.kind:type_name -> sallyport.quota.v1.RefusalKind
-	37, // 42: sallyport.quota.v1.RuleExplanation.window:type_name -> google.protobuf.Duration
-	3,  // 43: sallyport.quota.v1.QuotaService.Check:input_type -> sallyport.quota.v1.CheckRequest
-	9,  // 44: sallyport.quota.v1.QuotaService.CheckBatch:input_type -> sallyport.quota.v1.CheckBatchRequest
-	11, // 45: sallyport.quota.v1.QuotaService.CheckStream:input_type -> sallyport.quota.v1.CheckStreamRequest
-	15, // 46: sallyport.quota.v1.QuotaService.Peek:input_type -> sallyport.quota.v1.PeekRequest
-	17, // 47: sallyport.quota.v1.QuotaService.Reserve:input_type -> sallyport.quota.v1.ReserveRequest
-	19, // 48: sallyport.quota.v1.QuotaService.Commit:input_type -> sallyport.quota.v1.CommitRequest
-	21, // 49: sallyport.quota.v1.QuotaService.Refund:input_type -> sallyport.quota.v1.RefundRequest
-	23, // 50: sallyport.quota.v1.QuotaService.Acquire:input_type -> sallyport.quota.v1.AcquireRequest
-	25, // 51: sallyport.quota.v1.QuotaService.Release:input_type -> sallyport.quota.v1.ReleaseRequest
-	27, // 52: sallyport.quota.v1.QuotaService.Usage:input_type -> sallyport.quota.v1.UsageRequest
-	29, // 53: sallyport.quota.v1.QuotaAdminService.ListUsage:input_type -> sallyport.quota.v1.ListUsageRequest
-	32, // 54: sallyport.quota.v1.QuotaAdminService.ExplainRules:input_type -> sallyport.quota.v1.ExplainRulesRequest
-	4,  // 55: sallyport.quota.v1.QuotaService.Check:output_type -> sallyport.quota.v1.CheckResponse
-	10, // 56: sallyport.quota.v1.QuotaService.CheckBatch:output_type -> sallyport.quota.v1.CheckBatchResponse
-	12, // 57: sallyport.quota.v1.QuotaService.CheckStream:output_type -> sallyport.quota.v1.CheckStreamResponse
-	16, // 58: sallyport.quota.v1.QuotaService.Peek:output_type -> sallyport.quota.v1.PeekResponse
-	18, // 59: sallyport.quota.v1.QuotaService.Reserve:output_type -> sallyport.quota.v1.ReserveResponse
-	20, // 60: sallyport.quota.v1.QuotaService.Commit:output_type -> sallyport.quota.v1.CommitResponse
-	22, // 61: sallyport.quota.v1.QuotaService.Refund:output_type -> sallyport.quota.v1.RefundResponse
-	24, // 62: sallyport.quota.v1.QuotaService.Acquire:output_type -> sallyport.quota.v1.AcquireResponse
-	26, // 63: sallyport.quota.v1.QuotaService.Release:output_type -> sallyport.quota.v1.ReleaseResponse
-	28, // 64: sallyport.quota.v1.QuotaService.Usage:output_type -> sallyport.quota.v1.UsageResponse
-	30, // 65: sallyport.quota.v1.QuotaAdminService.ListUsage:output_type -> sallyport.quota.v1.ListUsageResponse
-	33, // 66: sallyport.quota.v1.QuotaAdminService.ExplainRules:output_type -> sallyport.quota.v1.ExplainRulesResponse
-	55, // [55:67] is the sub-list for method output_type
-	43, // [43:55] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	4,  // 2: sallyport.quota.v1.CheckRequest.estimates:type_name -> sallyport.quota.v1.Estimate
+	38, // 3: sallyport.quota.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	9,  // 4: sallyport.quota.v1.CheckResponse.limits:type_name -> sallyport.quota.v1.LimitState
+	0,  // 5: sallyport.quota.v1.CheckResponse.refusal:type_name -> sallyport.quota.v1.RefusalKind
+	6,  // 6: sallyport.quota.v1.CheckResponse.lease:type_name -> sallyport.quota.v1.Lease
+	38, // 7: sallyport.quota.v1.Lease.life:type_name -> google.protobuf.Duration
+	38, // 8: sallyport.quota.v1.LimitState.window:type_name -> google.protobuf.Duration
+	38, // 9: sallyport.quota.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
+	0,  // 10: sallyport.quota.v1.LimitState.kind:type_name -> sallyport.quota.v1.RefusalKind
+	3,  // 11: sallyport.quota.v1.CheckBatchRequest.checks:type_name -> sallyport.quota.v1.CheckRequest
+	5,  // 12: sallyport.quota.v1.CheckBatchResponse.results:type_name -> sallyport.quota.v1.CheckResponse
+	3,  // 13: sallyport.quota.v1.CheckStreamRequest.check:type_name -> sallyport.quota.v1.CheckRequest
+	3,  // 14: sallyport.quota.v1.CheckStreamRequest.checks:type_name -> sallyport.quota.v1.CheckRequest
+	7,  // 15: sallyport.quota.v1.CheckStreamRequest.returns:type_name -> sallyport.quota.v1.LeaseReturn
+	5,  // 16: sallyport.quota.v1.CheckStreamResponse.check:type_name -> sallyport.quota.v1.CheckResponse
+	15, // 17: sallyport.quota.v1.CheckStreamResponse.failure:type_name -> sallyport.quota.v1.CheckFailure
+	8,  // 18: sallyport.quota.v1.CheckStreamResponse.leases_end:type_name -> sallyport.quota.v1.LeasesEnd
+	14, // 19: sallyport.quota.v1.CheckStreamResponse.outcomes:type_name -> sallyport.quota.v1.CheckOutcome
+	5,  // 20: sallyport.quota.v1.CheckOutcome.check:type_name -> sallyport.quota.v1.CheckResponse
+	15, // 21: sallyport.quota.v1.CheckOutcome.failure:type_name -> sallyport.quota.v1.CheckFailure
+	1,  // 22: sallyport.quota.v1.CheckFailure.reason:type_name -> sallyport.quota.v1.Reason
+	38, // 23: sallyport.quota.v1.CheckFailure.retry_after:type_name -> google.protobuf.Duration
+	2,  // 24: sallyport.quota.v1.PeekRequest.subject:type_name -> sallyport.quota.v1.Subject
+	5,  // 25: sallyport.quota.v1.PeekResponse.check:type_name -> sallyport.quota.v1.CheckResponse
+	2,  // 26: sallyport.quota.v1.ReserveRequest.subject:type_name -> sallyport.quota.v1.Subject
+	38, // 27: sallyport.quota.v1.ReserveRequest.ttl:type_name -> google.protobuf.Duration
+	5,  // 28: sallyport.quota.v1.ReserveResponse.check:type_name -> sallyport.quota.v1.CheckResponse
+	39, // 29: sallyport.quota.v1.ReserveResponse.expires:type_name -> google.protobuf.Timestamp
+	38, // 30: sallyport.quota.v1.CommitRequest.remember:type_name -> google.protobuf.Duration
+	38, // 31: sallyport.quota.v1.RefundRequest.remember:type_name -> google.protobuf.Duration
+	2,  // 32: sallyport.quota.v1.AcquireRequest.subject:type_name -> sallyport.quota.v1.Subject
+	38, // 33: sallyport.quota.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	5,  // 34: sallyport.quota.v1.AcquireResponse.check:type_name -> sallyport.quota.v1.CheckResponse
+	2,  // 35: sallyport.quota.v1.UsageRequest.subject:type_name -> sallyport.quota.v1.Subject
+	9,  // 36: sallyport.quota.v1.UsageResponse.limits:type_name -> sallyport.quota.v1.LimitState
+	39, // 37: sallyport.quota.v1.ListUsageRequest.time:type_name -> google.protobuf.Timestamp
+	32, // 38: sallyport.quota.v1.ListUsageResponse.rows:type_name -> sallyport.quota.v1.UsageRow
+	37, // 39: sallyport.quota.v1.UsageRow.key:type_name -> sallyport.quota.v1.UsageRow.KeyEntry
+	39, // 40: sallyport.quota.v1.UsageRow.period_start:type_name -> google.protobuf.Timestamp
+	39, // 41: sallyport.quota.v1.UsageRow.period_end:type_name -> google.protobuf.Timestamp
+	35, // 42: sallyport.quota.v1.ExplainRulesResponse.rules:type_name -> sallyport.quota.v1.RuleExplanation
+	39, // 43: sallyport.quota.v1.ExplainRulesResponse.load_time:type_name -> google.protobuf.Timestamp
+	0,  // 44: sallyport.quota.v1.RuleExplanation.kind:type_name -> sallyport.quota.v1.RefusalKind
+	38, // 45: sallyport.quota.v1.RuleExplanation.window:type_name -> google.protobuf.Duration
+	3,  // 46: sallyport.quota.v1.QuotaService.Check:input_type -> sallyport.quota.v1.CheckRequest
+	10, // 47: sallyport.quota.v1.QuotaService.CheckBatch:input_type -> sallyport.quota.v1.CheckBatchRequest
+	12, // 48: sallyport.quota.v1.QuotaService.CheckStream:input_type -> sallyport.quota.v1.CheckStreamRequest
+	16, // 49: sallyport.quota.v1.QuotaService.Peek:input_type -> sallyport.quota.v1.PeekRequest
+	18, // 50: sallyport.quota.v1.QuotaService.Reserve:input_type -> sallyport.quota.v1.ReserveRequest
+	20, // 51: sallyport.quota.v1.QuotaService.Commit:input_type -> sallyport.quota.v1.CommitRequest
+	22, // 52: sallyport.quota.v1.QuotaService.Refund:input_type -> sallyport.quota.v1.RefundRequest
+	24, // 53: sallyport.quota.v1.QuotaService.Acquire:input_type -> sallyport.quota.v1.AcquireRequest
+	26, // 54: sallyport.quota.v1.QuotaService.Release:input_type -> sallyport.quota.v1.ReleaseRequest
+	28, // 55: sallyport.quota.v1.QuotaService.Usage:input_type -> sallyport.quota.v1.UsageRequest
+	30, // 56: sallyport.quota.v1.QuotaAdminService.ListUsage:input_type -> sallyport.quota.v1.ListUsageRequest
+	33, // 57: sallyport.quota.v1.QuotaAdminService.ExplainRules:input_type -> sallyport.quota.v1.ExplainRulesRequest
+	5,  // 58: sallyport.quota.v1.QuotaService.Check:output_type -> sallyport.quota.v1.CheckResponse
+	11, // 59: sallyport.quota.v1.QuotaService.CheckBatch:output_type -> sallyport.quota.v1.CheckBatchResponse
+	13, // 60: sallyport.quota.v1.QuotaService.CheckStream:output_type -> sallyport.quota.v1.CheckStreamResponse
+	17, // 61: sallyport.quota.v1.QuotaService.Peek:output_type -> sallyport.quota.v1.PeekResponse
+	19, // 62: sallyport.quota.v1.QuotaService.Reserve:output_type -> sallyport.quota.v1.ReserveResponse
+	21, // 63: sallyport.quota.v1.QuotaService.Commit:output_type -> sallyport.quota.v1.CommitResponse
+	23, // 64: sallyport.quota.v1.QuotaService.Refund:output_type -> sallyport.quota.v1.RefundResponse
+	25, // 65: sallyport.quota.v1.QuotaService.Acquire:output_type -> sallyport.quota.v1.AcquireResponse
+	27, // 66: sallyport.quota.v1.QuotaService.Release:output_type -> sallyport.quota.v1.ReleaseResponse
+	29, // 67: sallyport.quota.v1.QuotaService.Usage:output_type -> sallyport.quota.v1.UsageResponse
+	31, // 68: sallyport.quota.v1.QuotaAdminService.ListUsage:output_type -> sallyport.quota.v1.ListUsageResponse
+	34, // 69: sallyport.quota.v1.QuotaAdminService.ExplainRules:output_type -> sallyport.quota.v1.ExplainRulesResponse
+	58, // [58:70] is the sub-list for method output_type
+	46, // [46:58] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_quota_v1_quota_proto_init() }
@@ -2707,19 +2816,19 @@ func file_sallyport_quota_v1_quota_proto_init() {
 		return
 	}
 	file_sallyport_quota_v1_quota_proto_msgTypes[1].OneofWrappers = []any{}
-	file_sallyport_quota_v1_quota_proto_msgTypes[10].OneofWrappers = []any{
+	file_sallyport_quota_v1_quota_proto_msgTypes[11].OneofWrappers = []any{
 		(*CheckStreamResponse_Check)(nil),
 		(*CheckStreamResponse_Failure)(nil),
 		(*CheckStreamResponse_LeasesEnd)(nil),
 	}
-	file_sallyport_quota_v1_quota_proto_msgTypes[13].OneofWrappers = []any{}
+	file_sallyport_quota_v1_quota_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_quota_v1_quota_proto_rawDesc), len(file_sallyport_quota_v1_quota_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   35,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

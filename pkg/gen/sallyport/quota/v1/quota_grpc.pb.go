@@ -76,7 +76,8 @@ type QuotaServiceClient interface {
 	// the unit, or in none. A reservation that nobody settles is charged or given
 	// back when its ttl ends, as the rule says. Repeating it with the same
 	// idempotency key, subject, unit and estimate returns the same reservation, for
-	// at least a day after it was settled; a refusal is not remembered. Without a quota that
+	// at least a day after it was settled, or for as long as its settlement says; a
+	// refusal is not remembered. Without a quota that
 	// matches it is allowed, and there is no reservation.
 	//
 	//	UNAVAILABLE  REASON_LEDGER  the ledger did not acknowledge; repeat it with the
@@ -257,7 +258,8 @@ type QuotaServiceServer interface {
 	// the unit, or in none. A reservation that nobody settles is charged or given
 	// back when its ttl ends, as the rule says. Repeating it with the same
 	// idempotency key, subject, unit and estimate returns the same reservation, for
-	// at least a day after it was settled; a refusal is not remembered. Without a quota that
+	// at least a day after it was settled, or for as long as its settlement says; a
+	// refusal is not remembered. Without a quota that
 	// matches it is allowed, and there is no reservation.
 	//
 	//	UNAVAILABLE  REASON_LEDGER  the ledger did not acknowledge; repeat it with the

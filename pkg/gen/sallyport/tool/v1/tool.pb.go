@@ -283,7 +283,9 @@ type Tool struct {
 	Stream Stream `protobuf:"varint,12,opt,name=stream,proto3,enum=sallyport.tool.v1.Stream" json:"stream,omitempty"`
 	// Fields of the request whose values name what the call acts on, for audit
 	// and for policies; their values are kept.
-	Subjects      []string `protobuf:"bytes,13,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	Subjects []string `protobuf:"bytes,13,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	// What a call uses beyond itself, in units that quotas can count.
+	Uses          []*Use `protobuf:"bytes,14,rep,name=uses,proto3" json:"uses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -409,6 +411,93 @@ func (x *Tool) GetSubjects() []string {
 	return nil
 }
 
+func (x *Tool) GetUses() []*Use {
+	if x != nil {
+		return x.Uses
+	}
+	return nil
+}
+
+// Use is what a call is expected to use of one unit, such as rows, LLM tokens or
+// cents.
+//
+// Where a quota counts the unit, the estimate is set aside before the tool is
+// called, or else the call is refused. After it the quota is charged with what the
+// tool reports, and with the estimate if it reports nothing of the unit. Nothing is
+// charged for a call that was not made.
+//
+// A tool reports in the trailing metadata of its answer, also of an error, under
+// the name "sallyport-used": the unit, an equals sign and a whole number, such as
+// "rows=42". Several values add up, of one unit too; zero is a report. A report that
+// is malformed anywhere counts for nothing: units are as in this message, numbers
+// have 1 to 13 digits and no sign, there are no spaces, and at most 64 values.
+// Units that the option does not name are not counted.
+type Use struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is counted: "rows", "llm_tokens". Never "calls", which are counted by
+	// themselves.
+	Unit string `protobuf:"bytes,1,opt,name=unit,proto3" json:"unit,omitempty"`
+	// What is set aside for one call. What calls use beyond it is charged all the
+	// same, so a quota can be exceeded by as much.
+	Estimate uint64 `protobuf:"varint,2,opt,name=estimate,proto3" json:"estimate,omitempty"`
+	// No call uses more: when the tool reports more, this is charged, and the record
+	// says so. 0 means 1000000000000.
+	Most          uint64 `protobuf:"varint,3,opt,name=most,proto3" json:"most,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Use) Reset() {
+	*x = Use{}
+	mi := &file_sallyport_tool_v1_tool_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Use) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Use) ProtoMessage() {}
+
+func (x *Use) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_tool_v1_tool_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Use.ProtoReflect.Descriptor instead.
+func (*Use) Descriptor() ([]byte, []int) {
+	return file_sallyport_tool_v1_tool_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Use) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *Use) GetEstimate() uint64 {
+	if x != nil {
+		return x.Estimate
+	}
+	return 0
+}
+
+func (x *Use) GetMost() uint64 {
+	if x != nil {
+		return x.Most
+	}
+	return 0
+}
+
 // Argument says more of a field of a tool's request.
 type Argument struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -423,7 +512,7 @@ type Argument struct {
 
 func (x *Argument) Reset() {
 	*x = Argument{}
-	mi := &file_sallyport_tool_v1_tool_proto_msgTypes[1]
+	mi := &file_sallyport_tool_v1_tool_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -435,7 +524,7 @@ func (x *Argument) String() string {
 func (*Argument) ProtoMessage() {}
 
 func (x *Argument) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_tool_v1_tool_proto_msgTypes[1]
+	mi := &file_sallyport_tool_v1_tool_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -448,7 +537,7 @@ func (x *Argument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Argument.ProtoReflect.Descriptor instead.
 func (*Argument) Descriptor() ([]byte, []int) {
-	return file_sallyport_tool_v1_tool_proto_rawDescGZIP(), []int{1}
+	return file_sallyport_tool_v1_tool_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Argument) GetHeader() string {
@@ -504,7 +593,7 @@ var File_sallyport_tool_v1_tool_proto protoreflect.FileDescriptor
 
 const file_sallyport_tool_v1_tool_proto_rawDesc = "" +
 	"\n" +
-	"\x1csallyport/tool/v1/tool.proto\x12\x11sallyport.tool.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\x9d\x05\n" +
+	"\x1csallyport/tool/v1/tool.proto\x12\x11sallyport.tool.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\x93\x06\n" +
 	"\x04Tool\x124\n" +
 	"\x04name\x18\x01 \x01(\tB \xbaH\x1dr\x1b2\x19^([a-z][a-z0-9_]{0,63})?$R\x04name\x12\x1e\n" +
 	"\x05title\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x05title\x125\n" +
@@ -522,7 +611,14 @@ const file_sallyport_tool_v1_tool_proto_rawDesc = "" +
 	" \x01(\x0e2\x1e.sallyport.tool.v1.SensitivityB\b\xbaH\x05\x82\x01\x02\x10\x01R\vsensitivity\x12\x1a\n" +
 	"\boutbound\x18\v \x01(\bR\boutbound\x12;\n" +
 	"\x06stream\x18\f \x01(\x0e2\x19.sallyport.tool.v1.StreamB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06stream\x12*\n" +
-	"\bsubjects\x18\r \x03(\tB\x0e\xbaH\v\x92\x01\b\x10\b\"\x04r\x02\x18@R\bsubjects\"k\n" +
+	"\bsubjects\x18\r \x03(\tB\x0e\xbaH\v\x92\x01\b\x10\b\"\x04r\x02\x18@R\bsubjects\x12t\n" +
+	"\x04uses\x18\x0e \x03(\v2\x16.sallyport.tool.v1.UseBH\xbaHE\xba\x01=\n" +
+	"\ttool.uses\x12\x12names a unit twice\x1a\x1cthis.map(u, u.unit).unique()\x92\x01\x02\x10\bR\x04uses\"\xf2\x01\n" +
+	"\x03Use\x128\n" +
+	"\x04unit\x18\x01 \x01(\tB$\xbaH!r\x1f2\x16^[a-z][a-z0-9_]{0,31}$Z\x05callsR\x04unit\x12*\n" +
+	"\bestimate\x18\x02 \x01(\x04B\x0e\xbaH\v2\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x01R\bestimate\x12 \n" +
+	"\x04most\x18\x03 \x01(\x04B\f\xbaH\t2\a\x18\x80\xa0\x94\xa5\x8d\x1dR\x04most:c\xbaH`\x1a^\n" +
+	"\buse.most\x12#most must not be less than estimate\x1a-this.most == 0u || this.most >= this.estimate\"k\n" +
 	"\bArgument\x12A\n" +
 	"\x06header\x18\x01 \x01(\tB)\xbaH&r$2\"^([A-Za-z0-9][A-Za-z0-9-]{0,63})?$R\x06header\x12\x1c\n" +
 	"\tsensitive\x18\x02 \x01(\bR\tsensitive*Q\n" +
@@ -563,33 +659,35 @@ func file_sallyport_tool_v1_tool_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_tool_v1_tool_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_sallyport_tool_v1_tool_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_sallyport_tool_v1_tool_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_sallyport_tool_v1_tool_proto_goTypes = []any{
 	(Risk)(0),                          // 0: sallyport.tool.v1.Risk
 	(Trust)(0),                         // 1: sallyport.tool.v1.Trust
 	(Sensitivity)(0),                   // 2: sallyport.tool.v1.Sensitivity
 	(Stream)(0),                        // 3: sallyport.tool.v1.Stream
 	(*Tool)(nil),                       // 4: sallyport.tool.v1.Tool
-	(*Argument)(nil),                   // 5: sallyport.tool.v1.Argument
-	(*durationpb.Duration)(nil),        // 6: google.protobuf.Duration
-	(*descriptorpb.MethodOptions)(nil), // 7: google.protobuf.MethodOptions
-	(*descriptorpb.FieldOptions)(nil),  // 8: google.protobuf.FieldOptions
+	(*Use)(nil),                        // 5: sallyport.tool.v1.Use
+	(*Argument)(nil),                   // 6: sallyport.tool.v1.Argument
+	(*durationpb.Duration)(nil),        // 7: google.protobuf.Duration
+	(*descriptorpb.MethodOptions)(nil), // 8: google.protobuf.MethodOptions
+	(*descriptorpb.FieldOptions)(nil),  // 9: google.protobuf.FieldOptions
 }
 var file_sallyport_tool_v1_tool_proto_depIdxs = []int32{
-	0, // 0: sallyport.tool.v1.Tool.risk:type_name -> sallyport.tool.v1.Risk
-	6, // 1: sallyport.tool.v1.Tool.timeout:type_name -> google.protobuf.Duration
-	1, // 2: sallyport.tool.v1.Tool.trust:type_name -> sallyport.tool.v1.Trust
-	2, // 3: sallyport.tool.v1.Tool.sensitivity:type_name -> sallyport.tool.v1.Sensitivity
-	3, // 4: sallyport.tool.v1.Tool.stream:type_name -> sallyport.tool.v1.Stream
-	7, // 5: sallyport.tool.v1.tool:extendee -> google.protobuf.MethodOptions
-	8, // 6: sallyport.tool.v1.argument:extendee -> google.protobuf.FieldOptions
-	4, // 7: sallyport.tool.v1.tool:type_name -> sallyport.tool.v1.Tool
-	5, // 8: sallyport.tool.v1.argument:type_name -> sallyport.tool.v1.Argument
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	7, // [7:9] is the sub-list for extension type_name
-	5, // [5:7] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	0,  // 0: sallyport.tool.v1.Tool.risk:type_name -> sallyport.tool.v1.Risk
+	7,  // 1: sallyport.tool.v1.Tool.timeout:type_name -> google.protobuf.Duration
+	1,  // 2: sallyport.tool.v1.Tool.trust:type_name -> sallyport.tool.v1.Trust
+	2,  // 3: sallyport.tool.v1.Tool.sensitivity:type_name -> sallyport.tool.v1.Sensitivity
+	3,  // 4: sallyport.tool.v1.Tool.stream:type_name -> sallyport.tool.v1.Stream
+	5,  // 5: sallyport.tool.v1.Tool.uses:type_name -> sallyport.tool.v1.Use
+	8,  // 6: sallyport.tool.v1.tool:extendee -> google.protobuf.MethodOptions
+	9,  // 7: sallyport.tool.v1.argument:extendee -> google.protobuf.FieldOptions
+	4,  // 8: sallyport.tool.v1.tool:type_name -> sallyport.tool.v1.Tool
+	6,  // 9: sallyport.tool.v1.argument:type_name -> sallyport.tool.v1.Argument
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	8,  // [8:10] is the sub-list for extension type_name
+	6,  // [6:8] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_tool_v1_tool_proto_init() }
@@ -603,7 +701,7 @@ func file_sallyport_tool_v1_tool_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_tool_v1_tool_proto_rawDesc), len(file_sallyport_tool_v1_tool_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 2,
 			NumServices:   0,
 		},

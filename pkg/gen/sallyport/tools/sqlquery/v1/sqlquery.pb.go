@@ -250,11 +250,12 @@ const file_sallyport_tools_sqlquery_v1_sqlquery_proto_rawDesc = "" +
 	"\x0eREASON_TIMEOUT\x10\x03\x12\x14\n" +
 	"\x10REASON_TOO_LARGE\x10\x04\x12\x13\n" +
 	"\x0fREASON_DATABASE\x10\x05\x12\x15\n" +
-	"\x11REASON_PARAMETERS\x10\x062\xc3\x01\n" +
-	"\x0fSqlQueryService\x12\xaf\x01\n" +
-	"\vRunSqlQuery\x12/.sallyport.tools.sqlquery.v1.RunSqlQueryRequest\x1a0.sallyport.tools.sqlquery.v1.RunSqlQueryResponse\"=\xa2\x86\x199\n" +
+	"\x11REASON_PARAMETERS\x10\x062\xd0\x01\n" +
+	"\x0fSqlQueryService\x12\xbc\x01\n" +
+	"\vRunSqlQuery\x12/.sallyport.tools.sqlquery.v1.RunSqlQueryRequest\x1a0.sallyport.tools.sqlquery.v1.RunSqlQueryResponse\"J\xa2\x86\x19F\n" +
 	"\rrun_sql_query\x12\rRun SQL query\x18\x01 \x01*\x02\b\n" +
-	":\bsql:readB\x03sqlH\x03P\x03B\x92\x02\n" +
+	":\bsql:readB\x03sqlH\x03P\x03r\v\n" +
+	"\x04rows\x10d\x18\x90NB\x92\x02\n" +
 	"\x1fcom.sallyport.tools.sqlquery.v1B\rSqlqueryProtoP\x01ZQgithub.com/sallyport-mcp/sallyport/pkg/gen/sallyport/tools/sqlquery/v1;sqlqueryv1\xa2\x02\x03STS\xaa\x02\x1bSallyport.Tools.Sqlquery.V1\xca\x02\x1bSallyport\\Tools\\Sqlquery\\V1\xe2\x02'Sallyport\\Tools\\Sqlquery\\V1\\GPBMetadata\xea\x02\x1eSallyport::Tools::Sqlquery::V1b\x06proto3"
 
 var (
