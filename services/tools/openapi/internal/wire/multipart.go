@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -38,13 +39,6 @@ type Part struct {
 	// Types are media types that it may be of, such as "image/png" or "image/*";
 	// none for any.
 	Types []string
-}
-
-// file is a file among arguments.
-type file struct {
-	Name   string  `json:"filename"`
-	Text   *string `json:"text"`
-	Base64 *string `json:"base64"`
 }
 
 // multipart writes an object as multipart/form-data, and returns that with its
@@ -142,23 +136,21 @@ func writeField(w *multipart.Writer, name string, said Part, raw json.RawMessage
 }
 
 func writeFile(w *multipart.Writer, name string, said Part, raw json.RawMessage) error {
-	var f file
-	if first(raw) != '{' || json.Unmarshal(raw, &f) != nil || (f.Text == nil) == (f.Base64 == nil) {
+	f := map[string]string{} // a struct would take names in other letters, too
+	err := json.Unmarshal(raw, &f)
+	text, isText := f["text"]
+	encoded, isEncoded := f["base64"]
+	if err != nil || isText == isEncoded {
 		return errors.New("must be a file: an object with filename, and text or base64")
 	}
-	if f.Name == "" {
-		f.Name = "file"
-	}
-	if f.Name == "." || f.Name == ".." || utf8.RuneCountInString(f.Name) > MaxFileName ||
-		strings.ContainsFunc(f.Name, func(r rune) bool { return unicode.IsControl(r) || r == '/' || r == '\\' || r == '"' }) {
+	filename := cmp.Or(f["filename"], "file")
+	if filename == "." || filename == ".." || utf8.RuneCountInString(filename) > MaxFileName ||
+		strings.ContainsFunc(filename, func(r rune) bool { return unicode.IsControl(r) || r == '/' || r == '\\' || r == '"' }) {
 		return fmt.Errorf("filename must be up to %d characters without slashes, quotes and control characters, and not a path", MaxFileName)
 	}
-	content := []byte(nil)
-	if f.Text != nil {
-		content = []byte(*f.Text)
-	} else {
-		var err error
-		if content, err = base64.StdEncoding.DecodeString(*f.Base64); err != nil {
+	content := []byte(text)
+	if isEncoded {
+		if content, err = base64.StdEncoding.DecodeString(encoded); err != nil {
 			return errors.New("base64 is not what it says: A-Z, a-z, 0-9, + and /, filled up with =")
 		}
 	}
@@ -170,7 +162,7 @@ func writeFile(w *multipart.Writer, name string, said Part, raw json.RawMessage)
 		return err
 	}
 	return writePart(w, textproto.MIMEHeader{
-		"Content-Disposition": {multipart.FileContentDisposition(name, f.Name)}, "Content-Type": {kind},
+		"Content-Disposition": {multipart.FileContentDisposition(name, filename)}, "Content-Type": {kind},
 	}, content)
 }
 

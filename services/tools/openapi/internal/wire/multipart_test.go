@@ -105,6 +105,8 @@ func TestMultipartThatIsRefused(t *testing.T) {
 		{"a long name", `{"` + strings.Repeat("a", 257) + `":1}`, "name cannot be"},
 		{"a file that is text", `{"any":"x"}`, "must be a file"},
 		{"a file without content", `{"any":{"filename":"a"}}`, "must be a file"},
+		{"a file in other letters", `{"any":{"Text":"a","FILENAME":"b"}}`, "must be a file"},
+		{"a file that is null", `{"any":[null]}`, "must be a file"},
 		{"a file with two contents", `{"any":{"text":"a","base64":""}}`, "must be a file"},
 		{"a file that is a path", `{"any":{"text":"a","filename":"../../etc/passwd"}}`, "not a path"},
 		{"a file that is a folder", `{"any":{"text":"a","filename":".."}}`, "not a path"},
