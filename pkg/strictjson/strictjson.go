@@ -16,7 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -241,7 +240,7 @@ func (r *Reader) number() ([]byte, error) {
 	}
 	if bytes.ContainsAny(raw, "eE") || len(raw) > 300 {
 		// Nothing else can take a number out of range.
-		if n, err := strconv.ParseFloat(string(raw), 64); err != nil || math.IsInf(n, 0) {
+		if _, err := strconv.ParseFloat(string(raw), 64); err != nil {
 			return nil, ErrNumber
 		}
 	}

@@ -31,7 +31,6 @@ func TestBounds(t *testing.T) {
 		{"strings as written", `"\na"`, `"\u000a"`, strictjson.ErrString},
 		{"names", `{"abcd":1}`, `{"abcde":1}`, strictjson.ErrString},
 		{"numbers", `-123`, `-1234`, strictjson.ErrNumber},
-		{"large numbers", `9e99`, `9e999`, strictjson.ErrNumber},
 	}
 	for _, tt := range tests {
 		if err := strictjson.Check([]byte(tt.within), limits); err != nil {
@@ -42,8 +41,15 @@ func TestBounds(t *testing.T) {
 		}
 	}
 	wide := strictjson.Limits{Depth: 1, Nodes: 1, Keys: 1, StringBytes: 1, NumberBytes: 1000}
-	if err := strictjson.Check([]byte("1"+strings.Repeat("0", 309)), wide); !errors.Is(err, strictjson.ErrNumber) {
-		t.Errorf("a number that no float holds: got error %v", err)
+	for _, text := range []string{"1" + strings.Repeat("0", 309), "9e999", "9E999", "-9e+0999", "0.1e310"} {
+		if err := strictjson.Check([]byte(text), wide); !errors.Is(err, strictjson.ErrNumber) {
+			t.Errorf("%.9s, a number that no float holds: got error %v", text, err)
+		}
+	}
+	for _, text := range []string{"1" + strings.Repeat("0", 308), "9e307", "9E-999", "0e999", "0." + strings.Repeat("9", 900)} {
+		if err := strictjson.Check([]byte(text), wide); err != nil {
+			t.Errorf("%.9s, a number that a float holds, if not to the last digit: got error %v", text, err)
+		}
 	}
 }
 
@@ -110,6 +116,10 @@ func TestReaderForgets(t *testing.T) {
 		r.Reset([]byte(`{"a":[`+strings.Repeat("1,", 9_000)), limits)
 		if err := r.Skip(); !errors.Is(err, strictjson.ErrSyntax) {
 			t.Fatalf("half a value: got error %v", err)
+		}
+		r.Reset([]byte(strings.Repeat("[", limits.Depth)), limits)
+		if err := r.Skip(); !errors.Is(err, strictjson.ErrSyntax) {
+			t.Fatalf("a deep one that is not over: got error %v", err)
 		}
 		r.Reset([]byte(`{"a":[`+strings.Repeat("1,", 9_000)+`1]}`), limits)
 		if err := errors.Join(r.Skip(), r.End()); err != nil || r.Pointer() != "" {

@@ -100,7 +100,7 @@ func (a *Approvals) ListDefinitions(ctx context.Context, req *executorv1.ListDef
 			continue
 		}
 		if left > 0 {
-			a.complete(ctx, d)
+			a.complete(ctx, d, req.GetTool() != "")
 			left -= proto.Size(d)
 		}
 		if left <= 0 {
@@ -136,7 +136,7 @@ func (a *Approvals) Approve(ctx context.Context, req *executorv1.ApproveRequest)
 		}
 	}
 	d := a.describe(o)
-	a.complete(ctx, d)
+	a.complete(ctx, d, true)
 	return &executorv1.ApproveResponse{Definition: d}, nil
 }
 
@@ -194,15 +194,25 @@ func (a *Approvals) describe(o approval.Offer) *executorv1.Definition {
 	}
 }
 
-// complete adds the definition that was approved. If it cannot be read there
-// was, for whoever looks, none: all of what is offered is new to them.
-func (a *Approvals) complete(ctx context.Context, d *executorv1.Definition) {
-	if d.GetApproved() == nil || d.GetApproved().GetDefinition() != nil {
+// complete adds the definition that was approved, and if wanted what that has
+// replaced. If it cannot be read there was, for whoever looks, none: all of what is
+// offered is new to them.
+func (a *Approvals) complete(ctx context.Context, d *executorv1.Definition, replaced bool) {
+	known := d.GetApproved().GetDefinition() != nil // then it is what is offered
+	if d.GetApproved() == nil || known && !replaced {
 		return
 	}
 	approved, err := a.store.Read(ctx, d.GetService(), d.GetTool())
 	if err != nil {
 		a.log.WarnContext(ctx, "an approval could not be read", "tool", d.GetTool(), "err", err)
 	}
-	d.Approved = approved
+	switch {
+	case !known:
+		d.Approved = approved
+	case bytes.Equal(approved.GetDigest(), d.GetDigest()):
+		d.Approved.Replaced = approved.GetReplaced()
+	}
+	if !replaced && d.Approved != nil {
+		d.Approved.Replaced = nil
+	}
 }

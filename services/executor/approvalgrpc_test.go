@@ -177,7 +177,7 @@ func TestLifeOfADefinition(t *testing.T) {
 		Offered: definition("Searches, and more."), Digest: second,
 		Approved: &executorv1.Approval{Definition: definition("Searches."), Digest: first, By: "first use"},
 	}
-	ignoreTime := protocmp.IgnoreFields(&executorv1.Approval{}, "time")
+	var ignoreTime cmp.Option = protocmp.IgnoreFields(&executorv1.Approval{}, "time")
 	if diff := cmp.Diff(want, resp.GetDefinitions()[0], protocmp.Transform(), ignoreTime); diff != "" {
 		t.Errorf("changed (-want +got):\n%s", diff)
 	}
@@ -188,8 +188,14 @@ func TestLifeOfADefinition(t *testing.T) {
 	}
 	want.State = executorv1.DefinitionState_DEFINITION_STATE_APPROVED
 	want.Approved = &executorv1.Approval{Definition: definition("Searches, and more."), Digest: second, By: "operator anna"}
+	want.Approved.Replaced = &executorv1.Replaced{Definition: definition("Searches."), Digest: first, By: "first use"}
+	ignoreTime = cmp.Options{ignoreTime, protocmp.IgnoreFields(&executorv1.Replaced{}, "time")}
 	if diff := cmp.Diff(want, approved.GetDefinition(), protocmp.Transform(), ignoreTime); diff != "" {
 		t.Errorf("approved (-want +got):\n%s", diff)
+	}
+	// Whoever asks for all tools gets no history: each is one more read of the bucket.
+	if resp, err = o.client.ListDefinitions(t.Context(), &executorv1.ListDefinitionsRequest{}); err != nil || resp.GetDefinitions()[1].GetApproved().GetReplaced() != nil {
+		t.Errorf("all: got %v, %v; want nothing that was replaced", resp, err)
 	}
 	if got := o.list(t, &executorv1.ListDefinitionsRequest{Withheld: true}); len(got) != 0 {
 		t.Errorf("got %q withheld, want nothing", got)

@@ -13,6 +13,7 @@ import (
 	authv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/auth/v1"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
 	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
+	"github.com/sallyport-mcp/sallyport/pkg/taint"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/catalogue"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard"
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/isolate"
@@ -95,6 +96,9 @@ func (s *Service) ask(
 		}, end)
 	}
 	end.acted = acted(end.findings)
+	if end.from != nil && taint.Untrusted(end.from.GetLabel()) && s.cfg.Envelope.marksRead(source.Service, g.GetPrincipal().GetRoles()) {
+		encloseRead(read, end.from) // after the record, whose hash is of what was given
+	}
 	return end, end.err
 }
 

@@ -59,14 +59,17 @@ type Config struct {
 	MaxUsedGrants int `yaml:"max_used_grants"`
 }
 
-// EnvelopeConfig says where untrusted texts in results go back as the tool gave them,
+// EnvelopeConfig says where untrusted texts go back as the tool or provider gave them,
 // without the lines around them that tell a model that they are data. What contexts
 // have seen is on record all the same.
 type EnvelopeConfig struct {
-	// Off is for all tools.
+	// Off is for all tools and resources.
 	Off bool `yaml:"off"`
 	// ExceptTools are names of tools, as clients know them.
 	ExceptTools []string `yaml:"except_tools"`
+	// ExceptResources are services whose resources, in prompts too, go back as they
+	// are: for clients that save or parse what they read.
+	ExceptResources []string `yaml:"except_resources"`
 	// ExceptRoles are roles of callers, for programs that are no models.
 	ExceptRoles []string `yaml:"except_roles"`
 }
@@ -76,6 +79,11 @@ func (c EnvelopeConfig) validate() error {
 	for i, name := range c.ExceptTools {
 		if name == "" || len(name) > 64 {
 			errs = append(errs, fmt.Errorf("envelope.except_tools[%d]: %q is not the name of a tool", i, name))
+		}
+	}
+	for i, name := range c.ExceptResources {
+		if !serviceName.MatchString(name) {
+			errs = append(errs, fmt.Errorf("envelope.except_resources[%d]: the service %q must match %s", i, name, serviceName))
 		}
 	}
 	for i, role := range c.ExceptRoles {
@@ -88,8 +96,16 @@ func (c EnvelopeConfig) validate() error {
 
 // marks reports whether texts of a tool are marked for a caller.
 func (c EnvelopeConfig) marks(tool string, roles []string) bool {
-	return !c.Off && !slices.Contains(c.ExceptTools, tool) &&
-		!slices.ContainsFunc(roles, func(role string) bool { return slices.Contains(c.ExceptRoles, role) })
+	return !slices.Contains(c.ExceptTools, tool) && c.marksFor(roles)
+}
+
+// marksRead reports whether resources of a service are marked for a caller.
+func (c EnvelopeConfig) marksRead(service string, roles []string) bool {
+	return !slices.Contains(c.ExceptResources, service) && c.marksFor(roles)
+}
+
+func (c EnvelopeConfig) marksFor(roles []string) bool {
+	return !c.Off && !slices.ContainsFunc(roles, func(role string) bool { return slices.Contains(c.ExceptRoles, role) })
 }
 
 // ServiceConfig names a server.

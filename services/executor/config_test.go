@@ -17,6 +17,7 @@ func TestConfig(t *testing.T) {
 	bad := executor.Config{
 		Joining: map[string]joining.Config{"Bad": {}, "ev": {Prefix: "no good"}}, Hold: approval.Config{"ev": "some"},
 		Services: []executor.ServiceConfig{{Name: "Bad Name"}}, GrantKeyFiles: []string{""},
+		Envelope: executor.EnvelopeConfig{ExceptTools: []string{""}, ExceptResources: []string{"No"}, ExceptRoles: []string{""}},
 	}
 	err := bad.Validate()
 	if err == nil {
@@ -25,6 +26,7 @@ func TestConfig(t *testing.T) {
 	for _, want := range []string{
 		"services[0].name", `joining: the service "Bad"`, "joining.ev: prefix", "hold", "services[0].address", "grant_key_files[0]", "reflection_interval", "default_timeout",
 		"audit_timeout", "max_result_bytes", "max_in_flight", "max_used_grants",
+		"envelope.except_tools[0]", "envelope.except_resources[0]", "envelope.except_roles[0]",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("Validate does not tell of %s: %v", want, err)

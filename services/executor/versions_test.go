@@ -274,6 +274,14 @@ func TestALooserVersionWaitsForAPerson(t *testing.T) {
 	if details["changes"] != "title, options" || details["by"] != approval.Covered || details["old"] == "" || details["old"] == details["new"] {
 		t.Errorf("the record of the change: %v", details)
 	}
+	passed, err := clerk.ListDefinitions(t.Context(), &executorv1.ListDefinitionsRequest{Tool: "echo"})
+	if err != nil || len(passed.GetDefinitions()) != 1 {
+		t.Fatalf("ListDefinitions = %v, %v; want one", passed, err)
+	}
+	if a := passed.GetDefinitions()[0].GetApproved(); a.GetBy() != approval.Covered || a.GetDefinition().GetTitle() != "Other" ||
+		a.GetReplaced().GetBy() != approval.FirstUse || a.GetReplaced().GetDefinition().GetTitle() == "Other" || a.GetReplaced().GetDefinition().GetDescription() == "" {
+		t.Errorf("what has passed is told as %v", a)
+	}
 
 	// The looser version waits while the one before it is there, and can be seen.
 	s.serve("basics:3", says("3"))

@@ -70,8 +70,9 @@ func toolDiffCommand(o *operator) *cobra.Command {
 	var out output
 	cmd := &cobra.Command{
 		Use:   "diff NAME",
-		Short: "Show how a tool differs from what was approved",
-		Long: `Diff shows what approving a tool would change, or all of a tool that is new.
+		Short: "Show how a tool differs from what was approved, or was changed last",
+		Long: `Diff shows what approving a tool would change, or all of a tool that is new. Of a tool
+that is not withheld it shows the last change, also one that nobody had to approve.
 Characters that cannot be seen are shown as <U+202E>.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -137,9 +138,13 @@ func (c *clerk) diff(ctx context.Context, name string) error {
 		if old := d.GetApproved().GetDefinition(); old != nil {
 			all["approved_definition"] = plainDefinition(old)
 		}
+		if text := lastChange(d); text != "" && d.GetApproved().GetReplaced() != nil {
+			all["last_change"] = change(d.GetApproved(), text)
+		}
 		return writeJSON(c.out, all)
 	}
 	c.show(d)
+	c.print(lastChange(d))
 	return nil
 }
 
@@ -229,7 +234,11 @@ func (c *clerk) show(d *executorv1.Definition) {
 		text += fmt.Sprintf("; last approved %s by %s", stamp(a.GetTime()), printable(a.GetBy()))
 	}
 	fmt.Fprintln(c.out, text)
-	text = changes(d)
+	c.print(changes(d))
+}
+
+// print prints lines of a diff.
+func (c *clerk) print(text string) {
 	if c.colour {
 		text = coloured(text)
 	}
@@ -264,6 +273,19 @@ func summary(d *executorv1.Definition) map[string]any {
 		"name": d.GetTool(), "service": d.GetService(), "state": state(d), "digest": hex.EncodeToString(d.GetDigest()),
 		"approved": stamp(d.GetApproved().GetTime()), "approved_by": d.GetApproved().GetBy(), "approved_digest": hex.EncodeToString(d.GetApproved().GetDigest()),
 	}
+}
+
+// change is the last one of a tool, for programs.
+func change(a *executorv1.Approval, text string) map[string]any {
+	was := a.GetReplaced()
+	all := map[string]any{
+		"time": stamp(a.GetTime()), "by": a.GetBy(), "held": held(a), "text": text,
+		"before_approved": stamp(was.GetTime()), "before_approved_by": was.GetBy(), "before_digest": hex.EncodeToString(was.GetDigest()),
+	}
+	if d := was.GetDefinition(); d != nil {
+		all["before_definition"] = plainDefinition(d)
+	}
+	return all
 }
 
 // plainDefinition is a definition for programs, its JSON as JSON.

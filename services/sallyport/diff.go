@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -205,18 +206,13 @@ func concealed(d *providerv1.ToolDefinition) int {
 // nothing was approved, else a unified diff of each part that differs.
 func changes(d *executorv1.Definition) string {
 	var b strings.Builder
-	now := parts(d.GetOffered())
 	if old := d.GetApproved().GetDefinition(); old != nil {
-		for i, was := range parts(old) {
-			text := diff.Diff("approved "+was.name, []byte(was.text), "offered "+was.name, []byte(now[i].text))
-			_, text, _ = bytes.Cut(text, []byte("\n")) // the line that says "diff"
-			b.Write(text)
-		}
+		b.WriteString(compare("approved", old, "offered", d.GetOffered()))
 		if b.Len() == 0 && !bytes.Equal(d.GetApproved().GetDigest(), d.GetDigest()) {
-			b.WriteString("! They differ only in how their JSON is written: order, blanks, escapes.\n")
+			b.WriteString(onlyWritten)
 		}
 	} else {
-		for _, s := range now {
+		for _, s := range parts(d.GetOffered()) {
 			if s.text != "" {
 				fmt.Fprintf(&b, "%s:\n", s.name)
 				for line := range strings.Lines(s.text) {
@@ -230,6 +226,50 @@ func changes(d *executorv1.Definition) string {
 	}
 	return b.String()
 }
+
+const onlyWritten = "! They differ only in how their JSON is written: order, blanks, escapes.\n"
+
+// compare is a unified diff of each part in which two definitions differ, empty if
+// they look alike.
+func compare(oldName string, old *providerv1.ToolDefinition, newName string, now *providerv1.ToolDefinition) string {
+	var b strings.Builder
+	is := parts(now)
+	for i, was := range parts(old) {
+		text := diff.Diff(oldName+" "+was.name, []byte(was.text), newName+" "+was.name, []byte(is[i].text))
+		_, text, _ = bytes.Cut(text, []byte("\n")) // the line that says "diff"
+		b.Write(text)
+	}
+	return b.String()
+}
+
+// lastChange tells how a tool that is as it was approved has come to be so: what it
+// was before, and whether somebody has approved the change or it has passed by
+// itself. It is empty for a tool that waits, or of which nothing is known.
+func lastChange(d *executorv1.Definition) string {
+	a := d.GetApproved()
+	if a == nil || !bytes.Equal(a.GetDigest(), d.GetDigest()) {
+		return ""
+	}
+	was := a.GetReplaced()
+	if was == nil {
+		return "It has not changed since.\n"
+	}
+	how := "was approved by " + printable(a.GetBy())
+	if !held(a) {
+		how = "was not held, for it takes away nothing that restricts the tool (hold mode loosened)"
+	}
+	text := fmt.Sprintf("Its last change, %s, %s. Before it was as approved %s by %s.\n", stamp(a.GetTime()), how, stamp(was.GetTime()), printable(was.GetBy()))
+	if was.GetDefinition() == nil {
+		return text + "! What it was before is too large and was not kept.\n"
+	}
+	if n := concealed(was.GetDefinition()); n > 0 {
+		text += fmt.Sprintf("! Characters in what it was that cannot be seen, or are not what they seem: %d. They are shown as <U+…>.\n", n)
+	}
+	return text + cmp.Or(compare("earlier", was.GetDefinition(), "present", d.GetOffered()), onlyWritten)
+}
+
+// held reports whether a definition had to wait until somebody approved it.
+func held(a *executorv1.Approval) bool { return strings.HasPrefix(a.GetBy(), "operator ") }
 
 // coloured marks the lines of a diff for a terminal.
 func coloured(text string) string {

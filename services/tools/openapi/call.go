@@ -69,6 +69,9 @@ func (t *tool) call(ctx context.Context, req *providerv1.CallToolRequest) (*prov
 		a.log.Warn("the API does not accept our credentials, or not for this", "tool", req.GetName(), "status", resp.StatusCode)
 	}
 	n := &answer{tool: t, resp: resp, used: used}
+	if n.streams() { // which may have no end
+		return n.unreadable("with a stream of events, which is not passed on: ask it for an answer that has an end, if it has one"), nil
+	}
 	if n.body, err = io.ReadAll(io.LimitReader(resp.Body, int64(a.cfg.MaxResultBytes)+1)); err != nil {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)

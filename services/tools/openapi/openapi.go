@@ -25,8 +25,11 @@
 // # What the package does not do
 //
 // It does not try again what has failed, but for what HTTP itself does over a
-// connection that has died. It has no cookies between calls, sends no files
-// (multipart), passes on no streams, and knows nothing of callbacks and links.
+// connection that has died. It has no cookies between calls, passes on no
+// streams (an operation that has nothing else is no tool, and an answer that turns out to
+// be one is refused before it is read), and knows nothing of callbacks and links. Of
+// multipart bodies it writes multipart/form-data with parts that the document names:
+// texts, JSON, and files of up to 48 kB.
 // Arguments are checked against the schema by the executor.
 package openapi
 

@@ -39,7 +39,7 @@ func TestSelection(t *testing.T) {
 			a.Operations.Methods, a.Operations.Named = []string{}, []string{"createBook"}
 		}, want: "shop_create_book",
 	}, {
-		name: "by method", edit: func(a *openapi.API) { a.Operations.Methods = []string{"post"} }, want: "shop_create_book shop_place_order",
+		name: "by method", edit: func(a *openapi.API) { a.Operations.Methods = []string{"post"} }, want: "shop_create_book shop_place_order shop_upload_cover",
 	}, {
 		name: "by tag", edit: func(a *openapi.API) { a.Operations.Tags = []string{"books"} }, want: "shop_get_book shop_list_books",
 	}, {

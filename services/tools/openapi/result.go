@@ -84,6 +84,12 @@ func (n *answer) result() *providerv1.ToolResult {
 	return n.unreadable(fmt.Sprintf("with content of the type %q, which is not passed on", truncate(printable(media), 100)))
 }
 
+// streams reports whether an answer of success is a stream of events.
+func (n *answer) streams() bool {
+	media, _, err := mime.ParseMediaType(n.resp.Header.Get("Content-Type"))
+	return err == nil && media == "text/event-stream" && n.resp.StatusCode >= 200 && n.resp.StatusCode <= 299
+}
+
 func isJSON(m string) bool { return m == "application/json" || strings.HasSuffix(m, "+json") }
 
 // isText reports whether a media type is one of text that has an end.

@@ -68,7 +68,7 @@ func TestResults(t *testing.T) {
 		{"a picture that is none", 200, []string{"Content-Type", "image/png"}, "<script>", words(true, "The API answered 200 OK, but with a picture that is not PNG, JPEG, GIF or WebP, or not what it says it is."+done)},
 		{"a picture with scripts", 200, []string{"Content-Type", "image/svg+xml"}, "<svg/>", words(true, "The API answered 200 OK, but with a picture that is not PNG, JPEG, GIF or WebP, or not what it says it is."+done)},
 		{"a file", 200, []string{"Content-Type", "application/pdf"}, "%PDF", words(true, `The API answered 200 OK, but with content of the type "application/pdf", which is not passed on.`+done)},
-		{"a stream", 200, []string{"Content-Type", "text/event-stream"}, "data: x", words(true, `The API answered 200 OK, but with content of the type "text/event-stream", which is not passed on.`+done)},
+		{"a stream", 200, []string{"Content-Type", "text/event-stream"}, "data: x", words(true, `The API answered 200 OK, but with a stream of events, which is not passed on: ask it for an answer that has an end, if it has one.`+done)},
 		{"text that is none", 200, []string{"Content-Type", "text/plain"}, "a\x00b", words(true, "The API answered 200 OK, but with text that is not UTF-8."+done)},
 		{"JSON that is none", 200, []string{"Content-Type", "application/json"}, "{", words(true, "The API answered 200 OK, but with JSON that is not passed on: it is not strict JSON."+done)},
 		{"JSON and more", 200, []string{"Content-Type", "application/json"}, "{}{}", words(true, "The API answered 200 OK, but with what is not strict JSON."+done)},
@@ -142,6 +142,25 @@ func TestHeadTellsHeaders(t *testing.T) {
 	})
 	got, err := call(t, w.up(w.api(shop(t))), "shop_book_exists", `{"bookId":"1"}`)
 	if err != nil || got.GetIsError() || !strings.Contains(text(got), "200 OK\nLast-Modified: Mon, 02 Jan 2006") {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+// A stream may have no end: it is refused when it begins.
+func TestStreamsAreNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
+		_, _ = io.WriteString(rw, "data: x\n\n")
+		if err := http.NewResponseController(rw).Flush(); err != nil {
+			t.Error(err)
+		}
+		<-r.Context().Done()
+	})
+	a := w.api(smallest)
+	a.Timeout = time.Hour
+	got, err := call(t, w.up(a), "shop_get_x", `{}`)
+	if err != nil || !got.GetIsError() || !strings.Contains(text(got), "stream of events") {
 		t.Errorf("got %v, %v", got, err)
 	}
 }

@@ -270,20 +270,26 @@ func (s *Store) Read(ctx context.Context, service, tool string) (*executorv1.App
 func (s *Store) Approve(ctx context.Context, o Offer, by string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
-	a := approve(o, by)
-	value, err := s.codec.encode(a)
-	if err != nil {
-		return err
-	}
 	key := keyOf(o.Service, o.Name)
 	for range maxConflicts {
-		var revision uint64
 		old, err := s.bucket.Get(ctx, bus.Approvals, key)
-		switch {
-		case errors.Is(err, bus.ErrNotFound):
-			revision, err = s.bucket.Create(ctx, bus.Approvals, key, value)
-		case err == nil:
+		known := err == nil
+		if err != nil && !errors.Is(err, bus.ErrNotFound) {
+			return err
+		}
+		a := approve(o, by)
+		if before, err := s.codec.decode(key, old.Value); known && err == nil { // one that cannot be read is overwritten
+			a.Replaced = replaced(before, a)
+		}
+		value, err := s.codec.encodeShort(a)
+		if err != nil {
+			return err
+		}
+		var revision uint64
+		if known {
 			revision, err = s.bucket.Update(ctx, bus.Approvals, key, value, old.Revision)
+		} else {
+			revision, err = s.bucket.Create(ctx, bus.Approvals, key, value)
 		}
 		if errors.Is(err, bus.ErrExists) || errors.Is(err, bus.ErrConflict) {
 			continue

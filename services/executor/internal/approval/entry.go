@@ -57,7 +57,9 @@ func (c codec) decode(key string, value []byte) (*executorv1.Approval, error) {
 		return nil, err
 	}
 	// Else what was approved for one tool could be put in the place of another.
-	if service, _, _ := strings.Cut(key, "."); keyOf(service, a.GetDefinition().GetName()) != key {
+	service, _, _ := strings.Cut(key, ".")
+	was := a.GetReplaced().GetDefinition()
+	if keyOf(service, a.GetDefinition().GetName()) != key || was != nil && keyOf(service, was.GetName()) != key {
 		return nil, errors.New("approval of another tool")
 	}
 	return a, nil

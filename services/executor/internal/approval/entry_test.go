@@ -23,7 +23,11 @@ func FuzzDecode(f *testing.F) {
 		"github.search": {Definition: &providerv1.ToolDefinition{Name: "search"}, Digest: make([]byte, 32), By: FirstUse, Time: &timestamppb.Timestamp{}},
 		"github.other":  {Definition: &providerv1.ToolDefinition{Name: "search"}, Digest: make([]byte, 32), Time: &timestamppb.Timestamp{}},
 		"github.=2E":    {Definition: &providerv1.ToolDefinition{Name: "."}, Digest: make([]byte, 32), Time: &timestamppb.Timestamp{}},
-		"a.b.c":         {Definition: &providerv1.ToolDefinition{Name: "b.c"}, Digest: make([]byte, 31), Time: &timestamppb.Timestamp{}},
+		"a.d": {
+			Definition: &providerv1.ToolDefinition{Name: "d"}, Digest: make([]byte, 32), Time: &timestamppb.Timestamp{},
+			Replaced: &executorv1.Replaced{Definition: &providerv1.ToolDefinition{Name: "e"}, Digest: make([]byte, 32), Time: &timestamppb.Timestamp{}},
+		},
+		"a.b.c": {Definition: &providerv1.ToolDefinition{Name: "b.c"}, Digest: make([]byte, 31), Time: &timestamppb.Timestamp{}},
 	} {
 		value, err := proto.Marshal(a)
 		if err != nil {
@@ -39,6 +43,9 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		if len(a.GetDigest()) != 32 || keyOf(serviceOf(key), a.GetDefinition().GetName()) != key {
+			t.Fatalf("took %v under %q", a, key)
+		}
+		if d := a.GetReplaced().GetDefinition(); d != nil && keyOf(serviceOf(key), d.GetName()) != key {
 			t.Fatalf("took %v under %q", a, key)
 		}
 		again, err := c.encode(a)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	executorv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/executor/v1"
-	providerv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/provider/v1"
 )
 
 // firstUse is a definition that nobody has seen before.
@@ -119,7 +118,7 @@ func (s *Store) approveFirst(ctx context.Context, key string, f *firstUse) error
 			return nil
 		}
 	}
-	a, value, err := s.write(f.offer, by)
+	a, value, err := s.write(f.offer, by, old)
 	if err != nil {
 		s.log.Error("a definition cannot be kept, so its tool is withheld", "key", key, "err", err)
 		s.mu.Lock()
@@ -159,14 +158,14 @@ func (s *Store) approveFirst(ctx context.Context, key string, f *firstUse) error
 
 // write makes an approval and its entry. Where only options are compared they
 // alone are kept of what does not fit.
-func (s *Store) write(o Offer, by string) (*executorv1.Approval, []byte, error) {
+func (s *Store) write(o Offer, by string, old *executorv1.Approval) (*executorv1.Approval, []byte, error) {
 	a := approve(o, by)
-	value, err := s.codec.encode(a)
+	a.Replaced = replaced(old, a)
+	value, err := s.codec.encodeShort(a)
 	if err == nil || s.cfg.Mode(o.Service, o.Provider) != ModeLoosened {
 		return a, value, err
 	}
-	o.Definition = &providerv1.ToolDefinition{Name: o.Definition.GetName(), InputSchema: []byte(`{}`), Options: o.Definition.GetOptions()}
-	a = approve(o, by)
-	value, err = s.codec.encode(a)
+	a.Definition = shortened(o.Definition)
+	value, err = s.codec.encodeShort(a)
 	return a, value, err
 }

@@ -278,8 +278,11 @@ type Approval struct {
 	Digest     []byte                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
 	// Who: "operator anna", "first use", or "no fewer restrictions" for a change that
 	// nobody had to approve.
-	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
-	Time          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
+	By   string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Time *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
+	// In whose place it has come, with the approval that one had; unset if it was the
+	// first. In answers only where one tool is asked for.
+	Replaced      *Replaced `protobuf:"bytes,5,opt,name=replaced,proto3" json:"replaced,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -342,6 +345,84 @@ func (x *Approval) GetTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Approval) GetReplaced() *Replaced {
+	if x != nil {
+		return x.Replaced
+	}
+	return nil
+}
+
+// Replaced is the definition before an approval: what the last change of a tool was a
+// change of, whether somebody had to approve it or not.
+type Replaced struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unset if it is larger than 256 KiB, or does not fit beside the other.
+	Definition    *v1.ToolDefinition     `protobuf:"bytes,1,opt,name=definition,proto3" json:"definition,omitempty"`
+	Digest        []byte                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Replaced) Reset() {
+	*x = Replaced{}
+	mi := &file_sallyport_executor_v1_approval_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Replaced) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Replaced) ProtoMessage() {}
+
+func (x *Replaced) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_executor_v1_approval_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Replaced.ProtoReflect.Descriptor instead.
+func (*Replaced) Descriptor() ([]byte, []int) {
+	return file_sallyport_executor_v1_approval_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Replaced) GetDefinition() *v1.ToolDefinition {
+	if x != nil {
+		return x.Definition
+	}
+	return nil
+}
+
+func (x *Replaced) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *Replaced) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Replaced) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
 // ApproveRequest approves what the caller has looked at.
 type ApproveRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -355,7 +436,7 @@ type ApproveRequest struct {
 
 func (x *ApproveRequest) Reset() {
 	*x = ApproveRequest{}
-	mi := &file_sallyport_executor_v1_approval_proto_msgTypes[4]
+	mi := &file_sallyport_executor_v1_approval_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -367,7 +448,7 @@ func (x *ApproveRequest) String() string {
 func (*ApproveRequest) ProtoMessage() {}
 
 func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_approval_proto_msgTypes[4]
+	mi := &file_sallyport_executor_v1_approval_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -380,7 +461,7 @@ func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveRequest.ProtoReflect.Descriptor instead.
 func (*ApproveRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_approval_proto_rawDescGZIP(), []int{4}
+	return file_sallyport_executor_v1_approval_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ApproveRequest) GetTool() string {
@@ -414,7 +495,7 @@ type ApproveResponse struct {
 
 func (x *ApproveResponse) Reset() {
 	*x = ApproveResponse{}
-	mi := &file_sallyport_executor_v1_approval_proto_msgTypes[5]
+	mi := &file_sallyport_executor_v1_approval_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -426,7 +507,7 @@ func (x *ApproveResponse) String() string {
 func (*ApproveResponse) ProtoMessage() {}
 
 func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_executor_v1_approval_proto_msgTypes[5]
+	mi := &file_sallyport_executor_v1_approval_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -439,7 +520,7 @@ func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveResponse.ProtoReflect.Descriptor instead.
 func (*ApproveResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_executor_v1_approval_proto_rawDescGZIP(), []int{5}
+	return file_sallyport_executor_v1_approval_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ApproveResponse) GetDefinition() *Definition {
@@ -466,10 +547,18 @@ const file_sallyport_executor_v1_approval_proto_rawDesc = "" +
 	"\x05state\x18\x03 \x01(\x0e2&.sallyport.executor.v1.DefinitionStateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12?\n" +
 	"\aoffered\x18\x04 \x01(\v2%.sallyport.provider.v1.ToolDefinitionR\aoffered\x12\x1f\n" +
 	"\x06digest\x18\x05 \x01(\fB\a\xbaH\x04z\x02\x18 R\x06digest\x12;\n" +
-	"\bapproved\x18\x06 \x01(\v2\x1f.sallyport.executor.v1.ApprovalR\bapproved\"\xcc\x01\n" +
+	"\bapproved\x18\x06 \x01(\v2\x1f.sallyport.executor.v1.ApprovalR\bapproved\"\x89\x02\n" +
 	"\bApproval\x12M\n" +
 	"\n" +
 	"definition\x18\x01 \x01(\v2%.sallyport.provider.v1.ToolDefinitionB\x06\xbaH\x03\xc8\x01\x01R\n" +
+	"definition\x12\x1f\n" +
+	"\x06digest\x18\x02 \x01(\fB\a\xbaH\x04z\x02h R\x06digest\x12\x18\n" +
+	"\x02by\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x8c\x01R\x02by\x126\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x04time\x12;\n" +
+	"\breplaced\x18\x05 \x01(\v2\x1f.sallyport.executor.v1.ReplacedR\breplaced\"\xc4\x01\n" +
+	"\bReplaced\x12E\n" +
+	"\n" +
+	"definition\x18\x01 \x01(\v2%.sallyport.provider.v1.ToolDefinitionR\n" +
 	"definition\x12\x1f\n" +
 	"\x06digest\x18\x02 \x01(\fB\a\xbaH\x04z\x02h R\x06digest\x12\x18\n" +
 	"\x02by\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x8c\x01R\x02by\x126\n" +
@@ -506,35 +595,39 @@ func file_sallyport_executor_v1_approval_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_executor_v1_approval_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sallyport_executor_v1_approval_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_sallyport_executor_v1_approval_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_sallyport_executor_v1_approval_proto_goTypes = []any{
 	(DefinitionState)(0),            // 0: sallyport.executor.v1.DefinitionState
 	(*ListDefinitionsRequest)(nil),  // 1: sallyport.executor.v1.ListDefinitionsRequest
 	(*ListDefinitionsResponse)(nil), // 2: sallyport.executor.v1.ListDefinitionsResponse
 	(*Definition)(nil),              // 3: sallyport.executor.v1.Definition
 	(*Approval)(nil),                // 4: sallyport.executor.v1.Approval
-	(*ApproveRequest)(nil),          // 5: sallyport.executor.v1.ApproveRequest
-	(*ApproveResponse)(nil),         // 6: sallyport.executor.v1.ApproveResponse
-	(*v1.ToolDefinition)(nil),       // 7: sallyport.provider.v1.ToolDefinition
-	(*timestamppb.Timestamp)(nil),   // 8: google.protobuf.Timestamp
+	(*Replaced)(nil),                // 5: sallyport.executor.v1.Replaced
+	(*ApproveRequest)(nil),          // 6: sallyport.executor.v1.ApproveRequest
+	(*ApproveResponse)(nil),         // 7: sallyport.executor.v1.ApproveResponse
+	(*v1.ToolDefinition)(nil),       // 8: sallyport.provider.v1.ToolDefinition
+	(*timestamppb.Timestamp)(nil),   // 9: google.protobuf.Timestamp
 }
 var file_sallyport_executor_v1_approval_proto_depIdxs = []int32{
-	3, // 0: sallyport.executor.v1.ListDefinitionsResponse.definitions:type_name -> sallyport.executor.v1.Definition
-	0, // 1: sallyport.executor.v1.Definition.state:type_name -> sallyport.executor.v1.DefinitionState
-	7, // 2: sallyport.executor.v1.Definition.offered:type_name -> sallyport.provider.v1.ToolDefinition
-	4, // 3: sallyport.executor.v1.Definition.approved:type_name -> sallyport.executor.v1.Approval
-	7, // 4: sallyport.executor.v1.Approval.definition:type_name -> sallyport.provider.v1.ToolDefinition
-	8, // 5: sallyport.executor.v1.Approval.time:type_name -> google.protobuf.Timestamp
-	3, // 6: sallyport.executor.v1.ApproveResponse.definition:type_name -> sallyport.executor.v1.Definition
-	1, // 7: sallyport.executor.v1.ApprovalService.ListDefinitions:input_type -> sallyport.executor.v1.ListDefinitionsRequest
-	5, // 8: sallyport.executor.v1.ApprovalService.Approve:input_type -> sallyport.executor.v1.ApproveRequest
-	2, // 9: sallyport.executor.v1.ApprovalService.ListDefinitions:output_type -> sallyport.executor.v1.ListDefinitionsResponse
-	6, // 10: sallyport.executor.v1.ApprovalService.Approve:output_type -> sallyport.executor.v1.ApproveResponse
-	9, // [9:11] is the sub-list for method output_type
-	7, // [7:9] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	3,  // 0: sallyport.executor.v1.ListDefinitionsResponse.definitions:type_name -> sallyport.executor.v1.Definition
+	0,  // 1: sallyport.executor.v1.Definition.state:type_name -> sallyport.executor.v1.DefinitionState
+	8,  // 2: sallyport.executor.v1.Definition.offered:type_name -> sallyport.provider.v1.ToolDefinition
+	4,  // 3: sallyport.executor.v1.Definition.approved:type_name -> sallyport.executor.v1.Approval
+	8,  // 4: sallyport.executor.v1.Approval.definition:type_name -> sallyport.provider.v1.ToolDefinition
+	9,  // 5: sallyport.executor.v1.Approval.time:type_name -> google.protobuf.Timestamp
+	5,  // 6: sallyport.executor.v1.Approval.replaced:type_name -> sallyport.executor.v1.Replaced
+	8,  // 7: sallyport.executor.v1.Replaced.definition:type_name -> sallyport.provider.v1.ToolDefinition
+	9,  // 8: sallyport.executor.v1.Replaced.time:type_name -> google.protobuf.Timestamp
+	3,  // 9: sallyport.executor.v1.ApproveResponse.definition:type_name -> sallyport.executor.v1.Definition
+	1,  // 10: sallyport.executor.v1.ApprovalService.ListDefinitions:input_type -> sallyport.executor.v1.ListDefinitionsRequest
+	6,  // 11: sallyport.executor.v1.ApprovalService.Approve:input_type -> sallyport.executor.v1.ApproveRequest
+	2,  // 12: sallyport.executor.v1.ApprovalService.ListDefinitions:output_type -> sallyport.executor.v1.ListDefinitionsResponse
+	7,  // 13: sallyport.executor.v1.ApprovalService.Approve:output_type -> sallyport.executor.v1.ApproveResponse
+	12, // [12:14] is the sub-list for method output_type
+	10, // [10:12] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_executor_v1_approval_proto_init() }
@@ -548,7 +641,7 @@ func file_sallyport_executor_v1_approval_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_executor_v1_approval_proto_rawDesc), len(file_sallyport_executor_v1_approval_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

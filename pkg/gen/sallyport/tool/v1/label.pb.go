@@ -116,7 +116,8 @@ type Provenance struct {
 	Service    string `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
 	DecisionId string `protobuf:"bytes,3,opt,name=decision_id,json=decisionId,proto3" json:"decision_id,omitempty"`
 	// What the lines around the texts hold that mark them as data: 32 hexadecimal
-	// digits, random for each result. Empty where texts are as the tool gave them.
+	// digits, random for each result. Empty where texts are as the tool or provider
+	// gave them. Within it are texts of results, and of resources that are prose.
 	Envelope      string `protobuf:"bytes,4,opt,name=envelope,proto3" json:"envelope,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -37,6 +37,10 @@ func body(schema string) string {
 	return `"requestBody":{"content":{"application/json":{"schema":` + schema + `}}},"responses":{"200":{"description":"x"}}`
 }
 
+func multipart(media string) string {
+	return `"requestBody":{"content":{"multipart/form-data":` + media + `}},"responses":{"200":{"description":"x"}}`
+}
+
 func TestShop(t *testing.T) {
 	t.Parallel()
 	raw, err := os.ReadFile("../../testdata/shop.yaml")
@@ -212,7 +216,13 @@ func TestOperationsThatAreNoTools(t *testing.T) {
 		{"a style that is none", `"parameters":[{"in":"query","name":"a","style":"zigzag","schema":{}}],` + body(`{}`), "", "zigzag"},
 		{"a parameter that is no JSON", `"parameters":[{"in":"query","name":"a","content":{"text/csv":{"schema":{}}}}],` + body(`{}`), "", "content type"},
 		{"a parameter of nowhere", `"parameters":[{"in":"soul","name":"a","schema":{}}],` + body(`{}`), "", "soul"},
-		{"a body of files", `"requestBody":{"content":{"multipart/form-data":{}}},"responses":{}`, "", "neither JSON"},
+		{"a body of another kind", `"requestBody":{"content":{"multipart/mixed":{}}},"responses":{}`, "", "neither JSON"},
+		{"a body of parts that are not known", `"requestBody":{"content":{"multipart/form-data":{}}},"responses":{}`, "", "no schema"},
+		{"a body of no parts", multipart(`{"schema":{"type":"object"}}`), "", "names no parts"},
+		{"a body of several schemas", multipart(`{"schema":{"allOf":[{"type":"object","properties":{"a":{}}}]}}`), "", "several schemas"},
+		{"a part with headers", multipart(`{"schema":{"properties":{"a":{}}},"encoding":{"a":{"headers":{"X-A":{"schema":{}}}}}}`), "", "headers of its own"},
+		{"a part of a type that is none", multipart(`{"schema":{"properties":{"a":{}}},"encoding":{"a":{"contentType":"text"}}}`), "", "content type"},
+		{"a stream", `"responses":{"200":{"description":"x","content":{"text/event-stream":{}}},"400":{"description":"x","content":{"application/json":{}}}}`, "", "stream of events"},
 		{"a schema that is too deep", body(deep), "", "deeper than 24"},
 		{"a schema that is too wide", body(`{"type":"object","properties":{` + strings.Join(wide, ",") + `}}`), "", "more than 4000"},
 		{"a type that is none", body(`{"type":"file"}`), "", "none of JSON Schema"},

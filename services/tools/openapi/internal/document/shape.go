@@ -45,6 +45,9 @@ func (o *Operation) Shape(taken func(in, name string) bool) (shape *Shape, err e
 	if err := b.body(); err != nil {
 		return nil, err
 	}
+	if o.streams() {
+		return nil, errors.New("it answers with a stream of events, which is not passed on")
+	}
 	if err := b.plan.Validate(); err != nil {
 		return nil, err
 	}
@@ -169,6 +172,7 @@ var kinds = []struct {
 }{
 	{wire.JSON, isJSON},
 	{wire.Form, func(m string) bool { return m == "application/x-www-form-urlencoded" }},
+	{wire.Multipart, func(m string) bool { return m == "multipart/form-data" }},
 	{wire.Text, func(m string) bool { return m == "text/plain" }},
 }
 
@@ -198,10 +202,13 @@ func (b *builder) body() error {
 			}
 			b.media, b.request = r.Value.Content[t], r.Value
 			b.plan.Body = &wire.Body{Argument: b.argument("body", "request"), Kind: k.kind, Type: m, Required: r.Value.Required}
+			if k.kind == wire.Multipart {
+				return b.multipart()
+			}
 			return nil
 		}
 	}
-	return errors.New("the body is neither JSON nor a form nor plain text")
+	return errors.New("the body is neither JSON nor a form, nor multipart/form-data, nor plain text")
 }
 
 // input writes the schema of the arguments.
@@ -260,6 +267,23 @@ func describe(s any, text string) any {
 		s["description"] = text
 	}
 	return s
+}
+
+// streams reports whether an operation promises nothing but streams of events.
+func (o *Operation) streams() bool {
+	types := 0
+	for code, r := range o.of.Responses.Map() {
+		if !strings.HasPrefix(code, "2") || r == nil || r.Value == nil {
+			continue
+		}
+		for t := range r.Value.Content {
+			if m, _, err := mime.ParseMediaType(t); err != nil || m != "text/event-stream" {
+				return false
+			}
+			types++
+		}
+	}
+	return types > 0
 }
 
 // output writes the schema of what comes back, if that is certain: there is one

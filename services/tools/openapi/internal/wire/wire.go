@@ -34,6 +34,8 @@ const (
 	JSON Kind = "json" // the bytes of the argument, as they are
 	Form Kind = "form" // an object as application/x-www-form-urlencoded
 	Text Kind = "text" // a string
+	// Multipart is an object as multipart/form-data.
+	Multipart Kind = "multipart"
 )
 
 // Plan says how arguments become a request. It is plain data, so that it can be
@@ -66,6 +68,7 @@ type Body struct {
 	Kind     Kind
 	Type     string // the media type
 	Required bool
+	Parts    []Part `json:",omitempty"` // of Multipart, those that something is said of
 }
 
 // Parts are a request without its host and without credentials.
@@ -181,12 +184,12 @@ func (p *Plan) Build(arguments []byte, taken func(name string) bool) (*Parts, er
 	if p.Body == nil {
 		return out, nil
 	}
-	var err error
-	if out.Body, err = p.Body.write(given[p.Body.Argument]); err != nil {
+	body, kind, err := p.Body.write(given[p.Body.Argument])
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Body.Argument, err)
 	}
-	if out.Body != nil {
-		w.header.Set("Content-Type", p.Body.Type)
+	if out.Body = body; body != nil {
+		w.header.Set("Content-Type", kind)
 	}
 	return out, nil
 }
@@ -197,28 +200,31 @@ func absent(raw json.RawMessage) bool {
 
 var errMissing = errors.New("must be given")
 
-func (b *Body) write(raw json.RawMessage) ([]byte, error) {
+// write returns the body and its media type; nil for none.
+func (b *Body) write(raw json.RawMessage) ([]byte, string, error) {
 	switch {
 	case len(raw) == 0 && b.Required:
-		return nil, errMissing
+		return nil, "", errMissing
 	case len(raw) == 0:
-		return nil, nil
+		return nil, "", nil
 	case b.Kind == JSON:
-		return raw, nil
+		return raw, b.Type, nil
 	case b.Kind == Text:
 		var s string
 		if json.Unmarshal(raw, &s) != nil {
-			return nil, errors.New("must be a string")
+			return nil, "", errors.New("must be a string")
 		}
-		return []byte(s), nil
+		return []byte(s), b.Type, nil
+	case b.Kind == Multipart:
+		return b.multipart(raw)
 	}
 	v, err := decode(raw)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	o, ok := v.(map[string]any)
 	if !ok {
-		return nil, errors.New("must be an object")
+		return nil, "", errors.New("must be an object")
 	}
 	var pairs []string
 	for _, key := range sorted(o) {
@@ -229,10 +235,10 @@ func (b *Body) write(raw json.RawMessage) ([]byte, error) {
 		for _, e := range values {
 			s, err := scalar(e)
 			if err != nil {
-				return nil, fmt.Errorf("%.64s: %w", key, err)
+				return nil, "", fmt.Errorf("%.64s: %w", key, err)
 			}
 			pairs = append(pairs, url.QueryEscape(key)+"="+url.QueryEscape(s))
 		}
 	}
-	return []byte(strings.Join(pairs, "&")), nil
+	return []byte(strings.Join(pairs, "&")), b.Type, nil
 }

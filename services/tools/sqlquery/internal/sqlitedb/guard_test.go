@@ -37,8 +37,10 @@ func TestGuardAlone(t *testing.T) {
 		}
 	})
 	scope := access.Scope{Tables: []access.Table{{Name: "people"}}}
-	if err := d.Guarded(t.Context(), scope, "SELECT count(*) FROM people"); err != nil {
-		t.Errorf("a query of a listed table: %v", err)
+	for _, query := range []string{"SELECT count(*) FROM people", "SELECT COUNT(*), Group_Concat(name) FROM People"} {
+		if err := d.Guarded(t.Context(), scope, query); err != nil {
+			t.Errorf("%s, of a listed table: %v", query, err)
+		}
 	}
 	for query, text := range map[string]string{
 		"SELECT * FROM salaries":                                                           "reading table salaries",
