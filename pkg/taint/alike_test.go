@@ -25,7 +25,7 @@ func FuzzArgumentsAreReadAlike(f *testing.F) {
 				wanted = append(wanted, name)
 			}
 			for _, s := range texts(all.Values[i]) {
-				taint.Values(s, taint.Argument, func(v string) bool { want = append(want, name+" "+v); return true })
+				taint.Values(s, taint.Argument, func(v []byte) bool { want = append(want, name+" "+string(v)); return true })
 			}
 		}
 		slices.Sort(wanted)
@@ -34,7 +34,7 @@ func FuzzArgumentsAreReadAlike(f *testing.F) {
 			t.Errorf("%q: got the names %q, %v, want %q", raw, names, err, wanted)
 		}
 		var got []string
-		err = taint.ArgumentValues(raw, func(name, v string) bool { got = append(got, name+" "+v); return true })
+		err = new(taint.Finder).Arguments(raw, func(name string, v []byte) bool { got = append(got, name+" "+string(v)); return true })
 		if missing := slices.DeleteFunc(want, func(w string) bool { return slices.Contains(got, w) }); err != nil || len(missing) > 0 {
 			t.Errorf("%q: got %q, %v, without %q", raw, got, err, missing)
 		}

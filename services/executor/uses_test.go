@@ -69,8 +69,10 @@ func TestUsageOfACall(t *testing.T) {
 		}, want: []*auditv1.Used{cents(0), rows(8)}},
 		{name: "one unit is not", report: func(ctx context.Context) { toolkit.Used(ctx, "rows", 50) }, want: []*auditv1.Used{noCents, rows(50)}},
 		{name: "nothing is", want: []*auditv1.Used{noCents, noRows}},
-		{name: "more than there can be", report: func(ctx context.Context) { toolkit.Used(ctx, "rows", 51) },
-			want: []*auditv1.Used{noCents, {Unit: "rows", Amount: 50, Capped: true}}},
+		{
+			name: "more than there can be", report: func(ctx context.Context) { toolkit.Used(ctx, "rows", 51) },
+			want: []*auditv1.Used{noCents, {Unit: "rows", Amount: 50, Capped: true}},
+		},
 		{name: "what is malformed counts for nothing", report: func(ctx context.Context) {
 			toolkit.Used(ctx, "rows", 1)
 			raw(ctx, "cents=-1")
@@ -79,8 +81,10 @@ func TestUsageOfACall(t *testing.T) {
 			toolkit.Used(ctx, "rows", 1)
 			toolkit.Used(ctx, "llm_tokens", 1)
 		}, want: []*auditv1.Used{noCents, rows(1)}, logged: "does not name"},
-		{name: "with an error", report: func(ctx context.Context) { toolkit.Used(ctx, "rows", 2) },
-			err: fault.New(codes.NotFound, faultv1.Reason_REASON_INVALID, "no"), want: []*auditv1.Used{noCents, rows(2)}},
+		{
+			name: "with an error", report: func(ctx context.Context) { toolkit.Used(ctx, "rows", 2) },
+			err: fault.New(codes.NotFound, faultv1.Reason_REASON_INVALID, "no"), want: []*auditv1.Used{noCents, rows(2)},
+		},
 		{name: "an error says nothing of it", err: status.Error(codes.Internal, "no"), want: []*auditv1.Used{noCents, noRows}},
 		{name: "a service that is not ready has done nothing", err: fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "no")},
 		{name: "arguments that are wrong are not sent", arguments: `{"text":7}`},

@@ -268,8 +268,10 @@ func TestUnitsAreSettledHoweverACallEnds(t *testing.T) {
 		{"it reports", answered(used(7, 0), done), "7+0", "0+0", `"used":{"rows":7,"cents":0}`, nil},
 		{"it has used more than was set aside", answered(used(24, 1), done), "24+0", "1+0", `"used":{"rows":24,"cents":1}`, nil},
 		{"it says nothing", answered(nil, done), "10+0", "3+0", estimated, nil},
-		{"it says something", answered(&executorv1.Usage{Used: []*auditv1.Used{{Unit: "rows", Amount: 1}, {Unit: "cents", Amount: 3, Estimated: true}}}, done),
-			"1+0", "3+0", `"used":{"rows":1,"cents":3},"used_estimated":["cents"]`, nil},
+		{
+			"it says something", answered(&executorv1.Usage{Used: []*auditv1.Used{{Unit: "rows", Amount: 1}, {Unit: "cents", Amount: 3, Estimated: true}}}, done),
+			"1+0", "3+0", `"used":{"rows":1,"cents":3},"used_estimated":["cents"]`, nil,
+		},
 		{"it fails and reports", answered(used(2, 2), busy), "2+0", "2+0", `"used":{"rows":2,"cents":2}`, nil},
 		{"it was not called", answered(none, busy), "0+0", "0+0", "", nil},
 		{"it asks the user", func(s grpc.ServerStreamingServer[executorv1.CallResponse]) error {

@@ -45,8 +45,10 @@ func TestClassify(t *testing.T) {
 	t.Parallel()
 	c := joining.Config{
 		Default: joining.Options{Risk: "write", Tags: []string{"federated"}, Trust: "untrusted", Timeout: time.Minute},
-		Tools: map[string]joining.Options{"wipe": {Risk: "read", Idempotent: new(true), Cost: 3, Scopes: []string{"a:b"}, Sensitivity: "public", Outbound: new(false),
-			Uses: map[string]joining.Use{"rows": {Estimate: 5, Most: 9}, "cents": {Estimate: 1}}}},
+		Tools: map[string]joining.Options{"wipe": {
+			Risk: "read", Idempotent: new(true), Cost: 3, Scopes: []string{"a:b"}, Sensitivity: "public", Outbound: new(false),
+			Uses: map[string]joining.Use{"rows": {Estimate: 5, Most: 9}, "cents": {Estimate: 1}},
+		}},
 	}
 	tests := []struct {
 		name, tool string
@@ -81,8 +83,10 @@ func TestValidate(t *testing.T) {
 	bad := joining.Config{
 		Prefix: "e v", Aliases: map[string]string{"a": "", "b": "x", "c": "x"},
 		Default: joining.Options{Risk: "none", Trust: "none", Sensitivity: "none", Timeout: -1},
-		Tools: map[string]joining.Options{"t": {Tags: []string{"Not A Tag"}, Scopes: []string{""}, Cost: 1 << 30, Timeout: 2 * time.Hour,
-			Uses: map[string]joining.Use{"a": {}, "calls": {Estimate: 1}, "rows": {Estimate: 2, Most: 1}}}},
+		Tools: map[string]joining.Options{"t": {
+			Tags: []string{"Not A Tag"}, Scopes: []string{""}, Cost: 1 << 30, Timeout: 2 * time.Hour,
+			Uses: map[string]joining.Use{"a": {}, "calls": {Estimate: 1}, "rows": {Estimate: 2, Most: 1}},
+		}},
 	}
 	err := bad.Validate()
 	if err == nil {

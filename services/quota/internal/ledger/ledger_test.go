@@ -94,8 +94,11 @@ func TestReservation(t *testing.T) {
 		{
 			"is forgotten when that is said", false,
 			[]call{
-				{what: "reserve", amount: 60}, {what: "commit", amount: 7, want: 7, keep: 3 * time.Hour}, {what: "pass", amount: 4},
-				{what: "refund", err: ledger.ErrUnknown}, {what: "reserve", amount: 60},
+				{what: "reserve", amount: 60},
+				{what: "commit", amount: 7, want: 7, keep: 3 * time.Hour},
+				{what: "pass", amount: 4},
+				{what: "refund", err: ledger.ErrUnknown},
+				{what: "reserve", amount: 60},
 			},
 			7, 60,
 		},
