@@ -21,6 +21,7 @@ type unsettledUse struct {
 	refund  *quotav1.RefundRequest
 	reserve *quotav1.ReserveRequest
 	tries   int
+	due     time.Time // of the next try
 }
 
 func (u *unsettledUse) settle(ctx context.Context, c quotav1.QuotaServiceClient) error {
@@ -60,7 +61,11 @@ func newUnsettled(log *slog.Logger) *unsettled {
 	return &unsettled{log: log, queue: make(chan unsettledUse, maxUnsettled)}
 }
 
+// add keeps one until its time has come: however many wait, after a failure of
+// quota none waits for the others' times.
 func (q *unsettled) add(u unsettledUse) {
+	wait := firstRetry << u.tries
+	u.due = time.Now().Add(wait/2 + rand.N(wait))
 	select {
 	case q.queue <- u:
 	default:
@@ -83,9 +88,8 @@ func (q *unsettled) follow(ctx context.Context, c quotav1.QuotaServiceClient, ti
 }
 
 func (q *unsettled) try(ctx context.Context, c quotav1.QuotaServiceClient, u unsettledUse, timeout time.Duration) {
-	wait := firstRetry << u.tries
 	select {
-	case <-time.After(wait/2 + rand.N(wait)):
+	case <-time.After(time.Until(u.due)):
 	case <-ctx.Done():
 		q.add(u)
 		return
