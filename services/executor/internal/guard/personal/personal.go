@@ -4,9 +4,11 @@
 package personal
 
 import (
+	"iter"
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/sallyport-mcp/sallyport/services/executor/internal/guard/span"
 )
@@ -18,27 +20,49 @@ type kind struct {
 	rule  string
 	like  *regexp.Regexp
 	right func(string) bool // of the match without separators; nil for all
+	can   func(run) bool    // whether a run may have one; of numbers
+}
+
+// run is a part of a text in which there may be numbers, with the character before and
+// the one after it, and how many there are of what numbers are written with.
+type run struct {
+	start, end int
+
+	digits, letters, dashes, dots int
+	opens                         int // + and (
+	plain                         int // digits that follow each other, at most
 }
 
 // Guard finds personal data. It is safe for concurrent use.
-type Guard struct{ mail, numbers []kind }
+type Guard struct {
+	mail    kind
+	numbers []kind
+}
 
 // New returns a guard.
 func New() *Guard {
-	number := func(rule, like string, right func(string) bool) kind {
-		return kind{rule, regexp.MustCompile(`(?:^|[^\w.+-])(` + like + `)(?:[^\w-]|$)`), right}
+	number := func(rule, like string, right func(string) bool, can func(run) bool) kind {
+		return kind{rule, regexp.MustCompile(`(?:^|[^\w.+-])(` + like + `)(?:[^\w-]|$)`), right, can}
 	}
 	return &Guard{
-		mail: []kind{{"email", regexp.MustCompile(`(?i)([a-z0-9][a-z0-9._%+-]{0,63}@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.){1,8}[a-z]{2,24})`), nil}},
+		mail: kind{"email", regexp.MustCompile(`(?i)([a-z0-9][a-z0-9._%+-]{0,63}@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.){1,8}[a-z]{2,24})`), nil, nil},
 		numbers: []kind{
-			number("iban", `[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?`, iban),
-			number("card", `\d(?:[ -]?\d){12,18}`, card),
-			number("cpf", `\d{3}\.\d{3}\.\d{3}-\d{2}`, cpf),
-			number("us-ssn", `\d{3}-\d{2}-\d{4}`, ssn),
-			number("es-dni", `\d{8}-?[A-Z]`, dni),
-			number("fr-nir", `[12] ?\d{2} ?[0-9]{2} ?\d[0-9AB] ?\d{3} ?\d{3} ?\d{2}`, nir),
-			number("uk-nino", `[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D]`, nil),
-			number("phone", `\+[1-9](?:[ .()/-]{0,2}\d){7,14}|\(\d{3}\) ?\d{3}-\d{4}|\d{3}-\d{3}-\d{4}`, nil),
+			number("iban", `[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?`, iban,
+				func(r run) bool { return r.letters >= 2 }),
+			number("card", `\d(?:[ -]?\d){12,18}`, card,
+				func(r run) bool { return r.digits >= 13 }),
+			number("cpf", `\d{3}\.\d{3}\.\d{3}-\d{2}`, cpf,
+				func(r run) bool { return r.digits >= 11 && r.dots >= 2 && r.dashes >= 1 }),
+			number("us-ssn", `\d{3}-\d{2}-\d{4}`, ssn,
+				func(r run) bool { return r.digits >= 9 && r.dashes >= 2 }),
+			number("es-dni", `\d{8}-?[A-Z]`, dni,
+				func(r run) bool { return r.plain >= 8 && r.letters >= 1 }),
+			number("fr-nir", `[12] ?\d{2} ?[0-9]{2} ?\d[0-9AB] ?\d{3} ?\d{3} ?\d{2}`, nir,
+				func(r run) bool { return r.digits >= 14 }),
+			number("uk-nino", `[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D]`, nil,
+				func(r run) bool { return r.letters >= 3 }),
+			number("phone", `\+[1-9](?:[ .()/-]{0,2}\d){7,14}|\(\d{3}\) ?\d{3}-\d{4}|\d{3}-\d{3}-\d{4}`, nil,
+				func(r run) bool { return r.digits >= 8 && (r.opens > 0 || r.dashes >= 2) }),
 		},
 	}
 }
@@ -46,12 +70,8 @@ func New() *Guard {
 // Find returns the personal data in a text.
 func (g *Guard) Find(text string) []span.Found {
 	var found []span.Found
-	if strings.IndexByte(text, '@') >= 0 {
-		found = look(found, g.mail, text)
-	}
-	if digits(text) {
-		found = look(found, g.numbers, text)
-	}
+	found = g.lookForMail(found, text)
+	found = g.lookForNumbers(found, text)
 	slices.SortStableFunc(found, func(a, b span.Found) int { return a.Start - b.Start })
 	kept := found[:0]
 	for _, f := range found {
@@ -64,31 +84,102 @@ func (g *Guard) Find(text string) []span.Found {
 	return kept
 }
 
-// digits reports whether there are as many digits as the shortest number has.
-func digits(text string) bool {
-	n := 0
-	for i := range len(text) {
-		if c := text[i]; '0' <= c && c <= '9' {
-			if n++; n == 6 {
-				return true
+// runs yields all runs of a text. Expressions are dear, and most of a text has no such
+// part: as many digits as the shortest number has, and nothing but what numbers are
+// written with.
+func runs(text string) iter.Seq[run] {
+	return func(yield func(run) bool) {
+		for i := 0; i < len(text); i++ {
+			r := run{start: i}
+			for plain := 0; i < len(text) && written[text[i]]; i++ {
+				plain++
+				switch c := text[i]; {
+				case '0' <= c && c <= '9':
+					r.digits++
+					r.plain = max(r.plain, plain)
+					continue
+				case 'A' <= c && c <= 'Z':
+					r.letters++
+				case c == '-':
+					r.dashes++
+				case c == '.':
+					r.dots++
+				case c == '+', c == '(':
+					r.opens++
+				}
+				plain = 0
+			}
+			if r.digits < 6 {
+				continue
+			}
+			_, before := utf8.DecodeLastRuneInString(text[:r.start])
+			_, after := utf8.DecodeRuneInString(text[i:])
+			if r.start, r.end = r.start-before, i+after; !yield(r) {
+				return
 			}
 		}
 	}
-	return false
 }
 
-func look(found []span.Found, kinds []kind, text string) []span.Found {
-	for _, k := range kinds {
-		for at := 0; at < len(text); {
-			m := k.like.FindStringSubmatchIndex(text[at:])
-			if m == nil {
-				break
+// written are the characters of numbers of all kinds.
+var written = func() (set [256]bool) {
+	for _, c := range "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ +-./()" {
+		set[c] = true
+	}
+	return set
+}()
+
+// lookForMail finds mail addresses, around each @.
+func (g *Guard) lookForMail(found []span.Found, text string) []span.Found {
+	for end := 0; ; {
+		at := strings.IndexByte(text[end:], '@')
+		if at < 0 {
+			return found
+		}
+		start := end + at
+		for end = start; end < len(text) && addressed[text[end]]; {
+			end++
+		}
+		for start > 0 && addressed[text[start-1]] {
+			start--
+		}
+		found = g.mail.look(found, text, start, end)
+	}
+}
+
+// lookForNumbers finds numbers of all kinds.
+func (g *Guard) lookForNumbers(found []span.Found, text string) []span.Found {
+	for r := range runs(text) {
+		for i := range g.numbers {
+			if k := &g.numbers[i]; k.can(r) {
+				found = k.look(found, text, r.start, r.end)
 			}
-			start, end := at+m[2], at+m[3]
-			at = end // what follows may be before the next
-			if k.right == nil || k.right(bare.Replace(text[start:end])) {
-				found = append(found, span.Found{Start: start, End: end, Rule: k.rule, Instead: "[removed: personal data " + k.rule + "]"})
-			}
+		}
+	}
+	return found
+}
+
+// addressed are the characters of mail addresses, and those beyond ASCII, some of which
+// expressions take for letters.
+var addressed = func() (set [256]bool) {
+	for c := range set {
+		set[c] = c >= utf8.RuneSelf || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' ||
+			strings.IndexByte("@._%+-", byte(c)) >= 0
+	}
+	return set
+}()
+
+// look finds what is of the kind in a part of a text.
+func (k *kind) look(found []span.Found, text string, start, end int) []span.Found {
+	for at := start; at < end; {
+		m := k.like.FindStringSubmatchIndex(text[at:end])
+		if m == nil {
+			break
+		}
+		from, to := at+m[2], at+m[3]
+		at = to // what follows may be before the next
+		if k.right == nil || k.right(bare.Replace(text[from:to])) {
+			found = append(found, span.Found{Start: from, End: to, Rule: k.rule, Instead: "[removed: personal data " + k.rule + "]"})
 		}
 	}
 	return found
