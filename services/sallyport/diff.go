@@ -63,7 +63,11 @@ func option(f protoreflect.FieldDescriptor, v protoreflect.Value) string {
 	if f.IsList() {
 		all := make([]string, v.List().Len())
 		for i := range all {
-			all[i] = fmt.Sprintf("%q", v.List().Get(i).String())
+			if e := v.List().Get(i); f.Message() != nil {
+				all[i] = members(e.Message())
+			} else {
+				all[i] = fmt.Sprintf("%q", e.String())
+			}
 		}
 		return strings.Join(all, ", ")
 	}
@@ -79,6 +83,17 @@ func option(f protoreflect.FieldDescriptor, v protoreflect.Value) string {
 		}
 	}
 	return v.String()
+}
+
+// members are the fields of a message that are set, in their order.
+func members(m protoreflect.Message) string {
+	var all []string
+	for i := range m.Descriptor().Fields().Len() {
+		if f := m.Descriptor().Fields().Get(i); m.Has(f) {
+			all = append(all, fmt.Sprintf("%s %s", f.Name(), option(f, m.Get(f))))
+		}
+	}
+	return strings.Join(all, " ")
 }
 
 func icons(all []*providerv1.Icon) string {

@@ -90,6 +90,8 @@ func TestEveryFieldIsShown(t *testing.T) {
 				m.Set(f, protoreflect.ValueOfBool(true))
 			case f.Kind() == protoreflect.Uint32Kind:
 				m.Set(f, protoreflect.ValueOfUint32(7))
+			case f.Kind() == protoreflect.Uint64Kind:
+				m.Set(f, protoreflect.ValueOfUint64(7))
 			case f.Kind() == protoreflect.EnumKind:
 				m.Set(f, protoreflect.ValueOfEnum(1))
 			default:
