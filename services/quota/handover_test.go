@@ -4,6 +4,7 @@ package quota_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -11,7 +12,9 @@ import (
 func TestNobodyNoticesThatMembersComeAndGo(t *testing.T) {
 	t.Parallel()
 	url := natsServer(t).URL()
-	members := []*member{join(t, url, patientRules), join(t, url, patientRules), join(t, url, patientRules)}
+	rules := strings.Replace(patientRules, "10/minute", "10/hour", 1) // a busy machine takes minutes for all this
+	members := []*member{startOn(t, onBus(url), rules), startOn(t, onBus(url), rules), startOn(t, onBus(url), rules)}
+	steady(t, members...)
 	const keys = 2000
 	counts := make([]int, keys)
 	var slowest time.Duration
@@ -47,7 +50,7 @@ func TestNobodyNoticesThatMembersComeAndGo(t *testing.T) {
 	})
 	t.Logf("one has left; the slowest check took %v", slowest)
 	slowest = 0
-	fresh := startOn(t, onBus(url), patientRules)
+	fresh := startOn(t, onBus(url), rules)
 	while(func() bool { return fresh.svc.Ready(t.Context()) != nil })
 	t.Logf("one has come; the slowest check took %v", slowest)
 	until(i + 12*keys)

@@ -46,9 +46,7 @@ func TestFastAndStrictRulesAreAllOrNothing(t *testing.T) {
 	t.Parallel()
 	url := natsServer(t).URL()
 	members := []*member{startOn(t, onBus(url), fastRules), startOn(t, onBus(url), fastRules), startOn(t, onBus(url), fastRules)}
-	await(t, "all to serve", func() bool {
-		return !slices.ContainsFunc(members, func(m *member) bool { return m.svc.Ready(t.Context()) != nil })
-	})
+	steady(t, members...)
 	var allowed atomic.Int32
 	var g sync.WaitGroup
 	for key := range 40 {
