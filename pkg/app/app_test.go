@@ -304,3 +304,42 @@ func TestCommandAnswersWithoutStarting(t *testing.T) {
 		}
 	}
 }
+
+func TestARoleKnowsWhereItCanBeReached(t *testing.T) {
+	t.Parallel()
+	certs := t.TempDir()
+	if err := devca.Ensure(certs, "quota"); err != nil {
+		t.Fatal(err)
+	}
+	server := start(t, load(t, "bus.listen=127.0.0.1:0"), quotaRole)
+	reachable := func(t *testing.T, set ...string) (at string, listens string) {
+		t.Helper()
+		tls := devca.Files(certs)
+		cfg := load(t, append([]string{"tls.ca=" + tls.CA, "tls.cert=" + tls.Cert, "tls.key=" + tls.Key}, set...)...)
+		told := make(chan string, 1)
+		info := start(t, cfg, app.Role{Name: "quota", Allow: quotaRole.Allow, New: func(env *app.Env) (app.Service, error) {
+			told <- env.Reachable()
+			return counted{}, nil
+		}})
+		return <-told, info.Addresses["quota"]
+	}
+	dials := []string{"bus.embedded=false", "bus.url=" + server.NATSURL}
+	for name, test := range map[string]struct {
+		set  []string
+		want func(listens string) string
+	}{
+		"what is advertised":       {[]string{"listen.quota=127.0.0.1:0", "advertise.quota=dns:///here:9000"}, func(string) string { return "dns:///here:9000" }},
+		"one address":              {[]string{"listen.quota=127.0.0.1:0"}, func(listens string) string { return listens }},
+		"all addresses":            {append([]string{"listen.quota=0.0.0.0:0"}, dials...), func(listens string) string { return strings.Replace(listens, "[::]", "127.0.0.1", 1) }},
+		"all, with its own server": {[]string{"listen.quota=0.0.0.0:0"}, func(string) string { return "" }},
+		"none":                     {nil, func(string) string { return "" }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			at, listens := reachable(t, test.set...)
+			if want := test.want(listens); at != want {
+				t.Errorf("got %q, want %q", at, want)
+			}
+		})
+	}
+}

@@ -34,8 +34,9 @@ type Config struct {
 	Admin string `yaml:"admin"`
 	// Listen holds the gRPC address of each role that other processes call.
 	Listen map[string]string `yaml:"listen"`
-	// Advertise holds what a tool service announces where that is not the
-	// address it listens on.
+	// Advertise holds where a role can be reached, where that is not the address it
+	// listens on: tool services tell executors, quota nodes each other. The latter need
+	// an address for each; what is shared is of no use to them.
 	Advertise map[string]string `yaml:"advertise"`
 	// Peers holds the gRPC target of each role that is played elsewhere, or the
 	// addresses of its replicas with commas between them.

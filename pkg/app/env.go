@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -151,6 +152,29 @@ func (e *Env) Address() string {
 		return lis.Addr().String()
 	}
 	return InProcess + e.Role
+}
+
+// Reachable returns where other processes can reach the role, for those that find
+// each other by NATS: what the file advertises, or the address it listens on, or, if
+// that is all of the machine's, the one by which it reaches NATS. It is empty where
+// nobody can, or that is not known.
+func (e *Env) Reachable() string {
+	if a := e.proc.cfg.Advertise[e.Role]; a != "" {
+		return a
+	}
+	lis := e.proc.listeners[e.Role]
+	if lis == nil {
+		return ""
+	}
+	at, ok := lis.Addr().(*net.TCPAddr)
+	if !ok || !at.IP.IsUnspecified() {
+		return lis.Addr().String()
+	}
+	host := e.proc.bus.Host()
+	if host == "" {
+		return ""
+	}
+	return net.JoinHostPort(host, strconv.Itoa(at.Port))
 }
 
 // Listen opens a listener for what the role serves besides gRPC: "host:port", or

@@ -151,6 +151,19 @@ func (b *Bus) URL() string {
 // Dialled reports whether the server is another process.
 func (b *Bus) Dialled() bool { return b.srv == nil }
 
+// Host is the address by which this machine is connected to NATS: a good guess for how
+// other clients of that can reach it. It is empty where the server is our own.
+func (b *Bus) Host() string {
+	if !b.Dialled() {
+		return ""
+	}
+	host, _, err := net.SplitHostPort(b.nc.LocalAddr())
+	if err != nil { // not connected just now
+		return ""
+	}
+	return host
+}
+
 // Conn returns the connection, for what this package does not offer.
 func (b *Bus) Conn() *nats.Conn { return b.nc }
 

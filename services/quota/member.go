@@ -22,6 +22,11 @@ type Peers struct {
 	Store cluster.Store
 	Wire  cluster.Wire
 	Fast  fast.Wire
+	// Address is where others can dial this node; empty if they cannot.
+	Address string
+	// Dial makes a connection to another's address, for what need not cross NATS; nil
+	// if all does.
+	Dial func(address string) (Conn, error)
 }
 
 // NewMember is [New] for a node that counts together with others while it runs.
@@ -36,7 +41,7 @@ func NewMember(cfg Config, meter metric.Meter, log *slog.Logger, peers Peers) (*
 	s.origin = cluster.Origin
 	s.tellWall()
 	s.cluster, err = cluster.New(cluster.Options{
-		Config: cfg.Cluster, Name: peers.Name, Store: peers.Store, Wire: peers.Wire,
+		Config: cfg.Cluster, Name: peers.Name, Store: peers.Store, Wire: peers.Wire, Address: peers.Address, Dial: peers.line(),
 		Limiter: s.limiter, Permits: s.permits,
 		Now: s.now, Check: s.checkForwarded, Seat: s.seat, Log: log, Meter: meter,
 	})

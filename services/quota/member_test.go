@@ -3,9 +3,7 @@
 package quota_test
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -18,35 +16,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
-	"github.com/sallyport-mcp/sallyport/pkg/bus/embed"
 	"github.com/sallyport-mcp/sallyport/pkg/fault"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
-	"github.com/sallyport-mcp/sallyport/services/quota"
 )
-
-// natsServer starts a server that several connections share.
-func natsServer(t testing.TB) *bus.Bus {
-	t.Helper()
-	cfg := bus.DefaultConfig()
-	cfg.Dir, cfg.Sync, cfg.Listen = t.TempDir(), "2m", "127.0.0.1:0"
-	b, err := bus.Open(cfg, t.Name(), embed.Start, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.Close)
-	return b
-}
-
-func onBus(url string) bus.Config { return bus.Config{URL: url, Sync: "always", Replicas: 1} }
-
-// member is a quota node with a connection of its own.
-type member struct {
-	svc *quota.Service
-	quotav1.QuotaServiceClient
-	bus     *bus.Bus
-	leave   func()
-	stopped chan struct{}
-}
 
 // join starts a member, and waits until it serves.
 func join(t testing.TB, url, rules string) *member {
@@ -65,52 +37,6 @@ func steady(t *testing.T, members ...*member) {
 			return m.svc.Ready(t.Context()) != nil || int(explain(t, m.svc).GetNodes()) != len(members)
 		})
 	})
-}
-
-func startOn(t testing.TB, on bus.Config, rules string) *member {
-	t.Helper()
-	cfg, err := read(rules)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := bus.Open(on, t.Name(), nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.Close)
-	svc, err := quota.NewMember(cfg, nil, slog.New(slog.NewTextHandler(t.Output(), nil)), quota.OnBus("test", b))
-	if err != nil {
-		t.Fatal(err)
-	}
-	svc.KeepLedger(b, cfg.MaxKeys, cfg.MaxBookings, slog.New(slog.NewTextHandler(t.Output(), nil)))
-	ctx, cancel := context.WithCancel(context.Background())
-	m := &member{svc: svc, QuotaServiceClient: client(t, svc), bus: b, leave: cancel, stopped: make(chan struct{})}
-	go func() {
-		defer close(m.stopped)
-		if err := svc.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-m.stopped
-	})
-	return m
-}
-
-// await waits until a condition holds.
-func await(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(time.Minute)
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("no end of waiting for %s", what)
-		}
-	}
 }
 
 const clusterRules = `
@@ -187,6 +113,7 @@ func TestAMemberThatDies(t *testing.T) {
 	await(t, "copies", func() bool { return time.Since(copied) > 20*time.Millisecond })
 
 	members[2].bus.Close()
+	members[2].server.Stop()
 	died := time.Now()
 	_, err := members[0].Check(t.Context(), check("action", "tools/call", "ip", "192.0.2.1", "user", "bob"))
 	if err != nil && (status.Code(err) != codes.Unavailable || !fault.Is(err, quotav1.Reason_REASON_PEERS_LOST)) {

@@ -265,10 +265,12 @@ rules: [{id: all, key: [ip], limit: 300/hour, mode: fast}]
 	if alone != 100 || degraded != 400 {
 		t.Errorf("behind the wall %d were admitted, want a third of 300; %d of 400 answers say that they are degraded", alone, degraded)
 	}
-	await(t, "the others to count without it", func() bool {
-		res, err := all[0].Peek(t.Context(), &quotav1.PeekRequest{Subject: subject("ip", "192.0.2.1")})
-		return err == nil && !res.GetCheck().GetDegraded()
-	})
+	for _, degraded := range []bool{true, false} { // what it misses, and what it counts without it
+		await(t, fmt.Sprintf("the others to be degraded: %t", degraded), func() bool {
+			res, err := all[0].Peek(t.Context(), &quotav1.PeekRequest{Subject: subject("ip", "192.0.2.1")})
+			return err == nil && res.GetCheck().GetDegraded() == degraded
+		})
+	}
 	together, _ := spendAll(all[0], 400)
 	if together != 300 {
 		t.Errorf("before the wall %d were admitted, want 300", together)

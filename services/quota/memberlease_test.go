@@ -47,6 +47,7 @@ func TestLeasesOfSeveralNodesAreOneCount(t *testing.T) {
 func TestLeasesNeverAdmitMoreThanTheLimit(t *testing.T) {
 	server := natsServer(t)
 	members := []*member{join(t, server.URL(), leaseRules), join(t, server.URL(), leaseRules)}
+	steady(t, members...)
 	var wg sync.WaitGroup
 	var admitted, leased atomic.Int64
 	for i := range 6 {

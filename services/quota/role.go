@@ -17,6 +17,7 @@ var Role = app.Role{
 	Allow: map[string][]string{
 		quotav1.QuotaService_ServiceDesc.ServiceName:      {"edge"},
 		quotav1.QuotaAdminService_ServiceDesc.ServiceName: {"sallyport"},
+		quotav1.QuotaPeerService_ServiceDesc.ServiceName:  {"quota"},
 		rls.RateLimitService_ServiceDesc.ServiceName:      {"envoy"},
 	},
 	New: func(env *app.Env) (app.Service, error) {
@@ -28,7 +29,10 @@ var Role = app.Role{
 		var s *Service
 		var err error
 		if cfg.Cluster.Enabled {
-			s, err = NewMember(cfg, env.Meter, env.Log, OnBus(env.Node, env.Bus))
+			peers := OnBus(env.Node, env.Bus)
+			peers.Address = env.Reachable()
+			peers.Dial = func(address string) (Conn, error) { return env.Dial("quota", address) }
+			s, err = NewMember(cfg, env.Meter, env.Log, peers)
 		} else {
 			s, err = New(cfg, env.Meter, env.Log)
 		}

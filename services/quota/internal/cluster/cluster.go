@@ -70,6 +70,15 @@ type Wire interface {
 	Answer(subject string, on func(context.Context, *quotav1.ClusterRequest) *quotav1.ClusterReply) (stop func(), err error)
 }
 
+// Line is a way to one other node. It carries one request at a time, and is of no
+// use any more after an error. gRPC makes them, see services/quota.
+type Line interface {
+	// Ask fails with [bus.ErrNobody] if nobody can have taken the request.
+	Ask(q *quotav1.ClusterRequest) (*quotav1.ClusterReply, error)
+	// Close makes an Ask that waits fail. It may be called more than once.
+	Close()
+}
+
 // Options are what a node is made of.
 type Options struct {
 	Config Config
@@ -77,6 +86,11 @@ type Options struct {
 	Name  string
 	Store Store
 	Wire  Wire
+	// Address is where others find this node for lines; empty if they do not.
+	Address string
+	// Dial opens a line to the member id. It must fail when ctx is done. If nil, all
+	// goes over the wire.
+	Dial func(ctx context.Context, address, id string) (Line, error)
 	// Limiter and Permits count, for slots that the node owns and for copies. Their
 	// limits have names, alike on all nodes that have them; see [Node.Renamed].
 	Limiter *limiter.Limiter
@@ -114,6 +128,7 @@ type Node struct {
 	// up has no decision in flight.
 	mu    sync.RWMutex
 	id    string
+	over  chan struct{} // closed when it is not id any more
 	view  *view
 	slots [slotCount]slot
 	heirs map[string]*copier
@@ -128,6 +143,9 @@ type Node struct {
 
 	linksMu sync.Mutex
 	links   map[string]*link
+
+	lines  lines
+	timers sync.Pool // of those that n.waitFor has stopped
 
 	copySent atomic.Uint64
 	copyMu   sync.Mutex // one frame at a time
@@ -147,7 +165,7 @@ func New(o Options) (*Node, error) {
 	n := &Node{
 		o:    o,
 		view: newView(0, 0, nil, nil), heirs: make(map[string]*copier), poke: make(chan struct{}, 1),
-		peers: make(map[string]peer), links: make(map[string]*link), copySeen: make(map[string]uint64),
+		peers: make(map[string]peer), links: make(map[string]*link), copySeen: make(map[string]uint64), lines: lines{all: make(map[lineKey]*line)},
 		reserved: reserved{at: make(map[item]time.Duration)},
 	}
 	n.rates.Store(newNames(o.Limiter.Names()))
@@ -167,6 +185,7 @@ func (n *Node) Run(ctx context.Context) {
 	g.Go(func() { _ = n.o.Store.Watch(work, bus.Quota, n.onView, func(bool) {}) })
 	g.Go(func() { n.steward(work) })
 	g.Go(func() { n.takeOver(work) })
+	g.Go(func() { n.connect(work) })
 	g.Go(func() { n.copy(work) })
 	g.Go(func() { n.pay(work) })
 	g.Go(func() { n.settleGrants(work) })

@@ -30,6 +30,10 @@ type copier struct {
 	// all.
 	since atomic.Int64
 
+	// What is used again for each message; only run touches them.
+	page  []item
+	spare map[item]struct{} // empty
+
 	// owed is how many slots the heir has not got as a whole.
 	owed atomic.Int64
 
@@ -50,7 +54,7 @@ type copier struct {
 func newCopier(n *Node, to string) *copier {
 	return &copier{
 		n: n, to: to, wake: make(chan struct{}, 1), stop: make(chan struct{}), filling: 1,
-		items: make(map[item]struct{}), permits: make(map[string]struct{}), dropped: make(map[copied]struct{}),
+		items: make(map[item]struct{}), spare: make(map[item]struct{}), permits: make(map[string]struct{}), dropped: make(map[copied]struct{}),
 	}
 }
 
@@ -183,8 +187,11 @@ func (c *copier) flush(ctx context.Context) bool {
 	c.mu.Lock()
 	items, permits, filling, first, unnamed := c.items, c.permits, c.filling, c.first, c.unnamed
 	c.unnamed = nil
-	if len(items)+len(permits) > 0 {
-		c.items, c.permits = make(map[item]struct{}), make(map[string]struct{})
+	c.items, c.spare = c.spare, nil
+	if len(permits) > 0 {
+		c.permits = make(map[string]struct{})
+	} else {
+		permits = nil // it goes on being filled
 	}
 	c.first = 0
 	c.filling++
@@ -192,7 +199,7 @@ func (c *copier) flush(ctx context.Context) bool {
 	if len(unnamed) > 0 && !c.send(ctx, c.declare(unnamed, false), nil, nil) {
 		return false
 	}
-	var page []item
+	page := c.page[:0]
 	for it := range items {
 		if page = append(page, it); len(page) == pageSize {
 			if !c.send(ctx, nil, page, nil) {
@@ -213,6 +220,7 @@ func (c *copier) flush(ctx context.Context) bool {
 	if len(page)+len(ids) > 0 && !c.send(ctx, nil, page, ids) {
 		return false
 	}
+	c.page, c.spare = page, emptied(items)
 	c.mu.Lock()
 	c.taken = filling
 	c.since.Store(int64(c.first))
@@ -222,6 +230,15 @@ func (c *copier) flush(ctx context.Context) bool {
 		c.n.tally.copyLag.Record(ctx, (c.n.o.Now() - first).Seconds())
 	}
 	return true
+}
+
+// emptied is a map that can be used again; a large one would be kept for nothing.
+func emptied(m map[item]struct{}) map[item]struct{} {
+	if len(m) > pageSize {
+		return make(map[item]struct{})
+	}
+	clear(m)
+	return m
 }
 
 // sendAll sends all that is known of slots, with what changes meanwhile between
@@ -293,9 +310,7 @@ func (c *copier) send(ctx context.Context, slots []*quotav1.CopiedSlot, items []
 		if !any {
 			return ctx.Err() == nil
 		}
-		try, cancel := context.WithTimeout(ctx, c.n.o.Config.Patience)
-		reply, err := c.n.o.Wire.Ask(try, copySubject(c.to), &quotav1.ClusterRequest{Request: &quotav1.ClusterRequest_Copy{Copy: frame}})
-		cancel()
+		reply, err := c.n.request(ctx, forCopies, c.to, &quotav1.ClusterRequest{Request: &quotav1.ClusterRequest_Copy{Copy: frame}})
 		if err == nil && reply.GetCopy().GetTaken() {
 			c.note(frame, reply.GetCopy())
 			return ctx.Err() == nil
@@ -330,11 +345,12 @@ func (c *copier) frame(slots []*quotav1.CopiedSlot, items []item, permits []stri
 		}
 	}
 	now := n.o.Now()
-	for _, it := range items {
+	all := make([]quotav1.CounterState, len(items)) // in one piece
+	frame.Counters = make([]*quotav1.CounterState, 0, len(items))
+	for i, it := range items {
 		if ours(it.key) {
-			frame.Counters = append(frame.Counters, n.counterState(limiter.Item{
-				Limit: it.limit, Key: it.key, Counter: n.o.Limiter.Save(now, it.limit, it.key),
-			}))
+			fillState(&all[i], limiter.Item{Limit: it.limit, Key: it.key, Counter: n.o.Limiter.Save(now, it.limit, it.key)})
+			frame.Counters = append(frame.Counters, &all[i])
 		}
 	}
 	for _, id := range permits {

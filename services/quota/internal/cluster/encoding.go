@@ -35,11 +35,15 @@ func (s *slotSet) has(slot int) bool { return s[slot/8]>>(slot%8)&1 == 1 }
 
 func (s *slotSet) hasKey(k limiter.Key) bool { return s.has(slotOf(k)) }
 
-func (n *Node) counterState(it limiter.Item) *quotav1.CounterState {
-	return &quotav1.CounterState{
-		Limit: it.Counter.Name, Hi: it.Key.Hi, Lo: it.Key.Lo,
-		AtNanos: it.Counter.At, Count: it.Counter.N, Words: it.Counter.Words,
-	}
+func counterState(it limiter.Item) *quotav1.CounterState {
+	m := &quotav1.CounterState{}
+	fillState(m, it)
+	return m
+}
+
+func fillState(m *quotav1.CounterState, it limiter.Item) {
+	m.Limit, m.Hi, m.Lo = it.Counter.Name, it.Key.Hi, it.Key.Lo
+	m.AtNanos, m.Count, m.Words = it.Counter.At, it.Counter.N, it.Counter.Words
 }
 
 // counter reads a counter. It reports false for one of a limit that this node's

@@ -49,10 +49,8 @@ func (n *Node) without(ctx context.Context, asks []limiter.Ask, op *operation) (
 	if ctx.Err() != nil || !n.anySpare(asks) {
 		return false, ErrUnreachable
 	}
-	ctx, cancel := context.WithTimeout(ctx, n.o.Config.Patience)
-	defer cancel()
 	last := *op
-	last.spare = true
+	last.spare, last.until = true, n.o.Now()+n.o.Config.Patience
 	a := n.divideForLast(asks, &last)
 	v, t := a.decide(ctx)
 	if v == notMine || v == strange {

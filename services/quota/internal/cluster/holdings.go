@@ -101,7 +101,7 @@ func (n *Node) page(q *quotav1.PageRequest) *quotav1.PageReply {
 	for ; int(m.GetPart()) < n.o.Limiter.Shards(); m.Part++ {
 		items, more := n.o.Limiter.Page(n.o.Now(), int(m.GetPart()), in.hasKey, after, pageSize-len(m.GetCounters()))
 		for _, it := range items {
-			m.Counters = append(m.Counters, n.counterState(it))
+			m.Counters = append(m.Counters, counterState(it))
 		}
 		if m.More = more || len(m.GetCounters()) == pageSize; m.GetMore() {
 			return m

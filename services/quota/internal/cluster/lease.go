@@ -127,6 +127,13 @@ func (n *Node) become(id string) {
 	n.lease.Store(0)
 	n.ready.Store(0)
 	n.id = id
+	if n.over != nil {
+		close(n.over)
+		n.over = nil
+	}
+	if id != "" {
+		n.over = make(chan struct{})
+	}
 	n.disown(func(int) bool { return true })
 	n.appointHeirs()
 	n.mu.Unlock()
@@ -193,7 +200,7 @@ func (s *seat) write(state quotav1.MemberState) error {
 	ctx, cancel := context.WithTimeout(context.Background(), span/2)
 	defer cancel()
 	value := encode(&quotav1.ClusterMember{
-		Node: n.o.Name, State: state, Ready: n.ready.Load(), Copied: n.allCopied(), LeaseNanos: int64(span),
+		Node: n.o.Name, State: state, Ready: n.ready.Load(), Copied: n.allCopied(), LeaseNanos: int64(span), Address: n.o.Address,
 	})
 	sent := n.o.Now()
 	s.due = cmp.Or(s.due, sent)

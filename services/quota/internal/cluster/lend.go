@@ -13,9 +13,7 @@ import (
 // one of them refuses or does not answer. The slack in the states is that of the
 // owners' clocks, from when they took it.
 func (n *Node) Lend(ctx context.Context, asks []limiter.Ask) (reigns []uint64, ok bool) {
-	ctx, cancel := context.WithTimeout(ctx, n.o.Config.Patience)
-	defer cancel()
-	op := &operation{verb: quotav1.AskVerb_ASK_VERB_TAKE, ahead: true}
+	op := &operation{verb: quotav1.AskVerb_ASK_VERB_TAKE, ahead: true, until: n.o.Now() + n.o.Config.Patience}
 	a, ok := n.divide(asks, op)
 	if !ok {
 		return nil, false

@@ -127,9 +127,7 @@ func (l *link) ask(ctx context.Context, calls []*call) {
 	for i, c := range calls {
 		frame.Groups[i] = c.group
 	}
-	ctx, cancel := context.WithTimeout(ctx, l.n.o.Config.Patience)
-	defer cancel()
-	reply, err := l.n.o.Wire.Ask(ctx, askSubject(l.to), &quotav1.ClusterRequest{Request: &quotav1.ClusterRequest_Asks{Asks: frame}})
+	reply, err := l.n.request(ctx, forAsks, l.to, &quotav1.ClusterRequest{Request: &quotav1.ClusterRequest_Asks{Asks: frame}})
 	answers := reply.GetAsks().GetAnswers()
 	if err == nil && len(answers) != len(calls) {
 		err = errors.New("the answers do not belong to the asks")

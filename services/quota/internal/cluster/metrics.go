@@ -60,6 +60,7 @@ func (n *Node) observe(m metric.Meter) error {
 	})
 	gauge("sallyport.quota.cluster.slots", "{slot}", "Slots that the node serves, of 1024 in all.", n.served)
 	gauge("sallyport.quota.cluster.uncopied", "{change}", "Changes, and whole slots, that the heirs do not have yet: what a crash can lose.", n.uncopied)
+	gauge("sallyport.quota.cluster.lines", "{line}", "Lines to other nodes, two for each; where one is missing, NATS carries the asks or copies.", n.lines.open.Load)
 	gauge("sallyport.quota.cluster.doubtful", "{slot}", "Slots that the node owns without knowing all that was counted in them.", n.doubting)
 	_, err := m.Float64ObservableGauge("sallyport.quota.cluster.lease", metric.WithUnit("s"),
 		metric.WithDescription("How long ago the lease was renewed; at its whole length the node stops."),

@@ -228,6 +228,10 @@ type operation struct {
 	permit string
 	ttl    time.Duration
 	reigns []uint64 // here notes whose they were; may be nil
+	// kept is what earlier attempts have reserved.
+	kept []part
+	// until is how long others are waited for, by Now.
+	until time.Duration
 	// age says by which of its names a limit is asked for: 0 for the one that it has,
 	// 1 for the one before.
 	age int

@@ -69,19 +69,19 @@ func (n *Node) told(ctx context.Context, v verdict, t ticket) (bool, error) {
 //	known refusal, or refused here ──▶ refused, and no message was sent
 //	      │ none
 //	      ▼
-//	reserve at every other owner, at once
-//	      │ all have          │ one refuses, does not own, or does not answer
+//	reserve at every other owner, at once ──one does not own it just now──▶ again, what is not reserved
+//	      │ all have          │ one refuses, or does not answer
 //	      ▼                   ▼
-//	take here  ──refused──▶ undo where it was reserved ──▶ refused, again, or lost
+//	take here  ──refused──▶ undo where it was reserved ──▶ refused, or lost
 //	      │
 //	      ▼
 //	    done      (a reservation is the charge itself: nothing is left to commit)
 //
-// An undo that gets lost leaves a charge that nobody enjoyed; nothing is ever
+// What is reserved is kept while a slot has no owner for a moment: to give it back
+// and reserve it again would refuse others meanwhile, who ask once. An undo that gets lost leaves a charge that nobody enjoyed; nothing is ever
 // admitted beyond a limit.
 func (n *Node) spread(ctx context.Context, asks []limiter.Ask, op *operation) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, n.o.Config.Patience)
-	defer cancel()
+	op.until = n.o.Now() + n.o.Config.Patience
 	for {
 		changed := n.changes.next()
 		a, ok := n.divide(asks, op)
@@ -89,24 +89,50 @@ func (n *Node) spread(ctx context.Context, asks []limiter.Ask, op *operation) (b
 		if ok {
 			v, t = a.decide(ctx)
 		}
+		if v != done && v != notMine {
+			n.undoKept(asks, op)
+		}
 		if v == strange && n.otherwise(asks, op) {
 			continue
 		}
 		if v != notMine && v != strange {
 			return n.told(ctx, v, t)
 		}
-		timer := time.NewTimer(retryEvery)
-		select {
-		case <-changed:
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
-		if ctx.Err() != nil {
+		now := n.o.Now()
+		n.waitFor(ctx, changed, min(op.until, now+retryEvery))
+		if ctx.Err() != nil || now >= op.until {
+			n.undoKept(asks, op)
 			n.tally.undecided.Add(1)
 			return false, ErrUnreachable
 		}
 	}
+}
+
+// waitFor waits for a channel to be closed until a time, and reports whether it was. A
+// timer that is used again costs less than a context for each check.
+func (n *Node) waitFor(ctx context.Context, done <-chan struct{}, until time.Duration) bool {
+	select {
+	case <-done:
+		return true
+	default:
+	}
+	t, _ := n.timers.Get().(*time.Timer)
+	if left := until - n.o.Now(); t == nil {
+		t = time.NewTimer(left)
+	} else {
+		t.Reset(left)
+	}
+	defer func() {
+		t.Stop() // after which nothing comes, see time.Timer
+		n.timers.Put(t)
+	}()
+	select {
+	case <-done:
+		return true
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // attempt is one try to decide asks.
@@ -117,6 +143,10 @@ type attempt struct {
 	own    []int // indexes of asks that are ours
 	others []part
 	drawn  []int // of those that grants have covered
+
+	// What most need of own and others.
+	ownRoom, otherRoom [4]int
+	partRoom           [1]part
 }
 
 // part is what one other node decides.
@@ -130,9 +160,13 @@ type part struct {
 // divide sorts asks by owner. It fails while a slot has none.
 func (n *Node) divide(asks []limiter.Ask, op *operation) (*attempt, bool) {
 	a := &attempt{n: n, op: op, asks: asks}
+	a.own, a.others = a.ownRoom[:0], a.partRoom[:0]
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	for i := range asks {
+		if op.keeps(i) {
+			continue
+		}
 		owner := n.view.owner(slotOf(asks[i].Key))
 		if owner == "" && !op.shadow(n, asks[i].Limit) {
 			return nil, false
@@ -153,6 +187,9 @@ func (n *Node) divide(asks []limiter.Ask, op *operation) (*attempt, bool) {
 		if at < 0 {
 			at = len(a.others)
 			a.others = append(a.others, part{to: owner})
+			if at == 0 {
+				a.others[at].asks = a.otherRoom[:0]
+			}
 		}
 		a.others[at].asks = append(a.others[at].asks, i)
 	}
@@ -206,7 +243,7 @@ func (a *attempt) settle(ctx context.Context) (verdict, ticket) {
 	}
 	v := a.ask(ctx)
 	if v != done && !a.op.looks() {
-		a.undo()
+		a.giveUp(v)
 		return v, ticket{}
 	}
 	if v == lost || v == notMine || v == strange || v == unknown || v == full || len(a.own) == 0 {
@@ -217,9 +254,35 @@ func (a *attempt) settle(ctx context.Context) (verdict, ticket) {
 	case mine == done:
 		return v, t
 	case !a.op.looks():
-		a.undo()
+		a.giveUp(mine)
 	}
 	return mine, t
+}
+
+// giveUp undoes what the others have taken, or keeps it for the next attempt.
+func (a *attempt) giveUp(v verdict) {
+	if v != notMine || a.op.verb != quotav1.AskVerb_ASK_VERB_TAKE || a.op.ahead || a.op.spare {
+		a.undo(a.others)
+		return
+	}
+	for _, p := range a.others {
+		if p.call != nil && p.verdict() == done {
+			a.op.kept = append(a.op.kept, p)
+		}
+	}
+}
+
+// keeps reports whether an ask is reserved already.
+func (op *operation) keeps(ask int) bool {
+	return slices.ContainsFunc(op.kept, func(p part) bool { return slices.Contains(p.asks, ask) })
+}
+
+// undoKept undoes what earlier attempts have reserved.
+func (n *Node) undoKept(asks []limiter.Ask, op *operation) {
+	if len(op.kept) > 0 {
+		(&attempt{n: n, op: op, asks: asks}).undo(op.kept)
+		op.kept = nil
+	}
 }
 
 // foresee finds out what can be known without a message.
@@ -302,7 +365,7 @@ func (a *attempt) here(op *operation) (verdict, ticket) {
 // ask sends all parts of others, and reads the answers.
 func (a *attempt) ask(ctx context.Context) verdict {
 	verb := a.op.verb
-	if verb == quotav1.AskVerb_ASK_VERB_TAKE && len(a.others)+min(len(a.own), 1) > 1 {
+	if verb == quotav1.AskVerb_ASK_VERB_TAKE && len(a.others)+min(len(a.own), 1)+len(a.op.kept) > 1 {
 		verb = quotav1.AskVerb_ASK_VERB_RESERVE
 	}
 	if len(a.others) > 0 {
@@ -310,7 +373,7 @@ func (a *attempt) ask(ctx context.Context) verdict {
 	}
 	for i := range a.others {
 		p := &a.others[i]
-		p.call = &call{group: a.group(p.asks, verb), done: make(chan struct{})}
+		p.call = a.call(p.asks, verb)
 		p.sent = a.n.o.Now()
 		if verb == quotav1.AskVerb_ASK_VERB_TAKE || verb == quotav1.AskVerb_ASK_VERB_RESERVE {
 			for j, i := range p.asks {
@@ -329,10 +392,9 @@ func (a *attempt) ask(ctx context.Context) verdict {
 	for i := range a.others {
 		p := &a.others[i]
 		v := lost
-		select {
-		case <-p.done:
+		if a.n.waitFor(ctx, p.done, a.op.until) {
 			v = p.verdict()
-		case <-ctx.Done():
+		} else {
 			p.call = nil // its answer, if it comes, is nobody's
 		}
 		switch v {
@@ -371,53 +433,10 @@ func (a *attempt) unknown(asks []int) {
 	}
 }
 
-func (a *attempt) group(asks []int, verb quotav1.AskVerb) *quotav1.AskGroup {
-	names := a.n.namesOf(verb)
-	g := &quotav1.AskGroup{Verb: verb, PermitId: a.op.permit, TtlNanos: int64(a.op.ttl), Asks: make([]*quotav1.ClusterAsk, len(asks))}
-	all := make([]quotav1.ClusterAsk, len(asks))
-	for j, i := range asks {
-		ask := &a.asks[i]
-		all[j].Hi, all[j].Lo, all[j].Cost = ask.Key.Hi, ask.Key.Lo, ask.Cost
-		if verb != quotav1.AskVerb_ASK_VERB_RELEASE { // which knows the slots alone
-			all[j].Limit = names.at(ask.Limit, a.op.age)
-		}
-		g.Asks[j] = &all[j]
-	}
-	return g
-}
-
-// read takes the states of an answer, and remembers refusals.
-func (a *attempt) read(p *part) bool {
-	states := p.answer.GetStates()
-	if len(states) != len(p.asks) {
-		return false
-	}
-	now := a.n.o.Now()
-	for j, i := range p.asks {
-		ask, s := &a.asks[i], states[j]
-		ask.State = limiter.State{
-			Remaining: s.GetRemaining(), Reset: time.Duration(s.GetResetNanos()),
-			Exceeded: s.GetExceeded(), Wait: time.Duration(s.GetWaitNanos()), Slack: time.Duration(s.GetSlackNanos()),
-		}
-		if a.op.ahead {
-			ask.Mark = s.GetMark()
-		}
-		if s.GetGranted() > 0 {
-			if r := a.n.bank.deposit(p.sent, ask, s); r != nil {
-				a.n.giveUp(r)
-			}
-		}
-		if s.GetExceeded() && !s.GetUnsettled() && !a.shadow(i) && !a.op.looks() && (ofPermits(a.op.verb) || !a.n.o.Limiter.Penalty(ask.Limit)) {
-			a.n.denials.add(now, ask)
-		}
-	}
-	return true
-}
-
-// undo gives back what the others have taken. Nobody waits for it.
-func (a *attempt) undo() {
-	for i := range a.others {
-		p := &a.others[i]
+// undo gives back what others have taken. Nobody waits for it.
+func (a *attempt) undo(parts []part) {
+	for i := range parts {
+		p := &parts[i]
 		if p.call == nil || p.verdict() != done {
 			continue
 		}

@@ -18,6 +18,7 @@ type peer struct {
 	ready    uint64
 	copied   uint64
 	lease    time.Duration // how long it said that it decides
+	address  string        // for lines
 	revision uint64
 	seen     time.Duration // when, by our clock; never before it was written
 	gone     bool          // the entry is no more
@@ -47,7 +48,8 @@ func (n *Node) onMember(e bus.Entry) {
 			m = &quotav1.ClusterMember{} // of no state; it will be fenced
 		}
 		n.peers[e.Key] = peer{
-			state: m.GetState(), ready: m.GetReady(), copied: m.GetCopied(), lease: time.Duration(m.GetLeaseNanos()), revision: e.Revision, seen: n.o.Now(),
+			state: m.GetState(), ready: m.GetReady(), copied: m.GetCopied(), lease: time.Duration(m.GetLeaseNanos()),
+			address: m.GetAddress(), revision: e.Revision, seen: n.o.Now(),
 		}
 	}
 	n.peersMu.Unlock()

@@ -21,6 +21,7 @@ type storm struct {
 	cuts, crashes, leaving bool
 	late                   time.Duration // by how much nodes may hear later than others
 	twice                  bool          // what happens, happens to two of three nodes at once
+	lines                  bool          // nodes have lines to each other, some of which outlast a cut
 }
 
 // outcome is what a storm has led to.
@@ -35,6 +36,7 @@ type outcome struct {
 func (s storm) run(t *testing.T, seed uint64) outcome {
 	const max, keyCount = 100, 40
 	w := newWorld(t, seed)
+	w.lines = s.lines
 	rng := rand.New(rand.NewPCG(seed, 3))
 	specs := []limiter.Spec{{Max: max, Window: 100 * time.Hour}}
 	var mu sync.Mutex // guards what follows
@@ -105,6 +107,7 @@ func (s storm) run(t *testing.T, seed uint64) outcome {
 			defer heal.Stop()
 		}
 		m := members[i]
+		w.spare(m.name, i%2 == 0)
 		switch what := rng.IntN(3); {
 		case what == 0 && s.cuts:
 			w.setCut(m.name, true)
@@ -169,6 +172,8 @@ func TestStorms(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, seed %d", test.name, seed), func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
+					test := test
+					test.storm.lines = seed%2 > 0
 					o := test.storm.run(t, seed)
 					most, sum := 0, 0
 					for _, n := range o.admitted {

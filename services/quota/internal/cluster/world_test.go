@@ -33,7 +33,11 @@ type world struct {
 	watchers map[*watcher]bool
 	handlers map[string]*handler
 	pipes    map[string]chan *message // by sender and subject
+	lines    bool                     // whether nodes open lines to each other
+	opened   []*fakeLine
 	cut      map[string]bool
+	spared   map[string]bool                                      // nodes whose lines are not cut when they are
+	lineCut  map[string]bool                                      // nodes whose lines are cut, and nothing else
 	late     map[string]time.Duration                             // by how much a node hears later of what was written
 	healed   chan struct{}                                        // closed when a node is cut off no longer
 	storeCut map[string]bool                                      // nodes that have no store, but all others
@@ -71,7 +75,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 		t: t, rng: rand.New(rand.NewPCG(seed, 7)), most: time.Millisecond, drift: 0.1,
 		entries: make(map[string]bus.Entry), watchers: make(map[*watcher]bool), handlers: make(map[string]*handler),
 		pipes: make(map[string]chan *message), cut: make(map[string]bool), late: make(map[string]time.Duration), healed: make(chan struct{}),
-		storeCut: make(map[string]bool), room: 1 << 20,
+		storeCut: make(map[string]bool), spared: make(map[string]bool), lineCut: make(map[string]bool), room: 1 << 20,
 	}
 	t.Cleanup(w.close)
 	return w
@@ -366,8 +370,14 @@ func (w *world) start(name string, cfg cluster.Config, rates []limiter.Spec, per
 		reader: sdkmetric.NewManualReader(),
 	}
 	var err error
+	address, dial := "", port{w, name}.dial
+	if w.lines {
+		address = name
+	} else {
+		dial = nil
+	}
 	m.Node, err = cluster.New(cluster.Options{
-		Config: cfg, Name: name, Store: port{w, name}, Wire: port{w, name}, Limiter: m.limiter, Permits: m.permits,
+		Config: cfg, Name: name, Store: port{w, name}, Wire: port{w, name}, Address: address, Dial: dial, Limiter: m.limiter, Permits: m.permits,
 		Now: func() time.Duration {
 			return cluster.Origin + origin + time.Duration(rate*float64(time.Since(began)))
 		},
@@ -380,7 +390,9 @@ func (w *world) start(name string, cfg cluster.Config, rates []limiter.Spec, per
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	m.stop = cancel
+	w.mu.Lock()
 	w.members = append(w.members, m)
+	w.mu.Unlock()
 	go func() {
 		m.Run(ctx)
 		close(m.stopped)
@@ -390,6 +402,7 @@ func (w *world) start(name string, cfg cluster.Config, rates []limiter.Spec, per
 
 // crash cuts a node off for ever.
 func (w *world) crash(m *member) {
+	w.spare(m.name, false)
 	w.setCut(m.name, true)
 	m.stop()
 	w.mu.Lock()

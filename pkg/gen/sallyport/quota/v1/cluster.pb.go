@@ -4,8 +4,8 @@
 // 	protoc        (unknown)
 // source: sallyport/quota/v1/cluster.proto
 
-// What quota nodes tell each other, and keep in the buckets "quota" and
-// "quota-members". Nobody else reads or sends it.
+// What quota nodes tell each other, over lines between them or over NATS, and keep in
+// the buckets "quota" and "quota-members". Nobody else reads or sends it.
 
 package quotav1
 
@@ -281,6 +281,107 @@ func (HoldingKind) EnumDescriptor() ([]byte, []int) {
 	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{3}
 }
 
+// ExchangeRequest is the first message of a line, or a request.
+type ExchangeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the member that is meant; in the first message.
+	To string `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
+	// Asks or a copy; in all others.
+	Request       *ClusterRequest `protobuf:"bytes,2,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExchangeRequest) Reset() {
+	*x = ExchangeRequest{}
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExchangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExchangeRequest) ProtoMessage() {}
+
+func (x *ExchangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExchangeRequest.ProtoReflect.Descriptor instead.
+func (*ExchangeRequest) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ExchangeRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *ExchangeRequest) GetRequest() *ClusterRequest {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+// ExchangeResponse answers one message.
+type ExchangeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Nothing for the first message.
+	Reply         *ClusterReply `protobuf:"bytes,1,opt,name=reply,proto3" json:"reply,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExchangeResponse) Reset() {
+	*x = ExchangeResponse{}
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExchangeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExchangeResponse) ProtoMessage() {}
+
+func (x *ExchangeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExchangeResponse.ProtoReflect.Descriptor instead.
+func (*ExchangeResponse) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ExchangeResponse) GetReply() *ClusterReply {
+	if x != nil {
+		return x.Reply
+	}
+	return nil
+}
+
 // ClusterMember is the lease of one member, in the bucket "quota-members" under
 // its id: a name of the process, a hyphen, and how often this was a member before.
 // Ids of one process have one memory. Each renewal names the revision before it, so nobody can renew what
@@ -297,14 +398,17 @@ type ClusterMember struct {
 	Copied uint64 `protobuf:"varint,4,opt,name=copied,proto3" json:"copied,omitempty"`
 	// How long it decides from this write on, by its own clock. Nobody ends the lease
 	// before that and a quarter more.
-	LeaseNanos    int64 `protobuf:"varint,5,opt,name=lease_nanos,json=leaseNanos,proto3" json:"lease_nanos,omitempty"`
+	LeaseNanos int64 `protobuf:"varint,5,opt,name=lease_nanos,json=leaseNanos,proto3" json:"lease_nanos,omitempty"`
+	// Where it serves QuotaPeerService: a target of gRPC. Empty if it does not, or
+	// does not know.
+	Address       string `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ClusterMember) Reset() {
 	*x = ClusterMember{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[0]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -316,7 +420,7 @@ func (x *ClusterMember) String() string {
 func (*ClusterMember) ProtoMessage() {}
 
 func (x *ClusterMember) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[0]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -329,7 +433,7 @@ func (x *ClusterMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterMember.ProtoReflect.Descriptor instead.
 func (*ClusterMember) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{0}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ClusterMember) GetNode() string {
@@ -367,6 +471,13 @@ func (x *ClusterMember) GetLeaseNanos() int64 {
 	return 0
 }
 
+func (x *ClusterMember) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
 // ClusterView says who owns what, in the bucket "quota" under "view". That follows
 // from the names of the members alone; the rest tells of which slots nobody who is
 // left may have all that was counted.
@@ -390,7 +501,7 @@ type ClusterView struct {
 
 func (x *ClusterView) Reset() {
 	*x = ClusterView{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[1]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -402,7 +513,7 @@ func (x *ClusterView) String() string {
 func (*ClusterView) ProtoMessage() {}
 
 func (x *ClusterView) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[1]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -415,7 +526,7 @@ func (x *ClusterView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterView.ProtoReflect.Descriptor instead.
 func (*ClusterView) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{1}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ClusterView) GetEpoch() uint64 {
@@ -471,7 +582,7 @@ type PastView struct {
 
 func (x *PastView) Reset() {
 	*x = PastView{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[2]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -483,7 +594,7 @@ func (x *PastView) String() string {
 func (*PastView) ProtoMessage() {}
 
 func (x *PastView) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[2]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -496,7 +607,7 @@ func (x *PastView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastView.ProtoReflect.Descriptor instead.
 func (*PastView) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{2}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PastView) GetEpoch() uint64 {
@@ -524,7 +635,7 @@ type ClusterSeed struct {
 
 func (x *ClusterSeed) Reset() {
 	*x = ClusterSeed{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[3]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -536,7 +647,7 @@ func (x *ClusterSeed) String() string {
 func (*ClusterSeed) ProtoMessage() {}
 
 func (x *ClusterSeed) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[3]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -549,7 +660,7 @@ func (x *ClusterSeed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterSeed.ProtoReflect.Descriptor instead.
 func (*ClusterSeed) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{3}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ClusterSeed) GetSeed() []byte {
@@ -576,7 +687,7 @@ type ClusterRequest struct {
 
 func (x *ClusterRequest) Reset() {
 	*x = ClusterRequest{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[4]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +699,7 @@ func (x *ClusterRequest) String() string {
 func (*ClusterRequest) ProtoMessage() {}
 
 func (x *ClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[4]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +712,7 @@ func (x *ClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterRequest.ProtoReflect.Descriptor instead.
 func (*ClusterRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{4}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ClusterRequest) GetRequest() isClusterRequest_Request {
@@ -707,7 +818,7 @@ type ClusterReply struct {
 
 func (x *ClusterReply) Reset() {
 	*x = ClusterReply{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[5]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -719,7 +830,7 @@ func (x *ClusterReply) String() string {
 func (*ClusterReply) ProtoMessage() {}
 
 func (x *ClusterReply) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[5]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -732,7 +843,7 @@ func (x *ClusterReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterReply.ProtoReflect.Descriptor instead.
 func (*ClusterReply) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{5}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ClusterReply) GetReply() isClusterReply_Reply {
@@ -832,7 +943,7 @@ type ForwardedCheck struct {
 
 func (x *ForwardedCheck) Reset() {
 	*x = ForwardedCheck{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[6]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -844,7 +955,7 @@ func (x *ForwardedCheck) String() string {
 func (*ForwardedCheck) ProtoMessage() {}
 
 func (x *ForwardedCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[6]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -857,7 +968,7 @@ func (x *ForwardedCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardedCheck.ProtoReflect.Descriptor instead.
 func (*ForwardedCheck) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{6}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ForwardedCheck) GetResponse() *CheckResponse {
@@ -877,7 +988,7 @@ type AskFrame struct {
 
 func (x *AskFrame) Reset() {
 	*x = AskFrame{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[7]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -889,7 +1000,7 @@ func (x *AskFrame) String() string {
 func (*AskFrame) ProtoMessage() {}
 
 func (x *AskFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[7]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -902,7 +1013,7 @@ func (x *AskFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskFrame.ProtoReflect.Descriptor instead.
 func (*AskFrame) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AskFrame) GetGroups() []*AskGroup {
@@ -926,7 +1037,7 @@ type AskGroup struct {
 
 func (x *AskGroup) Reset() {
 	*x = AskGroup{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[8]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -938,7 +1049,7 @@ func (x *AskGroup) String() string {
 func (*AskGroup) ProtoMessage() {}
 
 func (x *AskGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[8]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -951,7 +1062,7 @@ func (x *AskGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskGroup.ProtoReflect.Descriptor instead.
 func (*AskGroup) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{8}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AskGroup) GetVerb() AskVerb {
@@ -1002,7 +1113,7 @@ type ClusterAsk struct {
 
 func (x *ClusterAsk) Reset() {
 	*x = ClusterAsk{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[9]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1014,7 +1125,7 @@ func (x *ClusterAsk) String() string {
 func (*ClusterAsk) ProtoMessage() {}
 
 func (x *ClusterAsk) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[9]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1027,7 +1138,7 @@ func (x *ClusterAsk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterAsk.ProtoReflect.Descriptor instead.
 func (*ClusterAsk) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{9}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ClusterAsk) GetLimit() uint64 {
@@ -1089,7 +1200,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[10]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1101,7 +1212,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[10]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1114,7 +1225,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{10}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AskReply) GetAnswers() []*AskAnswer {
@@ -1136,7 +1247,7 @@ type AskAnswer struct {
 
 func (x *AskAnswer) Reset() {
 	*x = AskAnswer{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[11]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1148,7 +1259,7 @@ func (x *AskAnswer) String() string {
 func (*AskAnswer) ProtoMessage() {}
 
 func (x *AskAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[11]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1161,7 +1272,7 @@ func (x *AskAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskAnswer.ProtoReflect.Descriptor instead.
 func (*AskAnswer) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{11}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AskAnswer) GetOutcome() AskOutcome {
@@ -1206,7 +1317,7 @@ type AskState struct {
 
 func (x *AskState) Reset() {
 	*x = AskState{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[12]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1218,7 +1329,7 @@ func (x *AskState) String() string {
 func (*AskState) ProtoMessage() {}
 
 func (x *AskState) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[12]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1231,7 +1342,7 @@ func (x *AskState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskState.ProtoReflect.Descriptor instead.
 func (*AskState) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{12}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AskState) GetRemaining() uint32 {
@@ -1334,7 +1445,7 @@ type CounterState struct {
 
 func (x *CounterState) Reset() {
 	*x = CounterState{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[13]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1346,7 +1457,7 @@ func (x *CounterState) String() string {
 func (*CounterState) ProtoMessage() {}
 
 func (x *CounterState) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[13]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1359,7 +1470,7 @@ func (x *CounterState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CounterState.ProtoReflect.Descriptor instead.
 func (*CounterState) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CounterState) GetLimit() uint64 {
@@ -1415,7 +1526,7 @@ type PermitState struct {
 
 func (x *PermitState) Reset() {
 	*x = PermitState{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[14]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1427,7 +1538,7 @@ func (x *PermitState) String() string {
 func (*PermitState) ProtoMessage() {}
 
 func (x *PermitState) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[14]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1440,7 +1551,7 @@ func (x *PermitState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PermitState.ProtoReflect.Descriptor instead.
 func (*PermitState) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{14}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PermitState) GetId() string {
@@ -1470,7 +1581,7 @@ type PermitHold struct {
 
 func (x *PermitHold) Reset() {
 	*x = PermitHold{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[15]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1482,7 +1593,7 @@ func (x *PermitHold) String() string {
 func (*PermitHold) ProtoMessage() {}
 
 func (x *PermitHold) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[15]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1495,7 +1606,7 @@ func (x *PermitHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PermitHold.ProtoReflect.Descriptor instead.
 func (*PermitHold) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PermitHold) GetLimit() uint64 {
@@ -1544,7 +1655,7 @@ type CopyFrame struct {
 
 func (x *CopyFrame) Reset() {
 	*x = CopyFrame{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[16]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1556,7 +1667,7 @@ func (x *CopyFrame) String() string {
 func (*CopyFrame) ProtoMessage() {}
 
 func (x *CopyFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[16]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1569,7 +1680,7 @@ func (x *CopyFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyFrame.ProtoReflect.Descriptor instead.
 func (*CopyFrame) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{16}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CopyFrame) GetFrom() string {
@@ -1626,7 +1737,7 @@ type CopiedSlot struct {
 
 func (x *CopiedSlot) Reset() {
 	*x = CopiedSlot{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[17]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1749,7 @@ func (x *CopiedSlot) String() string {
 func (*CopiedSlot) ProtoMessage() {}
 
 func (x *CopiedSlot) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[17]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1762,7 @@ func (x *CopiedSlot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopiedSlot.ProtoReflect.Descriptor instead.
 func (*CopiedSlot) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{17}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CopiedSlot) GetSlot() uint32 {
@@ -1688,7 +1799,7 @@ type CopyReply struct {
 
 func (x *CopyReply) Reset() {
 	*x = CopyReply{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[18]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1700,7 +1811,7 @@ func (x *CopyReply) String() string {
 func (*CopyReply) ProtoMessage() {}
 
 func (x *CopyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[18]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1713,7 +1824,7 @@ func (x *CopyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyReply.ProtoReflect.Descriptor instead.
 func (*CopyReply) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{18}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CopyReply) GetTaken() bool {
@@ -1748,7 +1859,7 @@ type HoldingsRequest struct {
 
 func (x *HoldingsRequest) Reset() {
 	*x = HoldingsRequest{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[19]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1760,7 +1871,7 @@ func (x *HoldingsRequest) String() string {
 func (*HoldingsRequest) ProtoMessage() {}
 
 func (x *HoldingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[19]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1773,7 +1884,7 @@ func (x *HoldingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldingsRequest.ProtoReflect.Descriptor instead.
 func (*HoldingsRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{19}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *HoldingsRequest) GetEpoch() uint64 {
@@ -1795,7 +1906,7 @@ type HoldingsReply struct {
 
 func (x *HoldingsReply) Reset() {
 	*x = HoldingsReply{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[20]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1807,7 +1918,7 @@ func (x *HoldingsReply) String() string {
 func (*HoldingsReply) ProtoMessage() {}
 
 func (x *HoldingsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[20]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1820,7 +1931,7 @@ func (x *HoldingsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldingsReply.ProtoReflect.Descriptor instead.
 func (*HoldingsReply) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{20}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *HoldingsReply) GetValid() bool {
@@ -1852,7 +1963,7 @@ type Holding struct {
 
 func (x *Holding) Reset() {
 	*x = Holding{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[21]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1864,7 +1975,7 @@ func (x *Holding) String() string {
 func (*Holding) ProtoMessage() {}
 
 func (x *Holding) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[21]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1877,7 +1988,7 @@ func (x *Holding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Holding.ProtoReflect.Descriptor instead.
 func (*Holding) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{21}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Holding) GetSlot() uint32 {
@@ -1925,7 +2036,7 @@ type PageRequest struct {
 
 func (x *PageRequest) Reset() {
 	*x = PageRequest{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[22]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1937,7 +2048,7 @@ func (x *PageRequest) String() string {
 func (*PageRequest) ProtoMessage() {}
 
 func (x *PageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[22]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1950,7 +2061,7 @@ func (x *PageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageRequest.ProtoReflect.Descriptor instead.
 func (*PageRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{22}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PageRequest) GetEpoch() uint64 {
@@ -2004,7 +2115,7 @@ type PageReply struct {
 
 func (x *PageReply) Reset() {
 	*x = PageReply{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[23]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2016,7 +2127,7 @@ func (x *PageReply) String() string {
 func (*PageReply) ProtoMessage() {}
 
 func (x *PageReply) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[23]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2029,7 +2140,7 @@ func (x *PageReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageReply.ProtoReflect.Descriptor instead.
 func (*PageReply) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{23}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PageReply) GetValid() bool {
@@ -2071,7 +2182,12 @@ var File_sallyport_quota_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_sallyport_quota_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	" sallyport/quota/v1/cluster.proto\x12\x12sallyport.quota.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1esallyport/quota/v1/quota.proto\"\xcc\x01\n" +
+	" sallyport/quota/v1/cluster.proto\x12\x12sallyport.quota.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1esallyport/quota/v1/quota.proto\"h\n" +
+	"\x0fExchangeRequest\x12\x17\n" +
+	"\x02to\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x02to\x12<\n" +
+	"\arequest\x18\x02 \x01(\v2\".sallyport.quota.v1.ClusterRequestR\arequest\"J\n" +
+	"\x10ExchangeResponse\x126\n" +
+	"\x05reply\x18\x01 \x01(\v2 .sallyport.quota.v1.ClusterReplyR\x05reply\"\xf0\x01\n" +
 	"\rClusterMember\x12\x1c\n" +
 	"\x04node\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xfd\x01R\x04node\x12?\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1f.sallyport.quota.v1.MemberStateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12\x14\n" +
@@ -2079,7 +2195,8 @@ const file_sallyport_quota_v1_cluster_proto_rawDesc = "" +
 	"\x06copied\x18\x04 \x01(\x04R\x06copied\x12.\n" +
 	"\vlease_nanos\x18\x05 \x01(\x03B\r\xbaH\n" +
 	"\"\b\x18\x80؎\xe1o(\x00R\n" +
-	"leaseNanos\"\xfc\x01\n" +
+	"leaseNanos\x12\"\n" +
+	"\aaddress\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\xac\x02R\aaddress\"\xfc\x01\n" +
 	"\vClusterView\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12*\n" +
 	"\amembers\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n" +
@@ -2234,7 +2351,9 @@ const file_sallyport_quota_v1_cluster_proto_rawDesc = "" +
 	"\x18HOLDING_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11HOLDING_KIND_PART\x10\x01\x12\x15\n" +
 	"\x11HOLDING_KIND_COPY\x10\x02\x12\x16\n" +
-	"\x12HOLDING_KIND_OWNED\x10\x03B\xd7\x01\n" +
+	"\x12HOLDING_KIND_OWNED\x10\x032m\n" +
+	"\x10QuotaPeerService\x12Y\n" +
+	"\bExchange\x12#.sallyport.quota.v1.ExchangeRequest\x1a$.sallyport.quota.v1.ExchangeResponse(\x010\x01B\xd7\x01\n" +
 	"\x16com.sallyport.quota.v1B\fClusterProtoP\x01ZEgithub.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1;quotav1\xa2\x02\x03SQX\xaa\x02\x12Sallyport.Quota.V1\xca\x02\x12Sallyport\\Quota\\V1\xe2\x02\x1eSallyport\\Quota\\V1\\GPBMetadata\xea\x02\x14Sallyport::Quota::V1b\x06proto3"
 
 var (
@@ -2250,73 +2369,79 @@ func file_sallyport_quota_v1_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_quota_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_sallyport_quota_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_sallyport_quota_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_sallyport_quota_v1_cluster_proto_goTypes = []any{
-	(MemberState)(0),        // 0: sallyport.quota.v1.MemberState
-	(AskVerb)(0),            // 1: sallyport.quota.v1.AskVerb
-	(AskOutcome)(0),         // 2: sallyport.quota.v1.AskOutcome
-	(HoldingKind)(0),        // 3: sallyport.quota.v1.HoldingKind
-	(*ClusterMember)(nil),   // 4: sallyport.quota.v1.ClusterMember
-	(*ClusterView)(nil),     // 5: sallyport.quota.v1.ClusterView
-	(*PastView)(nil),        // 6: sallyport.quota.v1.PastView
-	(*ClusterSeed)(nil),     // 7: sallyport.quota.v1.ClusterSeed
-	(*ClusterRequest)(nil),  // 8: sallyport.quota.v1.ClusterRequest
-	(*ClusterReply)(nil),    // 9: sallyport.quota.v1.ClusterReply
-	(*ForwardedCheck)(nil),  // 10: sallyport.quota.v1.ForwardedCheck
-	(*AskFrame)(nil),        // 11: sallyport.quota.v1.AskFrame
-	(*AskGroup)(nil),        // 12: sallyport.quota.v1.AskGroup
-	(*ClusterAsk)(nil),      // 13: sallyport.quota.v1.ClusterAsk
-	(*AskReply)(nil),        // 14: sallyport.quota.v1.AskReply
-	(*AskAnswer)(nil),       // 15: sallyport.quota.v1.AskAnswer
-	(*AskState)(nil),        // 16: sallyport.quota.v1.AskState
-	(*CounterState)(nil),    // 17: sallyport.quota.v1.CounterState
-	(*PermitState)(nil),     // 18: sallyport.quota.v1.PermitState
-	(*PermitHold)(nil),      // 19: sallyport.quota.v1.PermitHold
-	(*CopyFrame)(nil),       // 20: sallyport.quota.v1.CopyFrame
-	(*CopiedSlot)(nil),      // 21: sallyport.quota.v1.CopiedSlot
-	(*CopyReply)(nil),       // 22: sallyport.quota.v1.CopyReply
-	(*HoldingsRequest)(nil), // 23: sallyport.quota.v1.HoldingsRequest
-	(*HoldingsReply)(nil),   // 24: sallyport.quota.v1.HoldingsReply
-	(*Holding)(nil),         // 25: sallyport.quota.v1.Holding
-	(*PageRequest)(nil),     // 26: sallyport.quota.v1.PageRequest
-	(*PageReply)(nil),       // 27: sallyport.quota.v1.PageReply
-	(*CheckRequest)(nil),    // 28: sallyport.quota.v1.CheckRequest
-	(*CheckResponse)(nil),   // 29: sallyport.quota.v1.CheckResponse
+	(MemberState)(0),         // 0: sallyport.quota.v1.MemberState
+	(AskVerb)(0),             // 1: sallyport.quota.v1.AskVerb
+	(AskOutcome)(0),          // 2: sallyport.quota.v1.AskOutcome
+	(HoldingKind)(0),         // 3: sallyport.quota.v1.HoldingKind
+	(*ExchangeRequest)(nil),  // 4: sallyport.quota.v1.ExchangeRequest
+	(*ExchangeResponse)(nil), // 5: sallyport.quota.v1.ExchangeResponse
+	(*ClusterMember)(nil),    // 6: sallyport.quota.v1.ClusterMember
+	(*ClusterView)(nil),      // 7: sallyport.quota.v1.ClusterView
+	(*PastView)(nil),         // 8: sallyport.quota.v1.PastView
+	(*ClusterSeed)(nil),      // 9: sallyport.quota.v1.ClusterSeed
+	(*ClusterRequest)(nil),   // 10: sallyport.quota.v1.ClusterRequest
+	(*ClusterReply)(nil),     // 11: sallyport.quota.v1.ClusterReply
+	(*ForwardedCheck)(nil),   // 12: sallyport.quota.v1.ForwardedCheck
+	(*AskFrame)(nil),         // 13: sallyport.quota.v1.AskFrame
+	(*AskGroup)(nil),         // 14: sallyport.quota.v1.AskGroup
+	(*ClusterAsk)(nil),       // 15: sallyport.quota.v1.ClusterAsk
+	(*AskReply)(nil),         // 16: sallyport.quota.v1.AskReply
+	(*AskAnswer)(nil),        // 17: sallyport.quota.v1.AskAnswer
+	(*AskState)(nil),         // 18: sallyport.quota.v1.AskState
+	(*CounterState)(nil),     // 19: sallyport.quota.v1.CounterState
+	(*PermitState)(nil),      // 20: sallyport.quota.v1.PermitState
+	(*PermitHold)(nil),       // 21: sallyport.quota.v1.PermitHold
+	(*CopyFrame)(nil),        // 22: sallyport.quota.v1.CopyFrame
+	(*CopiedSlot)(nil),       // 23: sallyport.quota.v1.CopiedSlot
+	(*CopyReply)(nil),        // 24: sallyport.quota.v1.CopyReply
+	(*HoldingsRequest)(nil),  // 25: sallyport.quota.v1.HoldingsRequest
+	(*HoldingsReply)(nil),    // 26: sallyport.quota.v1.HoldingsReply
+	(*Holding)(nil),          // 27: sallyport.quota.v1.Holding
+	(*PageRequest)(nil),      // 28: sallyport.quota.v1.PageRequest
+	(*PageReply)(nil),        // 29: sallyport.quota.v1.PageReply
+	(*CheckRequest)(nil),     // 30: sallyport.quota.v1.CheckRequest
+	(*CheckResponse)(nil),    // 31: sallyport.quota.v1.CheckResponse
 }
 var file_sallyport_quota_v1_cluster_proto_depIdxs = []int32{
-	0,  // 0: sallyport.quota.v1.ClusterMember.state:type_name -> sallyport.quota.v1.MemberState
-	6,  // 1: sallyport.quota.v1.ClusterView.past:type_name -> sallyport.quota.v1.PastView
-	11, // 2: sallyport.quota.v1.ClusterRequest.asks:type_name -> sallyport.quota.v1.AskFrame
-	20, // 3: sallyport.quota.v1.ClusterRequest.copy:type_name -> sallyport.quota.v1.CopyFrame
-	23, // 4: sallyport.quota.v1.ClusterRequest.holdings:type_name -> sallyport.quota.v1.HoldingsRequest
-	26, // 5: sallyport.quota.v1.ClusterRequest.page:type_name -> sallyport.quota.v1.PageRequest
-	28, // 6: sallyport.quota.v1.ClusterRequest.check:type_name -> sallyport.quota.v1.CheckRequest
-	14, // 7: sallyport.quota.v1.ClusterReply.asks:type_name -> sallyport.quota.v1.AskReply
-	22, // 8: sallyport.quota.v1.ClusterReply.copy:type_name -> sallyport.quota.v1.CopyReply
-	24, // 9: sallyport.quota.v1.ClusterReply.holdings:type_name -> sallyport.quota.v1.HoldingsReply
-	27, // 10: sallyport.quota.v1.ClusterReply.page:type_name -> sallyport.quota.v1.PageReply
-	10, // 11: sallyport.quota.v1.ClusterReply.check:type_name -> sallyport.quota.v1.ForwardedCheck
-	29, // 12: sallyport.quota.v1.ForwardedCheck.response:type_name -> sallyport.quota.v1.CheckResponse
-	12, // 13: sallyport.quota.v1.AskFrame.groups:type_name -> sallyport.quota.v1.AskGroup
-	1,  // 14: sallyport.quota.v1.AskGroup.verb:type_name -> sallyport.quota.v1.AskVerb
-	13, // 15: sallyport.quota.v1.AskGroup.asks:type_name -> sallyport.quota.v1.ClusterAsk
-	15, // 16: sallyport.quota.v1.AskReply.answers:type_name -> sallyport.quota.v1.AskAnswer
-	2,  // 17: sallyport.quota.v1.AskAnswer.outcome:type_name -> sallyport.quota.v1.AskOutcome
-	16, // 18: sallyport.quota.v1.AskAnswer.states:type_name -> sallyport.quota.v1.AskState
-	19, // 19: sallyport.quota.v1.PermitState.holds:type_name -> sallyport.quota.v1.PermitHold
-	21, // 20: sallyport.quota.v1.CopyFrame.slots:type_name -> sallyport.quota.v1.CopiedSlot
-	17, // 21: sallyport.quota.v1.CopyFrame.counters:type_name -> sallyport.quota.v1.CounterState
-	18, // 22: sallyport.quota.v1.CopyFrame.permits:type_name -> sallyport.quota.v1.PermitState
-	25, // 23: sallyport.quota.v1.HoldingsReply.holdings:type_name -> sallyport.quota.v1.Holding
-	3,  // 24: sallyport.quota.v1.Holding.kind:type_name -> sallyport.quota.v1.HoldingKind
-	17, // 25: sallyport.quota.v1.PageRequest.after:type_name -> sallyport.quota.v1.CounterState
-	17, // 26: sallyport.quota.v1.PageReply.counters:type_name -> sallyport.quota.v1.CounterState
-	18, // 27: sallyport.quota.v1.PageReply.permits:type_name -> sallyport.quota.v1.PermitState
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	10, // 0: sallyport.quota.v1.ExchangeRequest.request:type_name -> sallyport.quota.v1.ClusterRequest
+	11, // 1: sallyport.quota.v1.ExchangeResponse.reply:type_name -> sallyport.quota.v1.ClusterReply
+	0,  // 2: sallyport.quota.v1.ClusterMember.state:type_name -> sallyport.quota.v1.MemberState
+	8,  // 3: sallyport.quota.v1.ClusterView.past:type_name -> sallyport.quota.v1.PastView
+	13, // 4: sallyport.quota.v1.ClusterRequest.asks:type_name -> sallyport.quota.v1.AskFrame
+	22, // 5: sallyport.quota.v1.ClusterRequest.copy:type_name -> sallyport.quota.v1.CopyFrame
+	25, // 6: sallyport.quota.v1.ClusterRequest.holdings:type_name -> sallyport.quota.v1.HoldingsRequest
+	28, // 7: sallyport.quota.v1.ClusterRequest.page:type_name -> sallyport.quota.v1.PageRequest
+	30, // 8: sallyport.quota.v1.ClusterRequest.check:type_name -> sallyport.quota.v1.CheckRequest
+	16, // 9: sallyport.quota.v1.ClusterReply.asks:type_name -> sallyport.quota.v1.AskReply
+	24, // 10: sallyport.quota.v1.ClusterReply.copy:type_name -> sallyport.quota.v1.CopyReply
+	26, // 11: sallyport.quota.v1.ClusterReply.holdings:type_name -> sallyport.quota.v1.HoldingsReply
+	29, // 12: sallyport.quota.v1.ClusterReply.page:type_name -> sallyport.quota.v1.PageReply
+	12, // 13: sallyport.quota.v1.ClusterReply.check:type_name -> sallyport.quota.v1.ForwardedCheck
+	31, // 14: sallyport.quota.v1.ForwardedCheck.response:type_name -> sallyport.quota.v1.CheckResponse
+	14, // 15: sallyport.quota.v1.AskFrame.groups:type_name -> sallyport.quota.v1.AskGroup
+	1,  // 16: sallyport.quota.v1.AskGroup.verb:type_name -> sallyport.quota.v1.AskVerb
+	15, // 17: sallyport.quota.v1.AskGroup.asks:type_name -> sallyport.quota.v1.ClusterAsk
+	17, // 18: sallyport.quota.v1.AskReply.answers:type_name -> sallyport.quota.v1.AskAnswer
+	2,  // 19: sallyport.quota.v1.AskAnswer.outcome:type_name -> sallyport.quota.v1.AskOutcome
+	18, // 20: sallyport.quota.v1.AskAnswer.states:type_name -> sallyport.quota.v1.AskState
+	21, // 21: sallyport.quota.v1.PermitState.holds:type_name -> sallyport.quota.v1.PermitHold
+	23, // 22: sallyport.quota.v1.CopyFrame.slots:type_name -> sallyport.quota.v1.CopiedSlot
+	19, // 23: sallyport.quota.v1.CopyFrame.counters:type_name -> sallyport.quota.v1.CounterState
+	20, // 24: sallyport.quota.v1.CopyFrame.permits:type_name -> sallyport.quota.v1.PermitState
+	27, // 25: sallyport.quota.v1.HoldingsReply.holdings:type_name -> sallyport.quota.v1.Holding
+	3,  // 26: sallyport.quota.v1.Holding.kind:type_name -> sallyport.quota.v1.HoldingKind
+	19, // 27: sallyport.quota.v1.PageRequest.after:type_name -> sallyport.quota.v1.CounterState
+	19, // 28: sallyport.quota.v1.PageReply.counters:type_name -> sallyport.quota.v1.CounterState
+	20, // 29: sallyport.quota.v1.PageReply.permits:type_name -> sallyport.quota.v1.PermitState
+	4,  // 30: sallyport.quota.v1.QuotaPeerService.Exchange:input_type -> sallyport.quota.v1.ExchangeRequest
+	5,  // 31: sallyport.quota.v1.QuotaPeerService.Exchange:output_type -> sallyport.quota.v1.ExchangeResponse
+	31, // [31:32] is the sub-list for method output_type
+	30, // [30:31] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_quota_v1_cluster_proto_init() }
@@ -2325,14 +2450,14 @@ func file_sallyport_quota_v1_cluster_proto_init() {
 		return
 	}
 	file_sallyport_quota_v1_quota_proto_init()
-	file_sallyport_quota_v1_cluster_proto_msgTypes[4].OneofWrappers = []any{
+	file_sallyport_quota_v1_cluster_proto_msgTypes[6].OneofWrappers = []any{
 		(*ClusterRequest_Asks)(nil),
 		(*ClusterRequest_Copy)(nil),
 		(*ClusterRequest_Holdings)(nil),
 		(*ClusterRequest_Page)(nil),
 		(*ClusterRequest_Check)(nil),
 	}
-	file_sallyport_quota_v1_cluster_proto_msgTypes[5].OneofWrappers = []any{
+	file_sallyport_quota_v1_cluster_proto_msgTypes[7].OneofWrappers = []any{
 		(*ClusterReply_Asks)(nil),
 		(*ClusterReply_Copy)(nil),
 		(*ClusterReply_Holdings)(nil),
@@ -2345,9 +2470,9 @@ func file_sallyport_quota_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_quota_v1_cluster_proto_rawDesc), len(file_sallyport_quota_v1_cluster_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   24,
+			NumMessages:   26,
 			NumExtensions: 0,
-			NumServices:   0,
+			NumServices:   1,
 		},
 		GoTypes:           file_sallyport_quota_v1_cluster_proto_goTypes,
 		DependencyIndexes: file_sallyport_quota_v1_cluster_proto_depIdxs,
