@@ -25,14 +25,17 @@ func ofCluster(ctx context.Context, o options, stdout, stderr io.Writer) (err er
 	}
 	fmt.Fprintf(stdout, "\na cluster\n  from an admission to the heir's word that it has it: p50 %v, p99 %v, longest %v\n",
 		quantile(all, 0.5), quantile(all, 0.99), quantile(all, 1))
-	for round := range o.rounds {
-		fmt.Fprintf(stderr, "takeover %d of %d …\n", round+1, o.rounds)
+	for round := range takeovers {
+		fmt.Fprintf(stderr, "takeover %d of %d …\n", round+1, takeovers)
 		if err := takeover(ctx, o, stdout); err != nil {
 			return fmt.Errorf("takeover: %w", err)
 		}
 	}
 	return nil
 }
+
+// takeovers is how many are measured.
+const takeovers = 3
 
 // takeover kills one of three nodes, and measures until the others decide about
 // all keys again.

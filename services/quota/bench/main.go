@@ -51,8 +51,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var o options
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(stderr)
-	fs.DurationVar(&o.span, "span", 2*time.Second, "measure each row of the table for this `long`")
-	fs.IntVar(&o.rounds, "rounds", 3, "measure every row this `many` times and show the median")
+	fs.DurationVar(&o.span, "span", 500*time.Millisecond, "measure a row of the table for this `long` at a time")
+	fs.IntVar(&o.rounds, "rounds", 11, "measure every row this `many` times, each after the bare echo, and show medians")
 	fs.StringVar(&o.part, "part", "", "measure only parts with this `text` in their name: decisions over gRPC, one caller, cluster, fast, engine, memory")
 	fs.StringVar(&o.only, "only", "", "measure only rows over gRPC with this `text` in their name")
 	fs.StringVar(&o.keys, "keys", "1,5,10", "millions of keys to weigh, with commas between; 10 need 2 GB")

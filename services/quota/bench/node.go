@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
-	"runtime"
 	"strings"
 	"time"
 
@@ -65,7 +64,7 @@ func serveNode(ctx context.Context, o nodeOptions, stdin io.Reader, stdout io.Wr
 	g, ctx := errgroup.WithContext(ctx)
 	admin := http.NewServeMux()
 	admin.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	admin.HandleFunc("/allocations", allocated)
+	admin.HandleFunc("/cost", ownCost)
 	var at announcement
 	var err error
 	switch o.kind {
@@ -83,7 +82,7 @@ func serveNode(ctx context.Context, o nodeOptions, stdin io.Reader, stdout io.Wr
 				return err
 			}
 		}
-		at.Address, err = serveGRPC(ctx, g, o, func(r grpc.ServiceRegistrar) { basicsv1.RegisterBasicsServiceServer(r, echo{}) })
+		at.Address, err = serveEcho(ctx, g, o)
 	case kindNode:
 		at.Address, err = serveQuota(ctx, g, o, admin)
 	default:
@@ -112,13 +111,6 @@ func except(err, expected error) error {
 		return nil
 	}
 	return err
-}
-
-// allocated tells how many objects the process has allocated.
-func allocated(w http.ResponseWriter, _ *http.Request) {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	_ = json.NewEncoder(w).Encode(m.Mallocs) // the reader will see
 }
 
 func serveNATS(ctx context.Context, g *errgroup.Group, o nodeOptions) (string, error) {
@@ -179,6 +171,10 @@ func serveQuota(ctx context.Context, g *errgroup.Group, o nodeOptions, admin *ht
 	}
 	meter := tel.Meter("quota")
 	admin.Handle("/metrics", tel.Metrics())
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
 	var svc *quota.Service
 	if o.nats == "" {
 		svc, err = quota.New(cfg, meter, log)
@@ -190,6 +186,7 @@ func serveQuota(ctx context.Context, g *errgroup.Group, o nodeOptions, admin *ht
 		peers := quota.OnBus("bench", b)
 		p := &probe{Wire: peers.Wire}
 		peers.Wire = p
+		peers.Address, peers.Dial = lis.Addr().String(), p.dial
 		svc, err = quota.NewMember(cfg, meter, log, peers)
 		p.svc = svc
 		p.handle(admin)
@@ -198,15 +195,19 @@ func serveQuota(ctx context.Context, g *errgroup.Group, o nodeOptions, admin *ht
 		return "", err
 	}
 	g.Go(func() error { return svc.Run(ctx) })
-	return serveGRPC(ctx, g, o, svc.Register)
+	return serveGRPC(ctx, g, o, lis, svc.Register)
 }
 
-// serveGRPC serves with nothing besides, or with all that is used in production.
-func serveGRPC(ctx context.Context, g *errgroup.Group, o nodeOptions, register func(grpc.ServiceRegistrar)) (string, error) {
+func serveEcho(ctx context.Context, g *errgroup.Group, o nodeOptions) (string, error) {
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
+	return serveGRPC(ctx, g, o, lis, func(r grpc.ServiceRegistrar) { basicsv1.RegisterBasicsServiceServer(r, echo{}) })
+}
+
+// serveGRPC serves with nothing besides, or with all that is used in production.
+func serveGRPC(ctx context.Context, g *errgroup.Group, o nodeOptions, lis net.Listener, register func(grpc.ServiceRegistrar)) (_ string, err error) {
 	srv := grpc.NewServer()
 	if o.kind == kindNode {
 		srv = grpc.NewServer(grpc.NumStreamWorkers(64)) // as pkg/rpc does; the echo has what grpc-go gives

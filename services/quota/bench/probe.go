@@ -9,6 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 	"github.com/sallyport-mcp/sallyport/services/quota"
@@ -29,13 +32,59 @@ func (p *probe) Ask(ctx context.Context, subject string, q *quotav1.ClusterReque
 		p.asked.Add(1)
 	}
 	reply, err := p.Wire.Ask(ctx, subject, q)
+	p.saw(reply)
+	return reply, err
+}
+
+func (p *probe) saw(reply *quotav1.ClusterReply) {
 	if reply.GetCopy().GetTaken() {
 		select {
 		case p.copied <- time.Now():
 		default: // nobody wants to know
 		}
 	}
-	return reply, err
+}
+
+// dial makes connections to other nodes without TLS, as all of the bench's are.
+func (p *probe) dial(address string) (quota.Conn, error) {
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	return probed{conn, p}, err
+}
+
+// probed is a connection to another node, seen by the probe.
+type probed struct {
+	quota.Conn
+
+	p *probe
+}
+
+// NewStream implements [quota.Conn].
+func (c probed) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	s, err := c.Conn.NewStream(ctx, desc, method, opts...)
+	return probedStream{s, c.p}, err
+}
+
+type probedStream struct {
+	grpc.ClientStream
+
+	p *probe
+}
+
+// SendMsg implements [grpc.ClientStream].
+func (s probedStream) SendMsg(m any) error {
+	if q, ok := m.(*quotav1.ExchangeRequest); ok && q.GetRequest().GetAsks() != nil {
+		s.p.asked.Add(1)
+	}
+	return s.ClientStream.SendMsg(m)
+}
+
+// RecvMsg implements [grpc.ClientStream].
+func (s probedStream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	if r, ok := m.(*quotav1.ExchangeResponse); ok && err == nil {
+		s.p.saw(r.GetReply())
+	}
+	return err
 }
 
 // handle adds what this process measures of itself, while nobody else uses the

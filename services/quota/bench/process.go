@@ -11,8 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"strconv"
-	"strings"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -108,48 +107,27 @@ func (p *process) awaitReady(ctx context.Context) error {
 
 // cost is what processes have used up since they started.
 type cost struct {
-	cpu    time.Duration
-	allocs uint64
+	CPU    time.Duration
+	Allocs uint64
 }
 
 func costOf(ctx context.Context, all []*process) (sum cost, err error) {
 	for _, p := range all {
-		var allocs uint64
-		if err := p.ask(ctx, "/allocations", &allocs); err != nil {
+		var c cost
+		if err := p.ask(ctx, "/cost", &c); err != nil {
 			return sum, err
 		}
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
-		if err != nil {
-			return sum, err
-		}
-		cpu, err := cpuIn(stat)
-		if err != nil {
-			return sum, err
-		}
-		sum.allocs += allocs
-		sum.cpu += cpu
+		sum.Allocs += c.Allocs
+		sum.CPU += c.CPU
 	}
 	return sum, nil
 }
 
-// cpuIn returns the CPU time, user and system, in the content of
-// /proc/<pid>/stat, whose second field is a name in parentheses. USER_HZ is 100
-// wherever Go runs on Linux.
-func cpuIn(stat []byte) (time.Duration, error) {
-	const user, system, tick = 11, 12, 10 * time.Millisecond
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	if len(fields) <= system {
-		return 0, fmt.Errorf("/proc/<pid>/stat: %q has too few fields", stat)
-	}
-	var sum time.Duration
-	for _, f := range []string{fields[user], fields[system]} {
-		n, err := strconv.ParseUint(f, 10, 62)
-		if err != nil {
-			return 0, fmt.Errorf("/proc/<pid>/stat: %w", err)
-		}
-		sum += time.Duration(n) * tick
-	}
-	return sum, nil
+// ownCost is that of this process.
+func ownCost(w http.ResponseWriter, _ *http.Request) {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	_ = json.NewEncoder(w).Encode(cost{CPU: ownCPU(), Allocs: m.Mallocs}) // the reader will see
 }
 
 // ownCPU is the CPU time of this process.

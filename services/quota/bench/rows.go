@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"google.golang.org/grpc"
 
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 )
@@ -84,13 +85,23 @@ type sample struct {
 	allocs float64 // of all servers
 }
 
-func overGRPC(ctx context.Context, o options, stdout, stderr io.Writer) error {
-	results := make(map[string][]sample)
-	for round := range o.rounds {
-		for _, e := range estates {
-			if err := measureEstate(ctx, o, e, round, results, stderr); err != nil {
-				return fmt.Errorf("%s: %w", e.name, err)
-			}
+// pair is a sample, and the one of the bare echo a moment before: what else the
+// machine does changes within minutes more than the code would.
+type pair struct{ echo, row sample }
+
+// both is the CPU of both ends, in µs.
+func (s sample) both() float64 { return s.cpu + s.load }
+
+func overGRPC(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
+	echo, err := openTarget(ctx, o, estate{name: "echo", kind: kindEcho, nodes: 1})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, echo.close()) }()
+	results := make(map[string][]pair)
+	for _, e := range estates {
+		if err := measureEstate(ctx, o, e, echo, results, stderr); err != nil {
+			return fmt.Errorf("%s: %w", e.name, err)
 		}
 	}
 	return table(stdout, o, results)
@@ -99,7 +110,7 @@ func overGRPC(ctx context.Context, o options, stdout, stderr io.Writer) error {
 // wanted are the rows of an estate.
 func wanted(o options, e estate) []row {
 	return slices.DeleteFunc(slices.Clone(rows), func(r row) bool {
-		return r.estate != e.name || o.only != "" && e.name != "echo" && !strings.Contains(r.name, o.only)
+		return r.estate != e.name || !strings.Contains(r.name, o.only)
 	})
 }
 
@@ -147,136 +158,177 @@ func (e estate) open(ctx context.Context, o options) (nodes, all []*process, sto
 	return nodes, all, stop, nil
 }
 
-func measureEstate(ctx context.Context, o options, e estate, round int, results map[string][]sample, stderr io.Writer) (err error) {
-	rows := wanted(o, e)
-	if len(rows) == 0 {
-		return nil
-	}
-	nodes, all, stop, err := e.open(ctx, o)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, stop()) }()
-	for _, r := range rows {
-		fmt.Fprintf(stderr, "round %d of %d: %s …\n", round+1, o.rounds, r.name)
-		s, err := r.measure(ctx, o, e, nodes, all)
-		if err != nil {
-			return fmt.Errorf("%s: %w", r.name, err)
-		}
-		results[r.name] = append(results[r.name], s)
-	}
-	return nil
+// target is what rows are measured of.
+type target struct {
+	estate
+	nodes, all []*process
+	stop       func() error
+	conns      []*grpc.ClientConn
+	reqs       []*quotav1.CheckRequest
 }
 
-func (r row) measure(ctx context.Context, o options, e estate, nodes, all []*process) (s sample, err error) {
+func openTarget(ctx context.Context, o options, e estate) (*target, error) {
+	t := &target{estate: e}
+	var err error
+	if t.nodes, t.all, t.stop, err = e.open(ctx, o); err != nil {
+		return nil, err
+	}
+	return t, t.choose(ctx, o, row{})
+}
+
+// choose prepares what a row asks, and whom.
+func (t *target) choose(ctx context.Context, o options, r row) (err error) {
 	var indexes []int
-	asked := nodes
+	asked := t.nodes
 	switch r.whose {
 	case first:
-		err = nodes[0].ask(ctx, "/owned", &indexes)
-		asked = nodes[:1]
+		err = t.nodes[0].ask(ctx, "/owned", &indexes)
+		asked = t.nodes[:1]
 	case second, hot:
-		err = nodes[1].ask(ctx, "/owned", &indexes)
-		asked = nodes[:1]
+		err = t.nodes[1].ask(ctx, "/owned", &indexes)
+		asked = t.nodes[:1]
 	}
 	if r.whose == hot && len(indexes) > 0 {
 		indexes = indexes[:1]
 	}
-	if err != nil {
-		return s, err
+	if t.kind == kindEcho {
+		indexes = []int{0}
 	}
 	tls := ""
-	if e.guarded {
+	if t.guarded {
 		tls = o.node.dir
 	}
-	conns, err := dial(asked, tls)
+	t.reqs = checks(indexes, t.whole)
+	err = errors.Join(err, t.hangUp())
+	if err == nil {
+		t.conns, err = dial(asked, tls)
+	}
+	return err
+}
+
+func (t *target) hangUp() (err error) {
+	for _, c := range t.conns {
+		err = errors.Join(err, c.Close())
+	}
+	t.conns = nil
+	return err
+}
+
+func (t *target) close() error { return errors.Join(t.hangUp(), t.stop()) }
+
+func measureEstate(ctx context.Context, o options, e estate, echo *target, results map[string][]pair, stderr io.Writer) (err error) {
+	rows := wanted(o, e)
+	if len(rows) == 0 {
+		return nil
+	}
+	t, err := openTarget(ctx, o, e)
 	if err != nil {
-		return s, err
+		return err
 	}
-	defer func() {
-		for _, c := range conns {
-			err = errors.Join(err, c.Close())
+	defer func() { err = errors.Join(err, t.close()) }()
+	bare := row{ask: echoing}
+	for _, r := range rows {
+		fmt.Fprintf(stderr, "%s …\n", r.name)
+		if err := t.choose(ctx, o, r); err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
 		}
-	}()
-	var reqs []*quotav1.CheckRequest
-	if e.kind == kindNode {
-		reqs = checks(indexes, e.whole)
-	} else {
-		reqs = checks([]int{0}, false)
-	}
-	if _, _, err := drive(ctx, r.ask, r.streams, conns, reqs, o.span/4); err != nil {
-		return s, err
-	}
-	profiled := make(chan error, 1)
-	if o.profile != "" {
-		go func() {
-			var g errgroup.Group
-			for i, p := range all {
-				g.Go(func() error { return profile(ctx, o, fmt.Sprint(r.name, " ", i+1), p) })
+		for range 2 { // to warm up
+			if _, err := r.measure(ctx, o, t); err != nil {
+				return fmt.Errorf("%s: %w", r.name, err)
 			}
-			profiled <- g.Wait()
-		}()
-	} else {
-		profiled <- nil
+		}
+		profiled := make(chan error, 1)
+		go func() { profiled <- profileAll(ctx, o, r, t) }()
+		for range o.rounds {
+			var p pair
+			var err error
+			if p.echo, err = bare.measure(ctx, o, echo); err == nil {
+				p.row, err = r.measure(ctx, o, t)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", r.name, err)
+			}
+			results[r.name] = append(results[r.name], p)
+		}
+		if err := <-profiled; err != nil {
+			return err
+		}
 	}
-	before, err := costOf(ctx, all)
+	return nil
+}
+
+func (r row) measure(ctx context.Context, o options, t *target) (s sample, err error) {
+	before, err := costOf(ctx, t.all)
 	if err != nil {
 		return s, err
 	}
 	own := ownCPU()
-	n, elapsed, err := drive(ctx, r.ask, r.streams, conns, reqs, o.span)
+	n, elapsed, err := drive(ctx, r.ask, r.streams, t.conns, t.reqs, o.span)
 	if err != nil {
 		return s, err
 	}
 	own = ownCPU() - own
-	after, err := costOf(ctx, all)
+	after, err := costOf(ctx, t.all)
 	if err != nil {
 		return s, err
 	}
 	return sample{
 		rate:   n / elapsed.Seconds(),
-		cpu:    float64(after.cpu-before.cpu) / float64(time.Microsecond) / n,
+		cpu:    float64(after.CPU-before.CPU) / float64(time.Microsecond) / n,
 		load:   float64(own) / float64(time.Microsecond) / n,
-		allocs: float64(after.allocs-before.allocs) / n,
-	}, <-profiled
+		allocs: float64(after.Allocs-before.Allocs) / n,
+	}, nil
+}
+
+// profileAll writes CPU profiles of all servers of a row while it is measured, if
+// they are wanted.
+func profileAll(ctx context.Context, o options, r row, t *target) error {
+	if o.profile == "" {
+		return nil
+	}
+	var g errgroup.Group
+	for i, p := range t.all {
+		g.Go(func() error { return profile(ctx, o, fmt.Sprint(r.name, " ", i+1), p) })
+	}
+	return g.Wait()
 }
 
 // profile writes a CPU profile of a server while it is measured.
 func profile(ctx context.Context, o options, name string, p *process) error {
 	var got []byte
-	if err := p.ask(ctx, fmt.Sprintf("/debug/pprof/profile?seconds=%d", max(1, int(o.span.Seconds()))), &got); err != nil {
+	if err := p.ask(ctx, fmt.Sprintf("/debug/pprof/profile?seconds=%d", max(1, int(2*o.span.Seconds()*float64(o.rounds)))), &got); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(o.profile, strings.NewReplacer(" ", "-", ",", "").Replace(name)+".pprof"), got, 0o600)
 }
 
-// table prints medians, and how many decisions cost as much as one bare echo: in
-// time, and in CPU of both ends, which others on the machine do not change.
-func table(w io.Writer, o options, results map[string][]sample) error {
-	fmt.Fprintf(w, "\n%d callers over %d connections, %d addresses, limits that refuse nobody; %d cores, %s; medians of %d\n\n",
-		callers, conns, keyCount, runtime.NumCPU(), runtime.Version(), o.rounds)
+// table prints medians. Ratios are to the echo a moment before, with the middle half
+// of them: in time, and in CPU of both ends, which others on the machine change less.
+func table(w io.Writer, o options, results map[string][]pair) error {
+	fmt.Fprintf(w, "\n%d callers over %d connections, %d addresses, limits that refuse nobody; %d cores, %s; medians of %d times %v, each after as much of the bare echo\n\n",
+		callers, conns, keyCount, runtime.NumCPU(), runtime.Version(), o.rounds, o.span)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "what\tdecisions/s\tto echo\tCPU µs\tof servers\techo's CPU to it\tserver allocs\t")
-	var baseRate, baseCPU float64
+	fmt.Fprintln(t, "what\tdecisions/s\tto echo\tCPU µs\tof servers\techo's CPU to it\tmiddle half\tserver allocs\t")
 	for _, r := range rows {
-		samples := results[r.name]
-		if len(samples) == 0 {
+		pairs := results[r.name]
+		if len(pairs) == 0 {
 			continue
 		}
-		rate := median(samples, func(s sample) float64 { return s.rate })
-		cpu := median(samples, func(s sample) float64 { return s.cpu + s.load })
-		baseRate, baseCPU = cmp.Or(baseRate, rate), cmp.Or(baseCPU, cpu)
-		fmt.Fprintf(t, "%s\t%.0f\t%.2f\t%.1f\t%.1f\t%.2f\t%.1f\t\n", r.name, rate, rate/baseRate, cpu,
-			median(samples, func(s sample) float64 { return s.cpu }), baseCPU/cpu, median(samples, func(s sample) float64 { return s.allocs }))
+		of := func(q float64, figure func(pair) float64) float64 { return quantileOf(pairs, q, figure) }
+		cpu := func(p pair) float64 { return p.echo.both() / p.row.both() }
+		fmt.Fprintf(t, "%s\t%.0f\t%.2f\t%.1f\t%.1f\t%.2f\t%.2f–%.2f\t%.1f\t\n", r.name,
+			of(0.5, func(p pair) float64 { return p.row.rate }), of(0.5, func(p pair) float64 { return p.row.rate / p.echo.rate }),
+			of(0.5, func(p pair) float64 { return p.row.both() }), of(0.5, func(p pair) float64 { return p.row.cpu }),
+			of(0.5, cpu), of(0.25, cpu), of(0.75, cpu), of(0.5, func(p pair) float64 { return p.row.allocs }))
 	}
 	return t.Flush()
 }
 
-func median(samples []sample, figure func(sample) float64) float64 {
-	values := make([]float64, len(samples))
-	for i, s := range samples {
-		values[i] = figure(s)
+func quantileOf(pairs []pair, q float64, figure func(pair) float64) float64 {
+	values := make([]float64, len(pairs))
+	for i, p := range pairs {
+		values[i] = figure(p)
 	}
 	slices.Sort(values)
-	return values[len(values)/2]
+	return values[int(q*float64(len(values)-1)+0.5)]
 }
