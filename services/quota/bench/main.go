@@ -19,6 +19,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -54,7 +55,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs.DurationVar(&o.span, "span", 500*time.Millisecond, "measure a row of the table for this `long` at a time")
 	fs.IntVar(&o.rounds, "rounds", 11, "measure every row this `many` times, each after the bare echo, and show medians")
 	fs.StringVar(&o.part, "part", "", "measure only parts with this `text` in their name: decisions over gRPC, one caller, cluster, fast, engine, memory")
-	fs.StringVar(&o.only, "only", "", "measure only rows over gRPC with this `text` in their name")
+	fs.StringVar(&o.only, "only", "", "measure only rows over gRPC whose names match this `regexp`")
 	fs.StringVar(&o.keys, "keys", "1,5,10", "millions of keys to weigh, with commas between; 10 need 2 GB")
 	fs.StringVar(&o.profile, "profile", "", "write CPU profiles of the servers of each row to this `folder`")
 	fs.StringVar(&o.node.kind, "serve", "", "be a server of this kind; used by the program itself")
@@ -64,6 +65,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs.StringVar(&o.node.dir, "dir", "", "folder for state; used by the program itself")
 	if err := fs.Parse(args); err != nil {
 		return err
+	}
+	if _, err := regexp.Compile(o.only); err != nil {
+		return fmt.Errorf("-only: %w", err)
 	}
 	app.CollectLess() // as every process of the system does
 	if o.node.kind != "" {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -109,8 +110,9 @@ func overGRPC(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 
 // wanted are the rows of an estate.
 func wanted(o options, e estate) []row {
+	only := regexp.MustCompile(o.only)
 	return slices.DeleteFunc(slices.Clone(rows), func(r row) bool {
-		return r.estate != e.name || !strings.Contains(r.name, o.only)
+		return r.estate != e.name || !only.MatchString(r.name)
 	})
 }
 
