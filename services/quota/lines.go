@@ -52,8 +52,8 @@ func (p peer) Exchange(stream exchange) error {
 	select {
 	case err := <-answered:
 		return ended(err)
-	case <-over: // an answer may be under way
-		return fault.New(codes.Unavailable, faultv1.Reason_REASON_NOT_READY, "this node is not the member any more")
+	case <-over:
+		return nil // who waits for an answer learns that there comes none
 	}
 }
 
