@@ -78,8 +78,8 @@ func (n *Node) told(ctx context.Context, v verdict, t ticket) (bool, error) {
 //	    done      (a reservation is the charge itself: nothing is left to commit)
 //
 // What is reserved is kept while a slot has no owner for a moment: to give it back
-// and reserve it again would refuse others meanwhile, who ask once. An undo that gets lost leaves a charge that nobody enjoyed; nothing is ever
-// admitted beyond a limit.
+// and reserve it again would refuse others meanwhile, who ask once. An undo that gets
+// lost leaves a charge that nobody enjoyed; nothing is ever admitted beyond a limit.
 func (n *Node) spread(ctx context.Context, asks []limiter.Ask, op *operation) (bool, error) {
 	op.until = n.o.Now() + n.o.Config.Patience
 	for {
