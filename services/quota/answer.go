@@ -17,7 +17,8 @@ const noRule = -1
 // refused. Of several it is the one with the longest wait, and of equal ones the
 // first: after that wait no other refuses either.
 func (s *Service) answer(p *plan, ok bool, bounds []bound, asks []limiter.Ask) (*quotav1.CheckResponse, int) {
-	res := &quotav1.CheckResponse{Allowed: ok, Limits: limitStates(bounds, asks)}
+	res, room := newAnswer(len(asks))
+	res.Allowed, res.Limits = ok, room.fill(bounds, asks)
 	if s.cluster != nil {
 		res.Degraded = ok && len(res.GetLimits()) < len(asks) || slices.ContainsFunc(asks, func(a limiter.Ask) bool { return a.State.Degraded })
 	}
@@ -40,25 +41,44 @@ func (s *Service) answer(p *plan, ok bool, bounds []bound, asks []limiter.Ask) (
 	return res, by.rule
 }
 
-// limitStates makes all states in few allocations: answers are most of what a
-// check costs. A limit that was not asked, because another had refused already,
-// has none.
-func limitStates(bounds []bound, asks []limiter.Ask) []*quotav1.LimitState {
-	if len(asks) == 0 {
-		return nil
+// room is where the states of limits are put.
+type room struct {
+	states []limitState
+	list   []*quotav1.LimitState
+}
+
+type limitState struct {
+	limit quotav1.LimitState
+	reset durationpb.Duration
+}
+
+func newRoom(limits int) room {
+	return room{make([]limitState, limits), make([]*quotav1.LimitState, limits)}
+}
+
+// newAnswer makes an answer and room for its limits in few pieces, one if there is one
+// limit: answers are most of what a check costs.
+func newAnswer(limits int) (*quotav1.CheckResponse, room) {
+	if limits != 1 {
+		return &quotav1.CheckResponse{}, newRoom(limits)
 	}
-	type state struct {
-		limit quotav1.LimitState
-		reset durationpb.Duration
-	}
-	states := make([]state, len(asks))
-	list := make([]*quotav1.LimitState, len(asks))
+	one := &struct {
+		res    quotav1.CheckResponse
+		list   [1]*quotav1.LimitState
+		states [1]limitState
+	}{}
+	return &one.res, room{one.states[:], one.list[:]}
+}
+
+// fill tells all states. A limit that was not asked, because another had refused
+// already, has none.
+func (r room) fill(bounds []bound, asks []limiter.Ask) []*quotav1.LimitState {
 	known := 0
 	for i := range asks {
 		if asks[i].State.Unknown {
 			continue
 		}
-		b, from, to := &bounds[asks[i].Limit], &asks[i].State, &states[i]
+		b, from, to := &bounds[asks[i].Limit], &asks[i].State, &r.states[i]
 		to.reset.Seconds = int64(from.Reset / time.Second)
 		to.reset.Nanos = int32(from.Reset % time.Second)
 		to.limit.Name = b.name
@@ -69,8 +89,8 @@ func limitStates(bounds []bound, asks []limiter.Ask) []*quotav1.LimitState {
 		to.limit.Shadow = b.shadow
 		to.limit.Exceeded = from.Exceeded
 		to.limit.Kind = b.kind
-		list[known] = &to.limit
+		r.list[known] = &to.limit
 		known++
 	}
-	return list[:known]
+	return r.list[:known]
 }

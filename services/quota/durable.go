@@ -168,7 +168,7 @@ func (s *Service) decideDurably(ctx context.Context, p *plan, req *quotav1.Check
 	if err != nil {
 		return nil, err
 	}
-	s.metrics.checked(ctx, p, rule)
+	s.metrics.checked(p, rule)
 	if res.GetDegraded() {
 		s.metrics.spared(ctx, p, asks)
 	}

@@ -84,7 +84,7 @@ func (s *Service) decide(ctx context.Context, p *plan, asks []limiter.Ask, probe
 // decided counts a decision and makes its answer.
 func (s *Service) decided(ctx context.Context, p *plan, ok bool, asks []limiter.Ask, probe bool) *quotav1.CheckResponse {
 	res, rule := s.answer(p, ok, p.rates, asks)
-	s.metrics.checked(ctx, p, rule)
+	s.metrics.checked(p, rule)
 	if res.GetDegraded() {
 		s.metrics.spared(ctx, p, asks)
 	}
@@ -160,7 +160,7 @@ func (s *Service) Acquire(ctx context.Context, req *quotav1.AcquireRequest) (*qu
 		return nil, err
 	}
 	res, rule := s.answer(sub.plan, ok, sub.plan.permits, asks)
-	s.metrics.checked(ctx, sub.plan, rule)
+	s.metrics.checked(sub.plan, rule)
 	if ok {
 		s.metrics.shadowed(ctx, sub.plan, sub.plan.permits, asks)
 	}

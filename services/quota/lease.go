@@ -183,7 +183,7 @@ func (l *leases) takeBack(ctx context.Context, returns []*quotav1.LeaseReturn) {
 			continue
 		}
 		unused := min(r.GetChecks(), g.checks)
-		l.s.metrics.checks.Add(ctx, int64(g.checks-unused), l.s.metrics.allowed...)
+		l.s.metrics.checks.allowed.Add(int64(g.checks - unused))
 		l.s.giveBackLease(g, unused)
 	}
 }

@@ -14,9 +14,8 @@ import (
 // metrics counts decisions. The options are made once, so that counting does
 // not allocate.
 type metrics struct {
-	checks   metric.Int64Counter
+	checks   *tallies
 	shadow   metric.Int64Counter
-	allowed  []metric.AddOption
 	changes  metric.Int64Counter
 	leased   metric.Int64Counter
 	degraded metric.Int64Counter
@@ -26,8 +25,9 @@ func newMetrics(meter metric.Meter, keys, problems func() int) (m metrics, err e
 	if meter == nil {
 		meter = noop.Meter{}
 	}
-	m.checks, err = meter.Int64Counter("sallyport.quota.checks",
-		metric.WithDescription("Decisions, and which rule refused."), metric.WithUnit("{check}"))
+	m.checks = newTallies()
+	_, err = meter.Int64ObservableCounter("sallyport.quota.checks",
+		metric.WithDescription("Decisions, and which rule refused."), metric.WithUnit("{check}"), metric.WithInt64Callback(m.checks.observe))
 	if err != nil {
 		return m, fmt.Errorf("make counter of checks: %w", err)
 	}
@@ -69,7 +69,6 @@ func newMetrics(meter metric.Meter, keys, problems func() int) (m metrics, err e
 	if err != nil {
 		return m, fmt.Errorf("make gauge of problems: %w", err)
 	}
-	m.allowed = with(attribute.Bool("allowed", true))
 	return m, nil
 }
 
@@ -78,12 +77,12 @@ func with(kvs ...attribute.KeyValue) []metric.AddOption {
 }
 
 // checked counts a decision by the rule that refused, or noRule.
-func (m *metrics) checked(ctx context.Context, p *plan, rule int) {
+func (m *metrics) checked(p *plan, rule int) {
 	if rule == noRule {
-		m.checks.Add(ctx, 1, m.allowed...)
+		m.checks.allowed.Add(1)
 		return
 	}
-	m.checks.Add(ctx, 1, p.refused[rule]...)
+	p.refused[rule].Add(1)
 }
 
 // spared counts what was decided without an owner.

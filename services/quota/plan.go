@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -46,8 +47,9 @@ type plan struct {
 	permitSpecs []limiter.PermitSpec // by number
 	counts      uint64               // the highest Count of a spec
 
-	all            []rule               // by number
-	refused, ruled [][]metric.AddOption // what metrics say, by rule
+	all     []rule               // by number
+	ruled   [][]metric.AddOption // what metrics say, by rule
+	refused []*atomic.Int64      // what each has refused, by rule
 }
 
 // warning is something that rules do and that may surprise.
@@ -172,7 +174,6 @@ func compile(cfg Config) (*plan, error) {
 	for i := range b.rules {
 		id := attribute.String("rule", b.rules[i].id)
 		b.ids = append(b.ids, b.rules[i].id)
-		b.refused = append(b.refused, with(attribute.Bool("allowed", false), id))
 		b.ruled = append(b.ruled, with(id))
 	}
 	b.all, b.configured, b.version = b.rules, cfg.Rules, versionOf(cfg)

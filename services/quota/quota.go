@@ -94,6 +94,7 @@ func New(cfg Config, meter metric.Meter, log *slog.Logger) (*Service, error) {
 	if s.metrics, err = newMetrics(meter, s.limiter.Len, s.rules.wrong); err != nil {
 		return nil, err
 	}
+	plan.refused = s.metrics.checks.of(plan.ids)
 	return s, nil
 }
 
@@ -180,7 +181,7 @@ func (s *Service) usage(ctx context.Context, sub *subject) ([]*quotav1.LimitStat
 		asks   []limiter.Ask
 	}{{sub.plan.rates, asks}, {sub.plan.permits, held}} {
 		known := slices.DeleteFunc(part.asks, func(a limiter.Ask) bool { return a.State.Unknown })
-		for i, state := range limitStates(part.bounds, known) {
+		for i, state := range newRoom(len(known)).fill(part.bounds, known) {
 			all = append(all, ordered{part.bounds[known[i].Limit].order, state})
 		}
 	}

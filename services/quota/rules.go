@@ -164,6 +164,7 @@ func (s *Service) use(next *plan) {
 	defer s.lending.Unlock()
 	next.follow(s.plan.Load(), s.now())
 	next.number = s.plan.Load().number + 1
+	next.refused = s.metrics.checks.of(next.ids)
 	s.limiter.Change(s.now(), next.rateSpecs)
 	s.permits.Change(next.permitSpecs)
 	if s.cluster != nil {
