@@ -2,7 +2,7 @@
 // costs a fraction of as many calls.
 //
 // Checks that come while others are on their way wait for these and then go in one
-// message: under load messages grow, without it nobody waits. There are no timers.
+// message, packed: under load messages grow, without it nobody waits. There are no timers.
 // The package opens a stream once; to open another when it has ended is for whoever
 // uses it, and so is what to do about leases.
 package quotastream
@@ -190,6 +190,7 @@ func (s *Stream) rouse() {
 
 // send sends what waits, whenever it may.
 func (s *Stream) send() {
+	var p packer
 	for {
 		select {
 		case <-s.wake:
@@ -197,13 +198,16 @@ func (s *Stream) send() {
 			return
 		}
 		for {
-			req, end := s.next()
+			req, questions, end := s.next()
 			if end {
 				_ = s.stream.CloseSend() // receive hears how it ended
 				return
 			}
 			if req == nil {
 				break
+			}
+			if len(questions) > 1 {
+				p.pack(req, questions)
 			}
 			if s.stream.Send(req) != nil {
 				return // so does receive, and why
@@ -212,8 +216,9 @@ func (s *Stream) send() {
 	}
 }
 
-// next takes what waits for the next message; nil if there is nothing to send yet.
-func (s *Stream) next() (req *quotav1.CheckStreamRequest, end bool) {
+// next takes what waits for the next message; nil if there is nothing to send yet. More
+// questions than one are to be put into it.
+func (s *Stream) next() (req *quotav1.CheckStreamRequest, questions []question, end bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := min(len(s.waiting), perMessage)
@@ -222,7 +227,7 @@ func (s *Stream) next() (req *quotav1.CheckStreamRequest, end bool) {
 	}
 	returns := s.returns[:min(len(s.returns), perMessage)]
 	if n == 0 && len(returns) == 0 {
-		return nil, s.closing && len(s.waiting) == 0
+		return nil, nil, s.closing && len(s.waiting) == 0
 	}
 	s.last++
 	req = &quotav1.CheckStreamRequest{Id: s.last, Returns: slices.Clone(returns)}
@@ -230,7 +235,7 @@ func (s *Stream) next() (req *quotav1.CheckStreamRequest, end bool) {
 		s.returns = nil
 	}
 	if n == 0 {
-		return req, false
+		return req, nil, false
 	}
 	f := &flight{sent: time.Now(), left: n, questions: s.waiting[:n:n]}
 	if s.waiting = s.waiting[n:]; len(s.waiting) == 0 {
@@ -240,13 +245,8 @@ func (s *Stream) next() (req *quotav1.CheckStreamRequest, end bool) {
 	s.silent = append(s.silent, f)
 	if n == 1 {
 		req.Check = f.questions[0].check
-		return req, false
 	}
-	req.Checks = make([]*quotav1.CheckRequest, n)
-	for i := range req.Checks {
-		req.Checks[i] = f.questions[i].check
-	}
-	return req, false
+	return req, f.questions, false
 }
 
 // receive takes answers until the stream ends, and then fails what is without one.

@@ -114,8 +114,8 @@ func TestChecksGatherWhileOthersAreOnTheWay(t *testing.T) {
 			t.Errorf("got the answer %q", got)
 		}
 		third := <-n.came
-		if len(third.GetChecks()) != 256 {
-			t.Errorf("the third has %d checks, want 256", len(third.GetChecks()))
+		if len(third.GetPacked()) != 256 {
+			t.Errorf("the third has %d checks, want 256", len(third.GetPacked()))
 		}
 		// In parts, and in any order; what answers nothing changes nothing.
 		for _, resp := range []*quotav1.CheckStreamResponse{
@@ -132,8 +132,8 @@ func TestChecksGatherWhileOthersAreOnTheWay(t *testing.T) {
 			}
 		}
 		fourth := <-n.came // the first is silent still, the third is not
-		if len(fourth.GetChecks()) != 4 {
-			t.Errorf("the fourth has %d checks, want 4", len(fourth.GetChecks()))
+		if len(fourth.GetPacked()) != 4 {
+			t.Errorf("the fourth has %d checks, want 4", len(fourth.GetPacked()))
 		}
 	})
 }

@@ -79,13 +79,21 @@ func (t *talk) receive() (*quotav1.CheckStreamRequest, error) {
 		if len(req.GetReturns()) > 0 {
 			t.leases.takeBack(t.stream.Context(), req.GetReturns())
 		}
-		one, many := req.GetCheck() != nil, len(req.GetChecks()) > 0
-		switch {
-		case one != many:
-			return req, nil
-		case one || len(req.GetReturns()) == 0:
+		sorts := 0
+		for _, there := range []bool{req.GetCheck() != nil, len(req.GetChecks()) > 0, len(req.GetPacked()) > 0} {
+			if there {
+				sorts++
+			}
+		}
+		if sorts > 1 || sorts == 0 && len(req.GetReturns()) == 0 {
 			return nil, fault.New(codes.InvalidArgument, faultv1.Reason_REASON_INVALID,
-				"a message of the stream needs either check or checks, or returns")
+				"a message of the stream needs one of check, checks and packed, or returns")
+		}
+		if err := unpack(req); err != nil {
+			return nil, err
+		}
+		if sorts > 0 {
+			return req, nil
 		}
 	}
 }

@@ -130,7 +130,7 @@ type askedStream struct {
 }
 
 func (s askedStream) Send(req *quotav1.CheckStreamRequest) error {
-	n := len(req.GetChecks())
+	n := len(req.GetChecks()) + len(req.GetPacked())
 	if req.GetCheck() != nil {
 		n++
 	}

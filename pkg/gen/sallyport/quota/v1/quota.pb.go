@@ -911,7 +911,12 @@ type CheckStreamRequest struct {
 	// Several checks, instead of check. They are independent.
 	Checks []*CheckRequest `protobuf:"bytes,3,rep,name=checks,proto3" json:"checks,omitempty"`
 	// Done before the checks. By itself it has no answer.
-	Returns       []*LeaseReturn `protobuf:"bytes,4,rep,name=returns,proto3" json:"returns,omitempty"`
+	Returns []*LeaseReturn `protobuf:"bytes,4,rep,name=returns,proto3" json:"returns,omitempty"`
+	// Several checks, instead of check and checks, that name no attributes: a message
+	// says each name once. They cost a fraction of the others to read.
+	Packed []*PackedCheck `protobuf:"bytes,5,rep,name=packed,proto3" json:"packed,omitempty"`
+	// Names of the attributes of packed checks, as in Subject.
+	Names         []string `protobuf:"bytes,6,rep,name=names,proto3" json:"names,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -974,6 +979,101 @@ func (x *CheckStreamRequest) GetReturns() []*LeaseReturn {
 	return nil
 }
 
+func (x *CheckStreamRequest) GetPacked() []*PackedCheck {
+	if x != nil {
+		return x.Packed
+	}
+	return nil
+}
+
+func (x *CheckStreamRequest) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+// PackedCheck is a CheckRequest whose subject has the attributes that its message
+// names.
+type PackedCheck struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Their values, in the order of the names; no more than there are names. An empty
+	// one, or one that is left out at the end, is an attribute that is absent.
+	Values []string `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty"`
+	// These are as in CheckRequest.
+	Cost           *uint32     `protobuf:"varint,2,opt,name=cost,proto3,oneof" json:"cost,omitempty"`
+	IdempotencyKey string      `protobuf:"bytes,3,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	Lease          uint32      `protobuf:"varint,4,opt,name=lease,proto3" json:"lease,omitempty"`
+	Estimates      []*Estimate `protobuf:"bytes,5,rep,name=estimates,proto3" json:"estimates,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *PackedCheck) Reset() {
+	*x = PackedCheck{}
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PackedCheck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PackedCheck) ProtoMessage() {}
+
+func (x *PackedCheck) ProtoReflect() protoreflect.Message {
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PackedCheck.ProtoReflect.Descriptor instead.
+func (*PackedCheck) Descriptor() ([]byte, []int) {
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PackedCheck) GetValues() []string {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *PackedCheck) GetCost() uint32 {
+	if x != nil && x.Cost != nil {
+		return *x.Cost
+	}
+	return 0
+}
+
+func (x *PackedCheck) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+func (x *PackedCheck) GetLease() uint32 {
+	if x != nil {
+		return x.Lease
+	}
+	return 0
+}
+
+func (x *PackedCheck) GetEstimates() []*Estimate {
+	if x != nil {
+		return x.Estimates
+	}
+	return nil
+}
+
 // CheckStreamResponse is the answer to one, or tells of leases.
 type CheckStreamResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -993,7 +1093,7 @@ type CheckStreamResponse struct {
 
 func (x *CheckStreamResponse) Reset() {
 	*x = CheckStreamResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[11]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1005,7 +1105,7 @@ func (x *CheckStreamResponse) String() string {
 func (*CheckStreamResponse) ProtoMessage() {}
 
 func (x *CheckStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[11]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1018,7 +1118,7 @@ func (x *CheckStreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckStreamResponse.ProtoReflect.Descriptor instead.
 func (*CheckStreamResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{11}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CheckStreamResponse) GetId() uint64 {
@@ -1106,7 +1206,7 @@ type CheckOutcome struct {
 
 func (x *CheckOutcome) Reset() {
 	*x = CheckOutcome{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[12]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1118,7 +1218,7 @@ func (x *CheckOutcome) String() string {
 func (*CheckOutcome) ProtoMessage() {}
 
 func (x *CheckOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[12]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1131,7 +1231,7 @@ func (x *CheckOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckOutcome.ProtoReflect.Descriptor instead.
 func (*CheckOutcome) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{12}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CheckOutcome) GetPlace() uint32 {
@@ -1169,7 +1269,7 @@ type CheckFailure struct {
 
 func (x *CheckFailure) Reset() {
 	*x = CheckFailure{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[13]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1181,7 +1281,7 @@ func (x *CheckFailure) String() string {
 func (*CheckFailure) ProtoMessage() {}
 
 func (x *CheckFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[13]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1194,7 +1294,7 @@ func (x *CheckFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckFailure.ProtoReflect.Descriptor instead.
 func (*CheckFailure) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CheckFailure) GetCode() int32 {
@@ -1236,7 +1336,7 @@ type PeekRequest struct {
 
 func (x *PeekRequest) Reset() {
 	*x = PeekRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[14]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1248,7 +1348,7 @@ func (x *PeekRequest) String() string {
 func (*PeekRequest) ProtoMessage() {}
 
 func (x *PeekRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[14]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1261,7 +1361,7 @@ func (x *PeekRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeekRequest.ProtoReflect.Descriptor instead.
 func (*PeekRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{14}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PeekRequest) GetSubject() *Subject {
@@ -1288,7 +1388,7 @@ type PeekResponse struct {
 
 func (x *PeekResponse) Reset() {
 	*x = PeekResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[15]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1300,7 +1400,7 @@ func (x *PeekResponse) String() string {
 func (*PeekResponse) ProtoMessage() {}
 
 func (x *PeekResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[15]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1313,7 +1413,7 @@ func (x *PeekResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeekResponse.ProtoReflect.Descriptor instead.
 func (*PeekResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PeekResponse) GetCheck() *CheckResponse {
@@ -1338,7 +1438,7 @@ type ReserveRequest struct {
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[16]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1450,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[16]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1463,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{16}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ReserveRequest) GetSubject() *Subject {
@@ -1414,7 +1514,7 @@ type ReserveResponse struct {
 
 func (x *ReserveResponse) Reset() {
 	*x = ReserveResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[17]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1426,7 +1526,7 @@ func (x *ReserveResponse) String() string {
 func (*ReserveResponse) ProtoMessage() {}
 
 func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[17]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1439,7 +1539,7 @@ func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveResponse.ProtoReflect.Descriptor instead.
 func (*ReserveResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{17}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReserveResponse) GetCheck() *CheckResponse {
@@ -1478,7 +1578,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[18]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1490,7 +1590,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[18]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1503,7 +1603,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{18}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CommitRequest) GetReservationId() string {
@@ -1539,7 +1639,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[19]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1551,7 +1651,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[19]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1564,7 +1664,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{19}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CommitResponse) GetCharged() uint64 {
@@ -1593,7 +1693,7 @@ type RefundRequest struct {
 
 func (x *RefundRequest) Reset() {
 	*x = RefundRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[20]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1605,7 +1705,7 @@ func (x *RefundRequest) String() string {
 func (*RefundRequest) ProtoMessage() {}
 
 func (x *RefundRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[20]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1618,7 +1718,7 @@ func (x *RefundRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefundRequest.ProtoReflect.Descriptor instead.
 func (*RefundRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{20}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RefundRequest) GetReservationId() string {
@@ -1645,7 +1745,7 @@ type RefundResponse struct {
 
 func (x *RefundResponse) Reset() {
 	*x = RefundResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[21]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1657,7 +1757,7 @@ func (x *RefundResponse) String() string {
 func (*RefundResponse) ProtoMessage() {}
 
 func (x *RefundResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[21]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1670,7 +1770,7 @@ func (x *RefundResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefundResponse.ProtoReflect.Descriptor instead.
 func (*RefundResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{21}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RefundResponse) GetRefunded() uint64 {
@@ -1691,7 +1791,7 @@ type AcquireRequest struct {
 
 func (x *AcquireRequest) Reset() {
 	*x = AcquireRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[22]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1703,7 +1803,7 @@ func (x *AcquireRequest) String() string {
 func (*AcquireRequest) ProtoMessage() {}
 
 func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[22]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1716,7 +1816,7 @@ func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireRequest.ProtoReflect.Descriptor instead.
 func (*AcquireRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{22}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AcquireRequest) GetSubject() *Subject {
@@ -1745,7 +1845,7 @@ type AcquireResponse struct {
 
 func (x *AcquireResponse) Reset() {
 	*x = AcquireResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[23]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1757,7 +1857,7 @@ func (x *AcquireResponse) String() string {
 func (*AcquireResponse) ProtoMessage() {}
 
 func (x *AcquireResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[23]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1770,7 +1870,7 @@ func (x *AcquireResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireResponse.ProtoReflect.Descriptor instead.
 func (*AcquireResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{23}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AcquireResponse) GetCheck() *CheckResponse {
@@ -1797,7 +1897,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[24]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1809,7 +1909,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[24]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1822,7 +1922,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{24}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReleaseRequest) GetPermitId() string {
@@ -1841,7 +1941,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[25]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1853,7 +1953,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[25]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1866,7 +1966,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{25}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{26}
 }
 
 // UsageRequest asks for the state of limits.
@@ -1879,7 +1979,7 @@ type UsageRequest struct {
 
 func (x *UsageRequest) Reset() {
 	*x = UsageRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[26]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1891,7 +1991,7 @@ func (x *UsageRequest) String() string {
 func (*UsageRequest) ProtoMessage() {}
 
 func (x *UsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[26]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1904,7 +2004,7 @@ func (x *UsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRequest.ProtoReflect.Descriptor instead.
 func (*UsageRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{26}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *UsageRequest) GetSubject() *Subject {
@@ -1924,7 +2024,7 @@ type UsageResponse struct {
 
 func (x *UsageResponse) Reset() {
 	*x = UsageResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[27]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1936,7 +2036,7 @@ func (x *UsageResponse) String() string {
 func (*UsageResponse) ProtoMessage() {}
 
 func (x *UsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[27]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1949,7 +2049,7 @@ func (x *UsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageResponse.ProtoReflect.Descriptor instead.
 func (*UsageResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{27}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *UsageResponse) GetLimits() []*LimitState {
@@ -1976,7 +2076,7 @@ type ListUsageRequest struct {
 
 func (x *ListUsageRequest) Reset() {
 	*x = ListUsageRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[28]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1988,7 +2088,7 @@ func (x *ListUsageRequest) String() string {
 func (*ListUsageRequest) ProtoMessage() {}
 
 func (x *ListUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[28]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2001,7 +2101,7 @@ func (x *ListUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsageRequest.ProtoReflect.Descriptor instead.
 func (*ListUsageRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{28}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListUsageRequest) GetRule() string {
@@ -2043,7 +2143,7 @@ type ListUsageResponse struct {
 
 func (x *ListUsageResponse) Reset() {
 	*x = ListUsageResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[29]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2155,7 @@ func (x *ListUsageResponse) String() string {
 func (*ListUsageResponse) ProtoMessage() {}
 
 func (x *ListUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[29]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +2168,7 @@ func (x *ListUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsageResponse.ProtoReflect.Descriptor instead.
 func (*ListUsageResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{29}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListUsageResponse) GetRows() []*UsageRow {
@@ -2105,7 +2205,7 @@ type UsageRow struct {
 
 func (x *UsageRow) Reset() {
 	*x = UsageRow{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[30]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2117,7 +2217,7 @@ func (x *UsageRow) String() string {
 func (*UsageRow) ProtoMessage() {}
 
 func (x *UsageRow) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[30]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2130,7 +2230,7 @@ func (x *UsageRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRow.ProtoReflect.Descriptor instead.
 func (*UsageRow) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{30}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *UsageRow) GetRule() string {
@@ -2205,7 +2305,7 @@ type ExplainRulesRequest struct {
 
 func (x *ExplainRulesRequest) Reset() {
 	*x = ExplainRulesRequest{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[31]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2217,7 +2317,7 @@ func (x *ExplainRulesRequest) String() string {
 func (*ExplainRulesRequest) ProtoMessage() {}
 
 func (x *ExplainRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[31]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2230,7 +2330,7 @@ func (x *ExplainRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRulesRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRulesRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{31}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{32}
 }
 
 // ExplainRulesResponse has all rules, in the order of the configuration.
@@ -2251,7 +2351,7 @@ type ExplainRulesResponse struct {
 
 func (x *ExplainRulesResponse) Reset() {
 	*x = ExplainRulesResponse{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[32]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2263,7 +2363,7 @@ func (x *ExplainRulesResponse) String() string {
 func (*ExplainRulesResponse) ProtoMessage() {}
 
 func (x *ExplainRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[32]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2276,7 +2376,7 @@ func (x *ExplainRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRulesResponse.ProtoReflect.Descriptor instead.
 func (*ExplainRulesResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{32}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ExplainRulesResponse) GetRules() []*RuleExplanation {
@@ -2346,7 +2446,7 @@ type RuleExplanation struct {
 
 func (x *RuleExplanation) Reset() {
 	*x = RuleExplanation{}
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[33]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2358,7 +2458,7 @@ func (x *RuleExplanation) String() string {
 func (*RuleExplanation) ProtoMessage() {}
 
 func (x *RuleExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[33]
+	mi := &file_sallyport_quota_v1_quota_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2371,7 +2471,7 @@ func (x *RuleExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleExplanation.ProtoReflect.Descriptor instead.
 func (*RuleExplanation) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{33}
+	return file_sallyport_quota_v1_quota_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RuleExplanation) GetName() string {
@@ -2529,12 +2629,21 @@ const file_sallyport_quota_v1_quota_proto_rawDesc = "" +
 	"\x11CheckBatchRequest\x12E\n" +
 	"\x06checks\x18\x01 \x03(\v2 .sallyport.quota.v1.CheckRequestB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\x06checks\"\\\n" +
 	"\x12CheckBatchResponse\x12F\n" +
-	"\aresults\x18\x01 \x03(\v2!.sallyport.quota.v1.CheckResponseB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\aresults\"\xe7\x01\n" +
+	"\aresults\x18\x01 \x03(\v2!.sallyport.quota.v1.CheckResponseB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\aresults\"\xd5\x02\n" +
 	"\x12CheckStreamRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x126\n" +
 	"\x05check\x18\x02 \x01(\v2 .sallyport.quota.v1.CheckRequestR\x05check\x12C\n" +
 	"\x06checks\x18\x03 \x03(\v2 .sallyport.quota.v1.CheckRequestB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\x06checks\x12D\n" +
-	"\areturns\x18\x04 \x03(\v2\x1f.sallyport.quota.v1.LeaseReturnB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\areturns\"\xb2\x02\n" +
+	"\areturns\x18\x04 \x03(\v2\x1f.sallyport.quota.v1.LeaseReturnB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\areturns\x12B\n" +
+	"\x06packed\x18\x05 \x03(\v2\x1f.sallyport.quota.v1.PackedCheckB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\x06packed\x12(\n" +
+	"\x05names\x18\x06 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10 \x18\x01\"\x06r\x04\x10\x01\x18 R\x05names\"\xfc\x01\n" +
+	"\vPackedCheck\x12'\n" +
+	"\x06values\x18\x01 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10 \"\x05r\x03\x18\x80\x04R\x06values\x12\"\n" +
+	"\x04cost\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=H\x00R\x04cost\x88\x01\x01\x121\n" +
+	"\x0fidempotency_key\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x0eidempotencyKey\x12\x1e\n" +
+	"\x05lease\x18\x04 \x01(\rB\b\xbaH\x05*\x03\x18\x80 R\x05lease\x12D\n" +
+	"\testimates\x18\x05 \x03(\v2\x1c.sallyport.quota.v1.EstimateB\b\xbaH\x05\x92\x01\x02\x10\bR\testimatesB\a\n" +
+	"\x05_cost\"\xb2\x02\n" +
 	"\x13CheckStreamResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x129\n" +
 	"\x05check\x18\x02 \x01(\v2!.sallyport.quota.v1.CheckResponseH\x00R\x05check\x12<\n" +
@@ -2689,7 +2798,7 @@ func file_sallyport_quota_v1_quota_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_quota_v1_quota_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sallyport_quota_v1_quota_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_sallyport_quota_v1_quota_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_sallyport_quota_v1_quota_proto_goTypes = []any{
 	(RefusalKind)(0),              // 0: sallyport.quota.v1.RefusalKind
 	(Reason)(0),                   // 1: sallyport.quota.v1.Reason
@@ -2704,110 +2813,113 @@ var file_sallyport_quota_v1_quota_proto_goTypes = []any{
 	(*CheckBatchRequest)(nil),     // 10: sallyport.quota.v1.CheckBatchRequest
 	(*CheckBatchResponse)(nil),    // 11: sallyport.quota.v1.CheckBatchResponse
 	(*CheckStreamRequest)(nil),    // 12: sallyport.quota.v1.CheckStreamRequest
-	(*CheckStreamResponse)(nil),   // 13: sallyport.quota.v1.CheckStreamResponse
-	(*CheckOutcome)(nil),          // 14: sallyport.quota.v1.CheckOutcome
-	(*CheckFailure)(nil),          // 15: sallyport.quota.v1.CheckFailure
-	(*PeekRequest)(nil),           // 16: sallyport.quota.v1.PeekRequest
-	(*PeekResponse)(nil),          // 17: sallyport.quota.v1.PeekResponse
-	(*ReserveRequest)(nil),        // 18: sallyport.quota.v1.ReserveRequest
-	(*ReserveResponse)(nil),       // 19: sallyport.quota.v1.ReserveResponse
-	(*CommitRequest)(nil),         // 20: sallyport.quota.v1.CommitRequest
-	(*CommitResponse)(nil),        // 21: sallyport.quota.v1.CommitResponse
-	(*RefundRequest)(nil),         // 22: sallyport.quota.v1.RefundRequest
-	(*RefundResponse)(nil),        // 23: sallyport.quota.v1.RefundResponse
-	(*AcquireRequest)(nil),        // 24: sallyport.quota.v1.AcquireRequest
-	(*AcquireResponse)(nil),       // 25: sallyport.quota.v1.AcquireResponse
-	(*ReleaseRequest)(nil),        // 26: sallyport.quota.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),       // 27: sallyport.quota.v1.ReleaseResponse
-	(*UsageRequest)(nil),          // 28: sallyport.quota.v1.UsageRequest
-	(*UsageResponse)(nil),         // 29: sallyport.quota.v1.UsageResponse
-	(*ListUsageRequest)(nil),      // 30: sallyport.quota.v1.ListUsageRequest
-	(*ListUsageResponse)(nil),     // 31: sallyport.quota.v1.ListUsageResponse
-	(*UsageRow)(nil),              // 32: sallyport.quota.v1.UsageRow
-	(*ExplainRulesRequest)(nil),   // 33: sallyport.quota.v1.ExplainRulesRequest
-	(*ExplainRulesResponse)(nil),  // 34: sallyport.quota.v1.ExplainRulesResponse
-	(*RuleExplanation)(nil),       // 35: sallyport.quota.v1.RuleExplanation
-	nil,                           // 36: sallyport.quota.v1.Subject.AttributesEntry
-	nil,                           // 37: sallyport.quota.v1.UsageRow.KeyEntry
-	(*durationpb.Duration)(nil),   // 38: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
+	(*PackedCheck)(nil),           // 13: sallyport.quota.v1.PackedCheck
+	(*CheckStreamResponse)(nil),   // 14: sallyport.quota.v1.CheckStreamResponse
+	(*CheckOutcome)(nil),          // 15: sallyport.quota.v1.CheckOutcome
+	(*CheckFailure)(nil),          // 16: sallyport.quota.v1.CheckFailure
+	(*PeekRequest)(nil),           // 17: sallyport.quota.v1.PeekRequest
+	(*PeekResponse)(nil),          // 18: sallyport.quota.v1.PeekResponse
+	(*ReserveRequest)(nil),        // 19: sallyport.quota.v1.ReserveRequest
+	(*ReserveResponse)(nil),       // 20: sallyport.quota.v1.ReserveResponse
+	(*CommitRequest)(nil),         // 21: sallyport.quota.v1.CommitRequest
+	(*CommitResponse)(nil),        // 22: sallyport.quota.v1.CommitResponse
+	(*RefundRequest)(nil),         // 23: sallyport.quota.v1.RefundRequest
+	(*RefundResponse)(nil),        // 24: sallyport.quota.v1.RefundResponse
+	(*AcquireRequest)(nil),        // 25: sallyport.quota.v1.AcquireRequest
+	(*AcquireResponse)(nil),       // 26: sallyport.quota.v1.AcquireResponse
+	(*ReleaseRequest)(nil),        // 27: sallyport.quota.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),       // 28: sallyport.quota.v1.ReleaseResponse
+	(*UsageRequest)(nil),          // 29: sallyport.quota.v1.UsageRequest
+	(*UsageResponse)(nil),         // 30: sallyport.quota.v1.UsageResponse
+	(*ListUsageRequest)(nil),      // 31: sallyport.quota.v1.ListUsageRequest
+	(*ListUsageResponse)(nil),     // 32: sallyport.quota.v1.ListUsageResponse
+	(*UsageRow)(nil),              // 33: sallyport.quota.v1.UsageRow
+	(*ExplainRulesRequest)(nil),   // 34: sallyport.quota.v1.ExplainRulesRequest
+	(*ExplainRulesResponse)(nil),  // 35: sallyport.quota.v1.ExplainRulesResponse
+	(*RuleExplanation)(nil),       // 36: sallyport.quota.v1.RuleExplanation
+	nil,                           // 37: sallyport.quota.v1.Subject.AttributesEntry
+	nil,                           // 38: sallyport.quota.v1.UsageRow.KeyEntry
+	(*durationpb.Duration)(nil),   // 39: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
 }
 var file_sallyport_quota_v1_quota_proto_depIdxs = []int32{
-	36, // 0: sallyport.quota.v1.Subject.attributes:type_name -> sallyport.quota.v1.Subject.AttributesEntry
+	37, // 0: sallyport.quota.v1.Subject.attributes:type_name -> sallyport.quota.v1.Subject.AttributesEntry
 	2,  // 1: sallyport.quota.v1.CheckRequest.subject:type_name -> sallyport.quota.v1.Subject
 	4,  // 2: sallyport.quota.v1.CheckRequest.estimates:type_name -> sallyport.quota.v1.Estimate
-	38, // 3: sallyport.quota.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
+	39, // 3: sallyport.quota.v1.CheckResponse.retry_after:type_name -> google.protobuf.Duration
 	9,  // 4: sallyport.quota.v1.CheckResponse.limits:type_name -> sallyport.quota.v1.LimitState
 	0,  // 5: sallyport.quota.v1.CheckResponse.refusal:type_name -> sallyport.quota.v1.RefusalKind
 	6,  // 6: sallyport.quota.v1.CheckResponse.lease:type_name -> sallyport.quota.v1.Lease
-	38, // 7: sallyport.quota.v1.Lease.life:type_name -> google.protobuf.Duration
-	38, // 8: sallyport.quota.v1.LimitState.window:type_name -> google.protobuf.Duration
-	38, // 9: sallyport.quota.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
+	39, // 7: sallyport.quota.v1.Lease.life:type_name -> google.protobuf.Duration
+	39, // 8: sallyport.quota.v1.LimitState.window:type_name -> google.protobuf.Duration
+	39, // 9: sallyport.quota.v1.LimitState.reset_after:type_name -> google.protobuf.Duration
 	0,  // 10: sallyport.quota.v1.LimitState.kind:type_name -> sallyport.quota.v1.RefusalKind
 	3,  // 11: sallyport.quota.v1.CheckBatchRequest.checks:type_name -> sallyport.quota.v1.CheckRequest
 	5,  // 12: sallyport.quota.v1.CheckBatchResponse.results:type_name -> sallyport.quota.v1.CheckResponse
 	3,  // 13: sallyport.quota.v1.CheckStreamRequest.check:type_name -> sallyport.quota.v1.CheckRequest
 	3,  // 14: sallyport.quota.v1.CheckStreamRequest.checks:type_name -> sallyport.quota.v1.CheckRequest
 	7,  // 15: sallyport.quota.v1.CheckStreamRequest.returns:type_name -> sallyport.quota.v1.LeaseReturn
-	5,  // 16: sallyport.quota.v1.CheckStreamResponse.check:type_name -> sallyport.quota.v1.CheckResponse
-	15, // 17: sallyport.quota.v1.CheckStreamResponse.failure:type_name -> sallyport.quota.v1.CheckFailure
-	8,  // 18: sallyport.quota.v1.CheckStreamResponse.leases_end:type_name -> sallyport.quota.v1.LeasesEnd
-	14, // 19: sallyport.quota.v1.CheckStreamResponse.outcomes:type_name -> sallyport.quota.v1.CheckOutcome
-	5,  // 20: sallyport.quota.v1.CheckOutcome.check:type_name -> sallyport.quota.v1.CheckResponse
-	15, // 21: sallyport.quota.v1.CheckOutcome.failure:type_name -> sallyport.quota.v1.CheckFailure
-	1,  // 22: sallyport.quota.v1.CheckFailure.reason:type_name -> sallyport.quota.v1.Reason
-	38, // 23: sallyport.quota.v1.CheckFailure.retry_after:type_name -> google.protobuf.Duration
-	2,  // 24: sallyport.quota.v1.PeekRequest.subject:type_name -> sallyport.quota.v1.Subject
-	5,  // 25: sallyport.quota.v1.PeekResponse.check:type_name -> sallyport.quota.v1.CheckResponse
-	2,  // 26: sallyport.quota.v1.ReserveRequest.subject:type_name -> sallyport.quota.v1.Subject
-	38, // 27: sallyport.quota.v1.ReserveRequest.ttl:type_name -> google.protobuf.Duration
-	5,  // 28: sallyport.quota.v1.ReserveResponse.check:type_name -> sallyport.quota.v1.CheckResponse
-	39, // 29: sallyport.quota.v1.ReserveResponse.expires:type_name -> google.protobuf.Timestamp
-	38, // 30: sallyport.quota.v1.CommitRequest.remember:type_name -> google.protobuf.Duration
-	38, // 31: sallyport.quota.v1.RefundRequest.remember:type_name -> google.protobuf.Duration
-	2,  // 32: sallyport.quota.v1.AcquireRequest.subject:type_name -> sallyport.quota.v1.Subject
-	38, // 33: sallyport.quota.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	5,  // 34: sallyport.quota.v1.AcquireResponse.check:type_name -> sallyport.quota.v1.CheckResponse
-	2,  // 35: sallyport.quota.v1.UsageRequest.subject:type_name -> sallyport.quota.v1.Subject
-	9,  // 36: sallyport.quota.v1.UsageResponse.limits:type_name -> sallyport.quota.v1.LimitState
-	39, // 37: sallyport.quota.v1.ListUsageRequest.time:type_name -> google.protobuf.Timestamp
-	32, // 38: sallyport.quota.v1.ListUsageResponse.rows:type_name -> sallyport.quota.v1.UsageRow
-	37, // 39: sallyport.quota.v1.UsageRow.key:type_name -> sallyport.quota.v1.UsageRow.KeyEntry
-	39, // 40: sallyport.quota.v1.UsageRow.period_start:type_name -> google.protobuf.Timestamp
-	39, // 41: sallyport.quota.v1.UsageRow.period_end:type_name -> google.protobuf.Timestamp
-	35, // 42: sallyport.quota.v1.ExplainRulesResponse.rules:type_name -> sallyport.quota.v1.RuleExplanation
-	39, // 43: sallyport.quota.v1.ExplainRulesResponse.load_time:type_name -> google.protobuf.Timestamp
-	0,  // 44: sallyport.quota.v1.RuleExplanation.kind:type_name -> sallyport.quota.v1.RefusalKind
-	38, // 45: sallyport.quota.v1.RuleExplanation.window:type_name -> google.protobuf.Duration
-	3,  // 46: sallyport.quota.v1.QuotaService.Check:input_type -> sallyport.quota.v1.CheckRequest
-	10, // 47: sallyport.quota.v1.QuotaService.CheckBatch:input_type -> sallyport.quota.v1.CheckBatchRequest
-	12, // 48: sallyport.quota.v1.QuotaService.CheckStream:input_type -> sallyport.quota.v1.CheckStreamRequest
-	16, // 49: sallyport.quota.v1.QuotaService.Peek:input_type -> sallyport.quota.v1.PeekRequest
-	18, // 50: sallyport.quota.v1.QuotaService.Reserve:input_type -> sallyport.quota.v1.ReserveRequest
-	20, // 51: sallyport.quota.v1.QuotaService.Commit:input_type -> sallyport.quota.v1.CommitRequest
-	22, // 52: sallyport.quota.v1.QuotaService.Refund:input_type -> sallyport.quota.v1.RefundRequest
-	24, // 53: sallyport.quota.v1.QuotaService.Acquire:input_type -> sallyport.quota.v1.AcquireRequest
-	26, // 54: sallyport.quota.v1.QuotaService.Release:input_type -> sallyport.quota.v1.ReleaseRequest
-	28, // 55: sallyport.quota.v1.QuotaService.Usage:input_type -> sallyport.quota.v1.UsageRequest
-	30, // 56: sallyport.quota.v1.QuotaAdminService.ListUsage:input_type -> sallyport.quota.v1.ListUsageRequest
-	33, // 57: sallyport.quota.v1.QuotaAdminService.ExplainRules:input_type -> sallyport.quota.v1.ExplainRulesRequest
-	5,  // 58: sallyport.quota.v1.QuotaService.Check:output_type -> sallyport.quota.v1.CheckResponse
-	11, // 59: sallyport.quota.v1.QuotaService.CheckBatch:output_type -> sallyport.quota.v1.CheckBatchResponse
-	13, // 60: sallyport.quota.v1.QuotaService.CheckStream:output_type -> sallyport.quota.v1.CheckStreamResponse
-	17, // 61: sallyport.quota.v1.QuotaService.Peek:output_type -> sallyport.quota.v1.PeekResponse
-	19, // 62: sallyport.quota.v1.QuotaService.Reserve:output_type -> sallyport.quota.v1.ReserveResponse
-	21, // 63: sallyport.quota.v1.QuotaService.Commit:output_type -> sallyport.quota.v1.CommitResponse
-	23, // 64: sallyport.quota.v1.QuotaService.Refund:output_type -> sallyport.quota.v1.RefundResponse
-	25, // 65: sallyport.quota.v1.QuotaService.Acquire:output_type -> sallyport.quota.v1.AcquireResponse
-	27, // 66: sallyport.quota.v1.QuotaService.Release:output_type -> sallyport.quota.v1.ReleaseResponse
-	29, // 67: sallyport.quota.v1.QuotaService.Usage:output_type -> sallyport.quota.v1.UsageResponse
-	31, // 68: sallyport.quota.v1.QuotaAdminService.ListUsage:output_type -> sallyport.quota.v1.ListUsageResponse
-	34, // 69: sallyport.quota.v1.QuotaAdminService.ExplainRules:output_type -> sallyport.quota.v1.ExplainRulesResponse
-	58, // [58:70] is the sub-list for method output_type
-	46, // [46:58] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	13, // 16: sallyport.quota.v1.CheckStreamRequest.packed:type_name -> sallyport.quota.v1.PackedCheck
+	4,  // 17: sallyport.quota.v1.PackedCheck.estimates:type_name -> sallyport.quota.v1.Estimate
+	5,  // 18: sallyport.quota.v1.CheckStreamResponse.check:type_name -> sallyport.quota.v1.CheckResponse
+	16, // 19: sallyport.quota.v1.CheckStreamResponse.failure:type_name -> sallyport.quota.v1.CheckFailure
+	8,  // 20: sallyport.quota.v1.CheckStreamResponse.leases_end:type_name -> sallyport.quota.v1.LeasesEnd
+	15, // 21: sallyport.quota.v1.CheckStreamResponse.outcomes:type_name -> sallyport.quota.v1.CheckOutcome
+	5,  // 22: sallyport.quota.v1.CheckOutcome.check:type_name -> sallyport.quota.v1.CheckResponse
+	16, // 23: sallyport.quota.v1.CheckOutcome.failure:type_name -> sallyport.quota.v1.CheckFailure
+	1,  // 24: sallyport.quota.v1.CheckFailure.reason:type_name -> sallyport.quota.v1.Reason
+	39, // 25: sallyport.quota.v1.CheckFailure.retry_after:type_name -> google.protobuf.Duration
+	2,  // 26: sallyport.quota.v1.PeekRequest.subject:type_name -> sallyport.quota.v1.Subject
+	5,  // 27: sallyport.quota.v1.PeekResponse.check:type_name -> sallyport.quota.v1.CheckResponse
+	2,  // 28: sallyport.quota.v1.ReserveRequest.subject:type_name -> sallyport.quota.v1.Subject
+	39, // 29: sallyport.quota.v1.ReserveRequest.ttl:type_name -> google.protobuf.Duration
+	5,  // 30: sallyport.quota.v1.ReserveResponse.check:type_name -> sallyport.quota.v1.CheckResponse
+	40, // 31: sallyport.quota.v1.ReserveResponse.expires:type_name -> google.protobuf.Timestamp
+	39, // 32: sallyport.quota.v1.CommitRequest.remember:type_name -> google.protobuf.Duration
+	39, // 33: sallyport.quota.v1.RefundRequest.remember:type_name -> google.protobuf.Duration
+	2,  // 34: sallyport.quota.v1.AcquireRequest.subject:type_name -> sallyport.quota.v1.Subject
+	39, // 35: sallyport.quota.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	5,  // 36: sallyport.quota.v1.AcquireResponse.check:type_name -> sallyport.quota.v1.CheckResponse
+	2,  // 37: sallyport.quota.v1.UsageRequest.subject:type_name -> sallyport.quota.v1.Subject
+	9,  // 38: sallyport.quota.v1.UsageResponse.limits:type_name -> sallyport.quota.v1.LimitState
+	40, // 39: sallyport.quota.v1.ListUsageRequest.time:type_name -> google.protobuf.Timestamp
+	33, // 40: sallyport.quota.v1.ListUsageResponse.rows:type_name -> sallyport.quota.v1.UsageRow
+	38, // 41: sallyport.quota.v1.UsageRow.key:type_name -> sallyport.quota.v1.UsageRow.KeyEntry
+	40, // 42: sallyport.quota.v1.UsageRow.period_start:type_name -> google.protobuf.Timestamp
+	40, // 43: sallyport.quota.v1.UsageRow.period_end:type_name -> google.protobuf.Timestamp
+	36, // 44: sallyport.quota.v1.ExplainRulesResponse.rules:type_name -> sallyport.quota.v1.RuleExplanation
+	40, // 45: sallyport.quota.v1.ExplainRulesResponse.load_time:type_name -> google.protobuf.Timestamp
+	0,  // 46: sallyport.quota.v1.RuleExplanation.kind:type_name -> sallyport.quota.v1.RefusalKind
+	39, // 47: sallyport.quota.v1.RuleExplanation.window:type_name -> google.protobuf.Duration
+	3,  // 48: sallyport.quota.v1.QuotaService.Check:input_type -> sallyport.quota.v1.CheckRequest
+	10, // 49: sallyport.quota.v1.QuotaService.CheckBatch:input_type -> sallyport.quota.v1.CheckBatchRequest
+	12, // 50: sallyport.quota.v1.QuotaService.CheckStream:input_type -> sallyport.quota.v1.CheckStreamRequest
+	17, // 51: sallyport.quota.v1.QuotaService.Peek:input_type -> sallyport.quota.v1.PeekRequest
+	19, // 52: sallyport.quota.v1.QuotaService.Reserve:input_type -> sallyport.quota.v1.ReserveRequest
+	21, // 53: sallyport.quota.v1.QuotaService.Commit:input_type -> sallyport.quota.v1.CommitRequest
+	23, // 54: sallyport.quota.v1.QuotaService.Refund:input_type -> sallyport.quota.v1.RefundRequest
+	25, // 55: sallyport.quota.v1.QuotaService.Acquire:input_type -> sallyport.quota.v1.AcquireRequest
+	27, // 56: sallyport.quota.v1.QuotaService.Release:input_type -> sallyport.quota.v1.ReleaseRequest
+	29, // 57: sallyport.quota.v1.QuotaService.Usage:input_type -> sallyport.quota.v1.UsageRequest
+	31, // 58: sallyport.quota.v1.QuotaAdminService.ListUsage:input_type -> sallyport.quota.v1.ListUsageRequest
+	34, // 59: sallyport.quota.v1.QuotaAdminService.ExplainRules:input_type -> sallyport.quota.v1.ExplainRulesRequest
+	5,  // 60: sallyport.quota.v1.QuotaService.Check:output_type -> sallyport.quota.v1.CheckResponse
+	11, // 61: sallyport.quota.v1.QuotaService.CheckBatch:output_type -> sallyport.quota.v1.CheckBatchResponse
+	14, // 62: sallyport.quota.v1.QuotaService.CheckStream:output_type -> sallyport.quota.v1.CheckStreamResponse
+	18, // 63: sallyport.quota.v1.QuotaService.Peek:output_type -> sallyport.quota.v1.PeekResponse
+	20, // 64: sallyport.quota.v1.QuotaService.Reserve:output_type -> sallyport.quota.v1.ReserveResponse
+	22, // 65: sallyport.quota.v1.QuotaService.Commit:output_type -> sallyport.quota.v1.CommitResponse
+	24, // 66: sallyport.quota.v1.QuotaService.Refund:output_type -> sallyport.quota.v1.RefundResponse
+	26, // 67: sallyport.quota.v1.QuotaService.Acquire:output_type -> sallyport.quota.v1.AcquireResponse
+	28, // 68: sallyport.quota.v1.QuotaService.Release:output_type -> sallyport.quota.v1.ReleaseResponse
+	30, // 69: sallyport.quota.v1.QuotaService.Usage:output_type -> sallyport.quota.v1.UsageResponse
+	32, // 70: sallyport.quota.v1.QuotaAdminService.ListUsage:output_type -> sallyport.quota.v1.ListUsageResponse
+	35, // 71: sallyport.quota.v1.QuotaAdminService.ExplainRules:output_type -> sallyport.quota.v1.ExplainRulesResponse
+	60, // [60:72] is the sub-list for method output_type
+	48, // [48:60] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_quota_v1_quota_proto_init() }
@@ -2816,19 +2928,20 @@ func file_sallyport_quota_v1_quota_proto_init() {
 		return
 	}
 	file_sallyport_quota_v1_quota_proto_msgTypes[1].OneofWrappers = []any{}
-	file_sallyport_quota_v1_quota_proto_msgTypes[11].OneofWrappers = []any{
+	file_sallyport_quota_v1_quota_proto_msgTypes[11].OneofWrappers = []any{}
+	file_sallyport_quota_v1_quota_proto_msgTypes[12].OneofWrappers = []any{
 		(*CheckStreamResponse_Check)(nil),
 		(*CheckStreamResponse_Failure)(nil),
 		(*CheckStreamResponse_LeasesEnd)(nil),
 	}
-	file_sallyport_quota_v1_quota_proto_msgTypes[14].OneofWrappers = []any{}
+	file_sallyport_quota_v1_quota_proto_msgTypes[15].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_quota_v1_quota_proto_rawDesc), len(file_sallyport_quota_v1_quota_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   36,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
