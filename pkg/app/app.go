@@ -27,6 +27,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/sallyport-mcp/sallyport/pkg/bus"
+	"github.com/sallyport-mcp/sallyport/pkg/rpc"
 )
 
 // A Role is a service as seen by the process that plays it.
@@ -54,6 +55,12 @@ type Service interface {
 	// Run does the work that no request starts, and returns when ctx is done.
 	// Calls may still arrive until it has returned.
 	Run(ctx context.Context) error
+}
+
+// A Speaker is a service that speaks more than gRPC on its port.
+type Speaker interface {
+	Service
+	Protocols() []rpc.Protocol
 }
 
 // Main plays the given roles until the process is told to stop. It is the

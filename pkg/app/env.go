@@ -118,6 +118,16 @@ func (e *Env) Dial(peer, target string) (Conn, error) {
 	return e.local(h)
 }
 
+// DialProtocol connects to a peer at an address that was learnt at run time, to speak
+// what it speaks besides gRPC, see [Speaker]. The peer must prove to be the role. The
+// address is a host and a port, or a gRPC target that says no more, dns:///host:port.
+func (e *Env) DialProtocol(ctx context.Context, peer, address, protocol string) (net.Conn, error) {
+	if !e.proc.cfg.TLS.Enabled() {
+		return nil, fmt.Errorf("tls: missing; %s at another process needs an identity", peer)
+	}
+	return e.proc.cfg.TLS.Dial(ctx, e.Role, peer, strings.TrimPrefix(address, "dns:///"), protocol)
+}
+
 func (e *Env) local(h *host) (Conn, error) {
 	observer, err := e.proc.observer(e.Role)
 	if err != nil {

@@ -268,11 +268,15 @@ func except(cause, err error) error {
 // serve serves a role's gRPC services until ctx is done, and then lets calls in
 // flight end.
 func (p *process) serve(ctx context.Context, role string, lis net.Listener) error {
-	creds, err := p.cfg.TLS.Server(role)
+	h := p.hosts[role]
+	var besides []rpc.Protocol
+	if s, ok := h.service.(Speaker); ok {
+		besides = s.Protocols()
+	}
+	creds, err := p.cfg.TLS.Server(role, besides...)
 	if err != nil {
 		return err
 	}
-	h := p.hosts[role]
 	srv := h.server.New(grpc.Creds(creds))
 	h.service.Register(srv)
 	grpc_health_v1.RegisterHealthServer(srv, grpcHealth{health: p.health, role: role})

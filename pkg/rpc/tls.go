@@ -42,35 +42,48 @@ func (t TLS) Validate() error {
 }
 
 // Server returns the credentials of a server that plays role. It demands a
-// certificate of each client; whom it lets in is for [Allow] to say.
-func (t TLS) Server(role string) (credentials.TransportCredentials, error) {
+// certificate of each client; whom it lets in is for [Allow] to say, and for the
+// protocols that it speaks besides.
+func (t TLS) Server(role string, besides ...Protocol) (credentials.TransportCredentials, error) {
 	id, err := t.load(role)
 	if err != nil {
 		return nil, err
 	}
-	return credentials.NewTLS(&tls.Config{
+	cfg := &tls.Config{
 		MinVersion:             tls.VersionTLS13,
 		ClientAuth:             tls.RequireAndVerifyClientCert,
 		SessionTicketsDisabled: true, // a ticket would outlive a revoked certificate
 		GetCertificate:         func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return id.certificate() },
 		ClientCAs:              id.pool,
-	}), nil
+	}
+	for _, p := range besides {
+		cfg.NextProtos = append(cfg.NextProtos, p.Name)
+	}
+	return polyglot{credentials.NewTLS(cfg), besides}, nil
 }
 
 // Client returns the credentials of role as a client of peer. The peer's
 // certificate must be for the DNS name that is the peer's role, whatever
 // address it is dialled at.
 func (t TLS) Client(role, peer string) (credentials.TransportCredentials, error) {
+	cfg, err := t.client(role, peer)
+	if err != nil {
+		return nil, err
+	}
+	return credentials.NewTLS(cfg), nil
+}
+
+func (t TLS) client(role, peer string) (*tls.Config, error) {
 	id, err := t.load(role)
 	if err != nil {
 		return nil, err
 	}
-	return credentials.NewTLS(&tls.Config{
+	return &tls.Config{
 		MinVersion:           tls.VersionTLS13,
 		ServerName:           peer,
 		RootCAs:              id.pool,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return id.certificate() },
-	}), nil
+	}, nil
 }
 
 func (t TLS) load(role string) (*keyPair, error) {

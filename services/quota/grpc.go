@@ -18,9 +18,6 @@ const usual = 8
 func (s *Service) Register(srv grpc.ServiceRegistrar) {
 	quotav1.RegisterQuotaServiceServer(srv, s)
 	quotav1.RegisterQuotaAdminServiceServer(srv, admin{s: s})
-	if s.cluster != nil {
-		quotav1.RegisterQuotaPeerServiceServer(srv, peer{node: s.cluster})
-	}
 	rls.RegisterRateLimitServiceServer(srv, envoy{s: s})
 }
 

@@ -2,74 +2,68 @@ package quota
 
 import (
 	"context"
-	"errors"
-	"io"
+	"net"
+	"sync"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
-	"github.com/sallyport-mcp/sallyport/pkg/bus"
-	"github.com/sallyport-mcp/sallyport/pkg/fault"
-	faultv1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/fault/v1"
-	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/pkg/rpc"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/cluster"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/line"
 )
 
-// Conn is a connection that can be closed.
-type Conn interface {
-	grpc.ClientConnInterface
-	Close() error
+// lines are those that other members have opened to this one.
+type lines struct {
+	mu   sync.Mutex
+	over bool
+	ends map[net.Conn]context.CancelFunc
 }
 
-// peer serves other quota nodes.
-type peer struct {
-	quotav1.UnimplementedQuotaPeerServiceServer
-
-	node *cluster.Node
+// Protocols are those that nodes speak with each other, see [app.Speaker]: lines, so
+// that asks and copies need not cross NATS.
+func (s *Service) Protocols() []rpc.Protocol {
+	return []rpc.Protocol{{Name: line.Protocol, Allow: []string{"quota"}, Serve: s.ServeLine}}
 }
 
-// errNotMeant ends a line to a member that this node is not.
-var errNotMeant = fault.New(codes.FailedPrecondition, faultv1.Reason_REASON_NOT_READY, "this node is not the member that is meant")
-
-type exchange = grpc.BidiStreamingServer[quotav1.ExchangeRequest, quotav1.ExchangeResponse]
-
-// Exchange implements [quotav1.QuotaPeerServiceServer].
-func (p peer) Exchange(stream exchange) error {
-	first, err := stream.Recv()
-	if err != nil {
-		return ended(err)
+// ServeLine serves a line that another member has opened, until either ends. It closes
+// the connection.
+func (s *Service) ServeLine(conn net.Conn) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if s.cluster == nil || !s.lines.add(conn, cancel) {
+		_ = conn.Close() // who has opened it does without
+		return
 	}
-	over := p.node.Over(first.GetTo())
-	if over == nil {
-		return errNotMeant
-	}
-	if err := stream.Send(&quotav1.ExchangeResponse{}); err != nil {
-		return err
-	}
-	answered := make(chan error, 1)
-	go func() { answered <- p.answer(stream, first.GetTo()) }() // ends with the stream
-	select {
-	case err := <-answered:
-		return ended(err)
-	case <-over:
-		return nil // who waits for an answer learns that there comes none
+	defer s.lines.remove(conn)
+	if err := line.Serve(ctx, conn, s.cluster); err != nil {
+		s.rules.log.Debug("a line of another quota node has ended", "from", conn.RemoteAddr(), "err", err)
 	}
 }
 
-func (p peer) answer(stream exchange, id string) error {
-	for {
-		req, err := stream.Recv()
-		if err != nil {
-			return err
-		}
-		reply := p.node.Answer(stream.Context(), id, req.GetRequest())
-		if reply == nil {
-			return errNotMeant
-		}
-		if err := stream.Send(&quotav1.ExchangeResponse{Reply: reply}); err != nil {
-			return err
-		}
+func (l *lines) add(conn net.Conn, end context.CancelFunc) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over {
+		return false
+	}
+	if l.ends == nil {
+		l.ends = make(map[net.Conn]context.CancelFunc)
+	}
+	l.ends[conn] = end
+	return true
+}
+
+func (l *lines) remove(conn net.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.ends, conn)
+}
+
+// end ends all, and all that come.
+func (l *lines) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = true
+	for _, end := range l.ends {
+		end()
 	}
 }
 
@@ -79,56 +73,14 @@ func (p Peers) line() func(context.Context, string, string) (cluster.Line, error
 		return nil
 	}
 	return func(ctx context.Context, address, id string) (cluster.Line, error) {
-		conn, err := p.Dial(address)
+		conn, err := p.Dial(ctx, address)
 		if err != nil {
 			return nil, err
 		}
-		life, end := context.WithCancel(context.Background()) // until the line is closed
-		l := &line{end: end, conn: conn}
-		stop := context.AfterFunc(ctx, l.Close)
-		err = l.open(life, id)
-		if !stop() || err != nil {
-			l.Close()
-			return nil, errors.Join(err, ctx.Err())
+		l, err := line.Open(ctx, conn, id)
+		if err != nil {
+			return nil, err // no line in an interface
 		}
 		return l, nil
 	}
-}
-
-// line is a [cluster.Line].
-type line struct {
-	conn   Conn
-	stream grpc.BidiStreamingClient[quotav1.ExchangeRequest, quotav1.ExchangeResponse]
-	end    context.CancelFunc
-}
-
-func (l *line) open(life context.Context, id string) (err error) {
-	if l.stream, err = quotav1.NewQuotaPeerServiceClient(l.conn).Exchange(life); err != nil {
-		return err
-	}
-	if err := l.stream.Send(&quotav1.ExchangeRequest{To: id}); err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	_, err = l.stream.Recv() // says why, if it has ended
-	return err
-}
-
-// Ask implements [cluster.Line].
-func (l *line) Ask(q *quotav1.ClusterRequest) (*quotav1.ClusterReply, error) {
-	if err := l.stream.Send(&quotav1.ExchangeRequest{Request: q}); errors.Is(err, io.EOF) {
-		return nil, bus.ErrNobody // it had ended before
-	} else if err != nil {
-		return nil, err
-	}
-	resp, err := l.stream.Recv()
-	if status.Code(err) == codes.FailedPrecondition {
-		return nil, bus.ErrNobody
-	}
-	return resp.GetReply(), err
-}
-
-// Close implements [cluster.Line].
-func (l *line) Close() {
-	l.end()
-	_ = l.conn.Close() // nothing is to be saved
 }

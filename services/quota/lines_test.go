@@ -1,14 +1,20 @@
 package quota_test
 
 import (
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/line"
 )
 
 const linedRules = `
@@ -68,7 +74,7 @@ func TestNodesDecideOverLines(t *testing.T) {
 		}
 	}
 	for _, m := range members {
-		m.server.Stop() // which ends the lines to this one
+		m.hangUp()
 	}
 	lost, before := 0, members[0].wire.asked.Load()
 	for i := range 300 {
@@ -76,7 +82,7 @@ func TestNodesDecideOverLines(t *testing.T) {
 			lost++
 		}
 	}
-	if lost > 6 { // one for each line
+	if lost > 6 { // one for each line whose end is heard of too late
 		t.Errorf("%d checks were not decided when lines broke", lost)
 	}
 	if members[0].wire.asked.Load() == before {
@@ -86,43 +92,70 @@ func TestNodesDecideOverLines(t *testing.T) {
 
 func TestOnlyNodesOpenLines(t *testing.T) {
 	t.Parallel()
-	url := natsServer(t).URL()
-	m := startOn(t, onBus(url), linedRules)
-	await(t, "the node to serve", func() bool { return m.svc.Ready(t.Context()) == nil })
+	members := lined(t, 2)
+	m, url := members[0], members[0].bus.URL()
+	head := func(size uint32) []byte { return binary.BigEndian.AppendUint32(nil, size) }
+	frame := func(q *quotav1.ClusterRequest) []byte {
+		b, err := proto.Marshal(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return append(head(uint32(len(b))), b...)
+	}
+	ask := &quotav1.ClusterRequest{Request: &quotav1.ClusterRequest_Asks{Asks: &quotav1.AskFrame{}}}
+	opening := func(id string) *quotav1.ClusterRequest {
+		return &quotav1.ClusterRequest{Request: &quotav1.ClusterRequest_Line{Line: &quotav1.LineOpening{To: id}}}
+	}
 	for name, test := range map[string]struct {
-		role  string
-		first *quotav1.ExchangeRequest
-		want  codes.Code
+		role string
+		sent []byte
+		want string // all that is heard
 	}{
-		"an edge":              {"edge", &quotav1.ExchangeRequest{To: "x"}, codes.PermissionDenied},
-		"for another member":   {"quota", &quotav1.ExchangeRequest{To: "x"}, codes.FailedPrecondition},
-		"for nobody":           {"quota", &quotav1.ExchangeRequest{}, codes.FailedPrecondition},
-		"for what is no id":    {"quota", &quotav1.ExchangeRequest{To: strings.Repeat("x", 65)}, codes.InvalidArgument},
-		"with too many groups": {"quota", &quotav1.ExchangeRequest{Request: tooMany()}, codes.InvalidArgument},
+		"an edge":                  {"edge", frame(opening("x")), ""},
+		"for another member":       {"quota", frame(opening("x")), notMember},
+		"for nobody":               {"quota", frame(opening("")), notMember},
+		"for what is no id":        {"quota", frame(opening(strings.Repeat("x", 1<<20))), notMember},
+		"nothing":                  {"quota", nil, ""},
+		"no opening":               {"quota", frame(ask), ""},
+		"an empty message":         {"quota", head(0), ""},
+		"half a message":           {"quota", append(head(100), "half"...), ""},
+		"too long a message":       {"quota", head(16<<20 + 1), ""},
+		"the longest there can be": {"quota", head(1<<32 - 1), ""},
+		"no messages":              {"quota", []byte("\x00\x00\x00\x04\xff\xff\xff\xff"), ""},
+		"HTTP":                     {"quota", []byte("GET / HTTP/1.1\r\n\r\n"), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			conn, err := dialAs(t, url, test.role, m.address)
+			conn, err := identities(t, url).Dial(t.Context(), test.role, "quota", m.address, line.Protocol)
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = conn.Close() })
-			stream, err := quotav1.NewQuotaPeerServiceClient(conn).Exchange(t.Context())
-			if err != nil {
+			if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 				t.Fatal(err)
 			}
-			_ = stream.Send(test.first) // what is wrong is told to who receives
-			if _, err := stream.Recv(); status.Code(err) != test.want {
-				t.Errorf("got %v", err)
+			_, _ = conn.Write(test.sent) // it may have hung up already
+			if test.want == "" {
+				_ = conn.(*tls.Conn).CloseWrite()
+			}
+			heard, err := io.ReadAll(conn)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error("it does not hang up")
+			}
+			if string(heard) != test.want {
+				t.Errorf("heard %q, want %q", heard, test.want)
 			}
 		})
 	}
+	before := members[0].wire.asked.Load() + members[1].wire.asked.Load()
+	for i := range 40 { // half of which are the other's to decide
+		if _, err := members[i%2].Check(t.Context(), check("ip", fmt.Sprintf("2001:db8:4:%x::1", i))); err != nil {
+			t.Error(err)
+		}
+	}
+	if after := members[0].wire.asked.Load() + members[1].wire.asked.Load(); after != before {
+		t.Errorf("%d requests went over NATS after that", after-before)
+	}
 }
 
-func tooMany() *quotav1.ClusterRequest {
-	f := &quotav1.AskFrame{Groups: make([]*quotav1.AskGroup, 513)}
-	for i := range f.Groups {
-		f.Groups[i] = &quotav1.AskGroup{}
-	}
-	return &quotav1.ClusterRequest{Request: &quotav1.ClusterRequest_Asks{Asks: f}}
-}
+// notMember is a reply that says so, after its length.
+const notMember = "\x00\x00\x00\x02\x30\x01"

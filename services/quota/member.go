@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 
 	"go.opentelemetry.io/otel/metric"
 	"golang.org/x/sync/errgroup"
@@ -24,9 +25,9 @@ type Peers struct {
 	Fast  fast.Wire
 	// Address is where others can dial this node; empty if they cannot.
 	Address string
-	// Dial makes a connection to another's address, for what need not cross NATS; nil
-	// if all does.
-	Dial func(address string) (Conn, error)
+	// Dial makes a connection to another's address, for what need not cross NATS, to be
+	// served there by [Service.ServeLine]; nil if all does.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
 }
 
 // NewMember is [New] for a node that counts together with others while it runs.

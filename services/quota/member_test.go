@@ -113,7 +113,7 @@ func TestAMemberThatDies(t *testing.T) {
 	await(t, "copies", func() bool { return time.Since(copied) > 20*time.Millisecond })
 
 	members[2].bus.Close()
-	members[2].server.Stop()
+	members[2].hangUp()
 	died := time.Now()
 	_, err := members[0].Check(t.Context(), check("action", "tools/call", "ip", "192.0.2.1", "user", "bob"))
 	if err != nil && (status.Code(err) != codes.Unavailable || !fault.Is(err, quotav1.Reason_REASON_PEERS_LOST)) {

@@ -18,6 +18,7 @@ import (
 	"github.com/sallyport-mcp/sallyport/pkg/rpc"
 	"github.com/sallyport-mcp/sallyport/services/quota"
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/cluster"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/line"
 )
 
 // natsServer starts a server that several connections share.
@@ -42,6 +43,7 @@ type member struct {
 	bus     *bus.Bus
 	address string
 	server  *grpc.Server
+	ends    *ends
 	wire    *countedWire
 	leave   func()
 	stopped chan struct{}
@@ -67,12 +69,15 @@ func startOn(t testing.TB, on bus.Config, rules string) *member {
 	peers := quota.OnBus("test", b)
 	wire := &countedWire{Wire: peers.Wire}
 	peers.Wire, peers.Address = wire, lis.Addr().String()
-	peers.Dial = func(address string) (quota.Conn, error) { return dialAs(t, on.URL, "quota", address) }
+	peers.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+		return identities(t, on.URL).Dial(ctx, "quota", "quota", address, line.Protocol)
+	}
 	svc, err := quota.NewMember(cfg, nil, slog.New(slog.NewTextHandler(t.Output(), nil)), peers)
 	if err != nil {
 		t.Fatal(err)
 	}
-	creds, err := identities(t, on.URL).Server("quota")
+	lines := &ends{}
+	creds, err := identities(t, on.URL).Server("quota", lines.seen(svc.Protocols())...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +91,7 @@ func startOn(t testing.TB, on bus.Config, rules string) *member {
 	})
 	svc.KeepLedger(b, cfg.MaxKeys, cfg.MaxBookings, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	ctx, cancel := context.WithCancel(context.Background())
-	m := &member{svc: svc, QuotaServiceClient: client(t, svc), bus: b, address: lis.Addr().String(), server: srv, wire: wire, leave: cancel, stopped: make(chan struct{})}
+	m := &member{svc: svc, QuotaServiceClient: client(t, svc), bus: b, address: lis.Addr().String(), server: srv, ends: lines, wire: wire, leave: cancel, stopped: make(chan struct{})}
 	go func() {
 		defer close(m.stopped)
 		if err := svc.Run(ctx); err != nil {
@@ -146,11 +151,36 @@ func identities(t testing.TB, natsURL string) rpc.TLS {
 	return devca.Files(dir)
 }
 
-func dialAs(t testing.TB, natsURL, role, address string) (*grpc.ClientConn, error) {
-	t.Helper()
-	creds, err := identities(t, natsURL).Client(role, "quota")
-	if err != nil {
-		return nil, err
+// ends are the connections of lines that others have opened.
+type ends struct {
+	mu   sync.Mutex
+	over bool
+	all  []net.Conn
+}
+
+func (e *ends) seen(protocols []rpc.Protocol) []rpc.Protocol {
+	for i := range protocols {
+		serve := protocols[i].Serve
+		protocols[i].Serve = func(conn net.Conn) {
+			e.mu.Lock()
+			e.all = append(e.all, conn)
+			if e.over {
+				_ = conn.Close()
+			}
+			e.mu.Unlock()
+			serve(conn)
+		}
 	}
-	return rpc.Dial(address, nil, grpc.WithTransportCredentials(creds))
+	return protocols
+}
+
+// hangUp ends all that others have opened to a member, for good.
+func (m *member) hangUp() {
+	m.server.Stop()
+	m.ends.mu.Lock()
+	defer m.ends.mu.Unlock()
+	m.ends.over = true
+	for _, conn := range m.ends.all {
+		_ = conn.Close()
+	}
 }

@@ -55,6 +55,7 @@ type Service struct {
 	origin  time.Duration // what the limiter's time was then
 	cluster *cluster.Node // nil for a node that counts alone, as is fast
 	fast    *fast.Node
+	lines   lines
 	bus     *bus.Bus // nil without a ledger, as is book
 	book    *ledger.Book
 	clock   func() time.Time // the time of day; nil for that of the machine

@@ -2,6 +2,7 @@ package quota
 
 import (
 	"context"
+	"net"
 	"sync"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/sallyport-mcp/sallyport/pkg/app"
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/line"
 )
 
 // Role plays the quota service in a process.
@@ -17,7 +19,6 @@ var Role = app.Role{
 	Allow: map[string][]string{
 		quotav1.QuotaService_ServiceDesc.ServiceName:      {"edge"},
 		quotav1.QuotaAdminService_ServiceDesc.ServiceName: {"sallyport"},
-		quotav1.QuotaPeerService_ServiceDesc.ServiceName:  {"quota"},
 		rls.RateLimitService_ServiceDesc.ServiceName:      {"envoy"},
 	},
 	New: func(env *app.Env) (app.Service, error) {
@@ -31,7 +32,9 @@ var Role = app.Role{
 		if cfg.Cluster.Enabled {
 			peers := OnBus(env.Node, env.Bus)
 			peers.Address = env.Reachable()
-			peers.Dial = func(address string) (Conn, error) { return env.Dial("quota", address) }
+			peers.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+				return env.DialProtocol(ctx, "quota", address, line.Protocol)
+			}
 			s, err = NewMember(cfg, env.Meter, env.Log, peers)
 		} else {
 			s, err = New(cfg, env.Meter, env.Log)
@@ -64,7 +67,10 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	if s.cluster != nil {
 		var member sync.WaitGroup
-		member.Go(func() { s.cluster.Run(ctx) })
+		member.Go(func() {
+			defer s.lines.end()
+			s.cluster.Run(ctx)
+		})
 		member.Go(func() { s.tellOthers(ctx) })
 		defer member.Wait()
 	}

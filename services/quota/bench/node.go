@@ -186,16 +186,36 @@ func serveQuota(ctx context.Context, g *errgroup.Group, o nodeOptions, admin *ht
 		peers := quota.OnBus("bench", b)
 		p := &probe{Wire: peers.Wire}
 		peers.Wire = p
-		peers.Address, peers.Dial = lis.Addr().String(), p.dial
+		var at net.Listener
+		if at, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return "", err
+		}
+		peers.Address, peers.Dial = at.Addr().String(), p.dial
 		svc, err = quota.NewMember(cfg, meter, log, peers)
+		if err != nil {
+			return "", err
+		}
 		p.svc = svc
 		p.handle(admin)
+		g.Go(func() error { return serveLines(ctx, at, svc) })
 	}
 	if err != nil {
 		return "", err
 	}
 	g.Go(func() error { return svc.Run(ctx) })
 	return serveGRPC(ctx, g, o, lis, svc.Register)
+}
+
+// serveLines serves lines of other nodes without TLS.
+func serveLines(ctx context.Context, lis net.Listener, svc *quota.Service) error {
+	context.AfterFunc(ctx, func() { _ = lis.Close() }) // the process ends
+	for {
+		conn, err := lis.Accept()
+		if err != nil {
+			return except(err, net.ErrClosed)
+		}
+		go svc.ServeLine(conn) // ends when either hangs up
+	}
 }
 
 func serveEcho(ctx context.Context, g *errgroup.Group, o nodeOptions) (string, error) {

@@ -84,18 +84,47 @@ func (n *Node) onAsks(ctx context.Context, q *quotav1.ClusterRequest) *quotav1.C
 		reply.Answers[i], t = n.answerGroup(g)
 		tickets.waits = append(tickets.waits, t.waits...)
 	}
-	ctx, cancel := context.WithTimeout(ctx, n.o.Config.Patience)
-	defer cancel()
-	if !n.await(ctx, tickets) {
-		return &quotav1.ClusterReply{} // nobody knows what of it will last
+	if len(tickets.waits) > 0 {
+		ctx, cancel := context.WithTimeout(ctx, n.o.Config.Patience)
+		defer cancel()
+		if !n.await(ctx, tickets) {
+			return &quotav1.ClusterReply{} // nobody knows what of it will last
+		}
 	}
 	return &quotav1.ClusterReply{Reply: &quotav1.ClusterReply_Asks{Asks: reply}}
 }
 
+// answers are an answer and what is needed to find it.
+type answers struct {
+	asks   []limiter.Ask
+	reigns []uint64
+	m      *quotav1.AskAnswer
+	states []quotav1.AskState
+}
+
+// newAnswers has room for some asks; for one, as most have, in one piece.
+func newAnswers(count int) answers {
+	if count != 1 {
+		return answers{
+			make([]limiter.Ask, count), make([]uint64, count),
+			&quotav1.AskAnswer{States: make([]*quotav1.AskState, count)}, make([]quotav1.AskState, count),
+		}
+	}
+	one := &struct {
+		asks   [1]limiter.Ask
+		reigns [1]uint64
+		m      quotav1.AskAnswer
+		list   [1]*quotav1.AskState
+		states [1]quotav1.AskState
+	}{}
+	one.m.States = one.list[:]
+	return answers{one.asks[:], one.reigns[:], &one.m, one.states[:]}
+}
+
 func (n *Node) answerGroup(g *quotav1.AskGroup) (*quotav1.AskAnswer, ticket) {
 	names := n.namesOf(g.GetVerb())
-	asks := make([]limiter.Ask, len(g.GetAsks()))
-	reigns := make([]uint64, len(asks))
+	a := newAnswers(len(g.GetAsks()))
+	asks, reigns, m := a.asks, a.reigns, a.m
 	for i, a := range g.GetAsks() {
 		number, ok := names.byName[a.GetLimit()]
 		if !ok && g.GetVerb() != quotav1.AskVerb_ASK_VERB_RELEASE {
@@ -119,53 +148,54 @@ func (n *Node) answerGroup(g *quotav1.AskGroup) (*quotav1.AskAnswer, ticket) {
 	default:
 		v = lost
 	}
-	m := &quotav1.AskAnswer{}
-	switch v {
-	case done:
-		m.Outcome = quotav1.AskOutcome_ASK_OUTCOME_DONE
-		if op.verb == quotav1.AskVerb_ASK_VERB_RESERVE {
-			n.reserved.add(n.o.Now(), asks)
-		}
-	case refused:
-		m.Outcome = quotav1.AskOutcome_ASK_OUTCOME_REFUSED
-	case full:
-		m.Outcome = quotav1.AskOutcome_ASK_OUTCOME_FULL
-		return m, t
-	case unknown:
-		m.Outcome = quotav1.AskOutcome_ASK_OUTCOME_UNKNOWN_COUNT
-		return m, t
-	case notMine, strange, lost:
-		m.Outcome = quotav1.AskOutcome_ASK_OUTCOME_NOT_MINE
+	m.Outcome = outcomeOf(v)
+	if v != done && v != refused {
+		m.States = nil
 		return m, t
 	}
-	m.States = n.states(asks, &op)
+	if v == done && op.verb == quotav1.AskVerb_ASK_VERB_RESERVE {
+		n.reserved.add(n.o.Now(), asks)
+	}
+	n.tell(&a, &op)
 	if v == done {
-		for i, a := range g.GetAsks() {
-			if a.GetWant() > 0 {
-				t.waits = append(t.waits, n.grant(a.GetWant(), &asks[i], m.GetStates()[i]).waits...)
+		for i, ask := range g.GetAsks() {
+			if ask.GetWant() > 0 {
+				t.waits = append(t.waits, n.grant(ask.GetWant(), &asks[i], m.GetStates()[i]).waits...)
 			}
 		}
 	}
 	return m, t
 }
 
-// states tells what the asks saw.
-func (n *Node) states(asks []limiter.Ask, op *operation) []*quotav1.AskState {
-	all := make([]quotav1.AskState, len(asks))
-	list := make([]*quotav1.AskState, len(asks))
-	for i := range asks {
-		from, to := &asks[i], &all[i]
+func outcomeOf(v verdict) quotav1.AskOutcome {
+	switch v {
+	case done:
+		return quotav1.AskOutcome_ASK_OUTCOME_DONE
+	case refused:
+		return quotav1.AskOutcome_ASK_OUTCOME_REFUSED
+	case full:
+		return quotav1.AskOutcome_ASK_OUTCOME_FULL
+	case unknown:
+		return quotav1.AskOutcome_ASK_OUTCOME_UNKNOWN_COUNT
+	case notMine, strange, lost:
+	}
+	return quotav1.AskOutcome_ASK_OUTCOME_NOT_MINE
+}
+
+// tell fills in what the asks saw.
+func (n *Node) tell(a *answers, op *operation) {
+	for i := range a.asks {
+		from, to := &a.asks[i], &a.states[i]
 		to.Remaining = from.State.Remaining
 		to.ResetNanos = int64(from.State.Reset)
 		to.Exceeded = from.State.Exceeded
 		to.WaitNanos = int64(from.State.Wait)
 		to.Mark = from.Mark
 		to.SlackNanos = int64(from.State.Slack)
-		to.Reign = op.reigns[i]
+		to.Reign = a.reigns[i]
 		to.Unsettled = to.Exceeded && (ofPermits(op.verb) || n.reserved.has(n.o.Now(), item{from.Limit, from.Key}))
-		list[i] = to
+		a.m.States[i] = to
 	}
-	return list
 }
 
 // settleWithin is how long a reservation makes refusals unsettled: longer than

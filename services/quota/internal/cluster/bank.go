@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,8 +37,10 @@ const (
 type bank struct {
 	shards [denialShards]struct {
 		sync.Mutex
-		m map[item]*account
+		m       map[item]*account
+		granted []item // that may have tokens
 	}
+	turn int // of sweep
 }
 
 // account is what is known of one counter of another owner.
@@ -47,6 +51,7 @@ type account struct {
 	reign  uint64
 	state  limiter.State // as the owner told it with the grant
 	told   time.Duration // when
+	listed bool          // among those that may have tokens
 
 	want   uint32
 	asked  time.Duration // when the owner was asked last
@@ -90,7 +95,7 @@ func (b *bank) wants(now time.Duration, it item) uint32 {
 	acc := s.m[it]
 	if acc == nil {
 		if s.m == nil || len(s.m) >= accountsPerShard {
-			s.m = make(map[item]*account)
+			s.m, s.granted = make(map[item]*account), nil
 		}
 		s.m[it] = &account{asked: now}
 		return 0
@@ -120,6 +125,9 @@ func (b *bank) deposit(sent time.Duration, a *limiter.Ask, s *quotav1.AskState) 
 	acc.tokens, acc.mark, acc.reign = s.GetGranted(), s.GetGrantMark(), s.GetGrantReign()
 	acc.until = sent + min(time.Duration(s.GetGrantedNanos()), grantFor)
 	acc.state, acc.told = a.State, sent
+	if !acc.listed {
+		acc.listed, shard.granted = true, append(shard.granted, it)
+	}
 	return old
 }
 
@@ -146,28 +154,37 @@ func (b *bank) forget() {
 	for i := range b.shards {
 		s := &b.shards[i]
 		s.Lock()
-		s.m = nil
+		s.m, s.granted = nil, nil
 		s.Unlock()
 	}
 }
 
-// sweep ends the grants whose time is over, and forgets who does not ask any more.
+// forgetEvery is how many sweeps it takes to look at everybody who asks.
+const forgetEvery = 16
+
+// sweep ends the grants whose time is over, and in its turn forgets who does not ask
+// any more. Only one goroutine may sweep.
 func (b *bank) sweep(now time.Duration) (back []*returned) {
+	b.turn++
 	for i := range b.shards {
 		s := &b.shards[i]
 		s.Lock()
-		for it, acc := range s.m {
-			if now >= acc.until {
-				if acc.tokens > acc.want/2 {
-					acc.want /= 2
-				}
-				if r := acc.close(it); r != nil {
-					back = append(back, r)
-				}
+		s.granted = slices.DeleteFunc(s.granted, func(it item) bool {
+			acc := s.m[it]
+			if now < acc.until {
+				return false
 			}
-			if now-acc.asked > 10*grantFor && acc.tokens == 0 {
-				delete(s.m, it)
+			acc.listed = false
+			if acc.tokens > acc.want/2 {
+				acc.want /= 2
 			}
+			if r := acc.close(it); r != nil {
+				back = append(back, r)
+			}
+			return true
+		})
+		if i%forgetEvery == b.turn%forgetEvery {
+			maps.DeleteFunc(s.m, func(_ item, acc *account) bool { return now-acc.asked > 10*grantFor && !acc.listed })
 		}
 		s.Unlock()
 	}

@@ -71,10 +71,11 @@ type Wire interface {
 }
 
 // Line is a way to one other node. It carries one request at a time, and is of no
-// use any more after an error. gRPC makes them, see services/quota.
+// use any more after an error. Package line makes them.
 type Line interface {
-	// Ask fails with [bus.ErrNobody] if nobody can have taken the request.
-	Ask(q *quotav1.ClusterRequest) (*quotav1.ClusterReply, error)
+	// Ask waits no longer than patience. It fails with [bus.ErrNobody] if nobody can
+	// have taken the request.
+	Ask(q *quotav1.ClusterRequest, patience time.Duration) (*quotav1.ClusterReply, error)
 	// Close makes an Ask that waits fail. It may be called more than once.
 	Close()
 }

@@ -85,9 +85,8 @@ func (l *line) ask(q *quotav1.ClusterRequest, patience time.Duration) (*quotav1.
 	if l.now == nil {
 		return nil, errNoLine
 	}
-	late := time.AfterFunc(patience, l.now.Close)
-	reply, err := l.now.Ask(q)
-	if !late.Stop() || err != nil {
+	reply, err := l.now.Ask(q, patience)
+	if err != nil {
 		l.now.Close()
 		l.now = nil
 		l.broken <- struct{}{}

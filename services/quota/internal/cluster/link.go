@@ -26,7 +26,13 @@ type link struct {
 
 	mu    sync.Mutex
 	queue []*call
+	spare []*call // room for the next queue
 	busy  bool
+
+	// What is used again for each message, by whoever is asking.
+	q     quotav1.ClusterRequest
+	asks  quotav1.ClusterRequest_Asks
+	frame quotav1.AskFrame
 }
 
 // call is a group of asks on its way.
@@ -80,12 +86,12 @@ func (l *link) do(ctx context.Context, c *call) {
 		l.mu.Unlock()
 		return
 	}
-	calls := l.queue
-	l.queue = nil
+	calls := l.next()
 	l.mu.Unlock()
 	l.ask(ctx, calls)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.reuse(calls)
 	if l.busy = len(l.queue) > 0; l.busy {
 		go l.run()
 	}
@@ -104,30 +110,46 @@ func (l *link) add(c *call) bool {
 	return busy
 }
 
+// next takes what the next message carries out of the queue. l.mu is held.
+func (l *link) next() []*call {
+	calls := l.queue
+	if len(calls) > frameSize {
+		l.queue = calls[frameSize:]
+		return calls[:frameSize:frameSize]
+	}
+	l.queue, l.spare = l.spare, nil
+	return calls
+}
+
+// reuse keeps room for the next queue. l.mu is held.
+func (l *link) reuse(calls []*call) {
+	clear(calls)
+	l.spare = calls[:0]
+}
+
 func (l *link) run() {
+	var calls []*call
 	for {
 		l.mu.Lock()
-		calls := l.queue
-		if len(calls) == 0 {
-			l.queue, l.busy = nil, false
+		l.reuse(calls)
+		if calls = l.next(); len(calls) == 0 {
+			l.busy = false
 			l.mu.Unlock()
 			return
 		}
-		if len(calls) > frameSize {
-			calls = calls[:frameSize:frameSize]
-		}
-		l.queue = l.queue[len(calls):]
 		l.mu.Unlock()
 		l.ask(context.Background(), calls)
 	}
 }
 
 func (l *link) ask(ctx context.Context, calls []*call) {
-	frame := &quotav1.AskFrame{Groups: make([]*quotav1.AskGroup, len(calls))}
-	for i, c := range calls {
-		frame.Groups[i] = c.group
+	l.q.Request, l.asks.Asks = &l.asks, &l.frame
+	l.frame.Groups = l.frame.Groups[:0]
+	for _, c := range calls {
+		l.frame.Groups = append(l.frame.Groups, c.group)
 	}
-	reply, err := l.n.request(ctx, forAsks, l.to, &quotav1.ClusterRequest{Request: &quotav1.ClusterRequest_Asks{Asks: frame}})
+	reply, err := l.n.request(ctx, forAsks, l.to, &l.q)
+	clear(l.frame.Groups)
 	answers := reply.GetAsks().GetAnswers()
 	if err == nil && len(answers) != len(calls) {
 		err = errors.New("the answers do not belong to the asks")

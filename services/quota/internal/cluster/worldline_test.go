@@ -68,7 +68,7 @@ func (l *fakeLine) cross(over <-chan struct{}) error {
 }
 
 // Ask implements [cluster.Line].
-func (l *fakeLine) Ask(q *quotav1.ClusterRequest) (*quotav1.ClusterReply, error) {
+func (l *fakeLine) Ask(q *quotav1.ClusterRequest, patience time.Duration) (*quotav1.ClusterReply, error) {
 	select {
 	case <-l.closed:
 		return nil, bus.ErrNobody
@@ -96,6 +96,9 @@ func (l *fakeLine) Ask(q *quotav1.ClusterRequest) (*quotav1.ClusterReply, error)
 		return reply, nil
 	case <-l.closed:
 		return nil, errClosed
+	case <-time.After(patience):
+		l.Close() // what is on its way may arrive all the same
+		return nil, errors.New("no answer in time")
 	}
 }
 

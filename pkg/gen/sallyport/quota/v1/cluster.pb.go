@@ -281,31 +281,33 @@ func (HoldingKind) EnumDescriptor() ([]byte, []int) {
 	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{3}
 }
 
-// ExchangeRequest is the first message of a line, or a request.
-type ExchangeRequest struct {
+// LineOpening is the first message of a line: a connection from one node to another on
+// which requests and replies go by turns, so that asks and copies need not cross NATS.
+// It is answered by an empty reply, or by not_member. After any other end of a line
+// nobody knows what became of a request that was not answered. Only the role "quota"
+// may open one.
+type LineOpening struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Id of the member that is meant; in the first message.
-	To string `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
-	// Asks or a copy; in all others.
-	Request       *ClusterRequest `protobuf:"bytes,2,opt,name=request,proto3" json:"request,omitempty"`
+	// Id of the member that is meant.
+	To            string `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ExchangeRequest) Reset() {
-	*x = ExchangeRequest{}
+func (x *LineOpening) Reset() {
+	*x = LineOpening{}
 	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ExchangeRequest) String() string {
+func (x *LineOpening) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ExchangeRequest) ProtoMessage() {}
+func (*LineOpening) ProtoMessage() {}
 
-func (x *ExchangeRequest) ProtoReflect() protoreflect.Message {
+func (x *LineOpening) ProtoReflect() protoreflect.Message {
 	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -317,69 +319,16 @@ func (x *ExchangeRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ExchangeRequest.ProtoReflect.Descriptor instead.
-func (*ExchangeRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use LineOpening.ProtoReflect.Descriptor instead.
+func (*LineOpening) Descriptor() ([]byte, []int) {
 	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *ExchangeRequest) GetTo() string {
+func (x *LineOpening) GetTo() string {
 	if x != nil {
 		return x.To
 	}
 	return ""
-}
-
-func (x *ExchangeRequest) GetRequest() *ClusterRequest {
-	if x != nil {
-		return x.Request
-	}
-	return nil
-}
-
-// ExchangeResponse answers one message.
-type ExchangeResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Nothing for the first message.
-	Reply         *ClusterReply `protobuf:"bytes,1,opt,name=reply,proto3" json:"reply,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ExchangeResponse) Reset() {
-	*x = ExchangeResponse{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[1]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ExchangeResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ExchangeResponse) ProtoMessage() {}
-
-func (x *ExchangeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[1]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ExchangeResponse.ProtoReflect.Descriptor instead.
-func (*ExchangeResponse) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{1}
-}
-
-func (x *ExchangeResponse) GetReply() *ClusterReply {
-	if x != nil {
-		return x.Reply
-	}
-	return nil
 }
 
 // ClusterMember is the lease of one member, in the bucket "quota-members" under
@@ -399,8 +348,7 @@ type ClusterMember struct {
 	// How long it decides from this write on, by its own clock. Nobody ends the lease
 	// before that and a quarter more.
 	LeaseNanos int64 `protobuf:"varint,5,opt,name=lease_nanos,json=leaseNanos,proto3" json:"lease_nanos,omitempty"`
-	// Where it serves QuotaPeerService: a target of gRPC. Empty if it does not, or
-	// does not know.
+	// Where it takes lines: host and port. Empty if it does not, or does not know.
 	Address       string `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -408,7 +356,7 @@ type ClusterMember struct {
 
 func (x *ClusterMember) Reset() {
 	*x = ClusterMember{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[2]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -420,7 +368,7 @@ func (x *ClusterMember) String() string {
 func (*ClusterMember) ProtoMessage() {}
 
 func (x *ClusterMember) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[2]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -433,7 +381,7 @@ func (x *ClusterMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterMember.ProtoReflect.Descriptor instead.
 func (*ClusterMember) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{2}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *ClusterMember) GetNode() string {
@@ -501,7 +449,7 @@ type ClusterView struct {
 
 func (x *ClusterView) Reset() {
 	*x = ClusterView{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[3]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -513,7 +461,7 @@ func (x *ClusterView) String() string {
 func (*ClusterView) ProtoMessage() {}
 
 func (x *ClusterView) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[3]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -526,7 +474,7 @@ func (x *ClusterView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterView.ProtoReflect.Descriptor instead.
 func (*ClusterView) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{3}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ClusterView) GetEpoch() uint64 {
@@ -582,7 +530,7 @@ type PastView struct {
 
 func (x *PastView) Reset() {
 	*x = PastView{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[4]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -594,7 +542,7 @@ func (x *PastView) String() string {
 func (*PastView) ProtoMessage() {}
 
 func (x *PastView) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[4]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -607,7 +555,7 @@ func (x *PastView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastView.ProtoReflect.Descriptor instead.
 func (*PastView) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{4}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *PastView) GetEpoch() uint64 {
@@ -635,7 +583,7 @@ type ClusterSeed struct {
 
 func (x *ClusterSeed) Reset() {
 	*x = ClusterSeed{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[5]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -647,7 +595,7 @@ func (x *ClusterSeed) String() string {
 func (*ClusterSeed) ProtoMessage() {}
 
 func (x *ClusterSeed) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[5]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -660,7 +608,7 @@ func (x *ClusterSeed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterSeed.ProtoReflect.Descriptor instead.
 func (*ClusterSeed) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{5}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ClusterSeed) GetSeed() []byte {
@@ -680,6 +628,7 @@ type ClusterRequest struct {
 	//	*ClusterRequest_Holdings
 	//	*ClusterRequest_Page
 	//	*ClusterRequest_Check
+	//	*ClusterRequest_Line
 	Request       isClusterRequest_Request `protobuf_oneof:"request"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -687,7 +636,7 @@ type ClusterRequest struct {
 
 func (x *ClusterRequest) Reset() {
 	*x = ClusterRequest{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[6]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -699,7 +648,7 @@ func (x *ClusterRequest) String() string {
 func (*ClusterRequest) ProtoMessage() {}
 
 func (x *ClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[6]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -712,7 +661,7 @@ func (x *ClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterRequest.ProtoReflect.Descriptor instead.
 func (*ClusterRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{6}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ClusterRequest) GetRequest() isClusterRequest_Request {
@@ -767,6 +716,15 @@ func (x *ClusterRequest) GetCheck() *CheckRequest {
 	return nil
 }
 
+func (x *ClusterRequest) GetLine() *LineOpening {
+	if x != nil {
+		if x, ok := x.Request.(*ClusterRequest_Line); ok {
+			return x.Line
+		}
+	}
+	return nil
+}
+
 type isClusterRequest_Request interface {
 	isClusterRequest_Request()
 }
@@ -791,6 +749,10 @@ type ClusterRequest_Check struct {
 	Check *CheckRequest `protobuf:"bytes,5,opt,name=check,proto3,oneof"`
 }
 
+type ClusterRequest_Line struct {
+	Line *LineOpening `protobuf:"bytes,6,opt,name=line,proto3,oneof"`
+}
+
 func (*ClusterRequest_Asks) isClusterRequest_Request() {}
 
 func (*ClusterRequest_Copy) isClusterRequest_Request() {}
@@ -800,6 +762,8 @@ func (*ClusterRequest_Holdings) isClusterRequest_Request() {}
 func (*ClusterRequest_Page) isClusterRequest_Request() {}
 
 func (*ClusterRequest_Check) isClusterRequest_Request() {}
+
+func (*ClusterRequest_Line) isClusterRequest_Request() {}
 
 // ClusterReply answers the request of the same name.
 type ClusterReply struct {
@@ -811,6 +775,7 @@ type ClusterReply struct {
 	//	*ClusterReply_Holdings
 	//	*ClusterReply_Page
 	//	*ClusterReply_Check
+	//	*ClusterReply_NotMember
 	Reply         isClusterReply_Reply `protobuf_oneof:"reply"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -818,7 +783,7 @@ type ClusterReply struct {
 
 func (x *ClusterReply) Reset() {
 	*x = ClusterReply{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[7]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -830,7 +795,7 @@ func (x *ClusterReply) String() string {
 func (*ClusterReply) ProtoMessage() {}
 
 func (x *ClusterReply) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[7]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -843,7 +808,7 @@ func (x *ClusterReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterReply.ProtoReflect.Descriptor instead.
 func (*ClusterReply) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{7}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ClusterReply) GetReply() isClusterReply_Reply {
@@ -898,6 +863,15 @@ func (x *ClusterReply) GetCheck() *ForwardedCheck {
 	return nil
 }
 
+func (x *ClusterReply) GetNotMember() bool {
+	if x != nil {
+		if x, ok := x.Reply.(*ClusterReply_NotMember); ok {
+			return x.NotMember
+		}
+	}
+	return false
+}
+
 type isClusterReply_Reply interface {
 	isClusterReply_Reply()
 }
@@ -922,6 +896,12 @@ type ClusterReply_Check struct {
 	Check *ForwardedCheck `protobuf:"bytes,5,opt,name=check,proto3,oneof"`
 }
 
+type ClusterReply_NotMember struct {
+	// The node is not the member that the line is for, or not any more, and has done
+	// nothing.
+	NotMember bool `protobuf:"varint,6,opt,name=not_member,json=notMember,proto3,oneof"`
+}
+
 func (*ClusterReply_Asks) isClusterReply_Reply() {}
 
 func (*ClusterReply_Copy) isClusterReply_Reply() {}
@@ -931,6 +911,8 @@ func (*ClusterReply_Holdings) isClusterReply_Reply() {}
 func (*ClusterReply_Page) isClusterReply_Reply() {}
 
 func (*ClusterReply_Check) isClusterReply_Reply() {}
+
+func (*ClusterReply_NotMember) isClusterReply_Reply() {}
 
 // ForwardedCheck is the answer to a check with an idempotency key by the node
 // that remembers answers to this key; nothing if it could not decide.
@@ -943,7 +925,7 @@ type ForwardedCheck struct {
 
 func (x *ForwardedCheck) Reset() {
 	*x = ForwardedCheck{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[8]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -955,7 +937,7 @@ func (x *ForwardedCheck) String() string {
 func (*ForwardedCheck) ProtoMessage() {}
 
 func (x *ForwardedCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[8]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -968,7 +950,7 @@ func (x *ForwardedCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardedCheck.ProtoReflect.Descriptor instead.
 func (*ForwardedCheck) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{8}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ForwardedCheck) GetResponse() *CheckResponse {
@@ -988,7 +970,7 @@ type AskFrame struct {
 
 func (x *AskFrame) Reset() {
 	*x = AskFrame{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[9]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1000,7 +982,7 @@ func (x *AskFrame) String() string {
 func (*AskFrame) ProtoMessage() {}
 
 func (x *AskFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[9]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1013,7 +995,7 @@ func (x *AskFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskFrame.ProtoReflect.Descriptor instead.
 func (*AskFrame) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{9}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AskFrame) GetGroups() []*AskGroup {
@@ -1037,7 +1019,7 @@ type AskGroup struct {
 
 func (x *AskGroup) Reset() {
 	*x = AskGroup{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[10]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1049,7 +1031,7 @@ func (x *AskGroup) String() string {
 func (*AskGroup) ProtoMessage() {}
 
 func (x *AskGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[10]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1062,7 +1044,7 @@ func (x *AskGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskGroup.ProtoReflect.Descriptor instead.
 func (*AskGroup) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{10}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AskGroup) GetVerb() AskVerb {
@@ -1113,7 +1095,7 @@ type ClusterAsk struct {
 
 func (x *ClusterAsk) Reset() {
 	*x = ClusterAsk{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[11]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1125,7 +1107,7 @@ func (x *ClusterAsk) String() string {
 func (*ClusterAsk) ProtoMessage() {}
 
 func (x *ClusterAsk) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[11]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1138,7 +1120,7 @@ func (x *ClusterAsk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterAsk.ProtoReflect.Descriptor instead.
 func (*ClusterAsk) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{11}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ClusterAsk) GetLimit() uint64 {
@@ -1200,7 +1182,7 @@ type AskReply struct {
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[12]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1212,7 +1194,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[12]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1225,7 +1207,7 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{12}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AskReply) GetAnswers() []*AskAnswer {
@@ -1247,7 +1229,7 @@ type AskAnswer struct {
 
 func (x *AskAnswer) Reset() {
 	*x = AskAnswer{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[13]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1259,7 +1241,7 @@ func (x *AskAnswer) String() string {
 func (*AskAnswer) ProtoMessage() {}
 
 func (x *AskAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[13]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,7 +1254,7 @@ func (x *AskAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskAnswer.ProtoReflect.Descriptor instead.
 func (*AskAnswer) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{13}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AskAnswer) GetOutcome() AskOutcome {
@@ -1317,7 +1299,7 @@ type AskState struct {
 
 func (x *AskState) Reset() {
 	*x = AskState{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[14]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1329,7 +1311,7 @@ func (x *AskState) String() string {
 func (*AskState) ProtoMessage() {}
 
 func (x *AskState) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[14]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1342,7 +1324,7 @@ func (x *AskState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskState.ProtoReflect.Descriptor instead.
 func (*AskState) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{14}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AskState) GetRemaining() uint32 {
@@ -1445,7 +1427,7 @@ type CounterState struct {
 
 func (x *CounterState) Reset() {
 	*x = CounterState{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[15]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1457,7 +1439,7 @@ func (x *CounterState) String() string {
 func (*CounterState) ProtoMessage() {}
 
 func (x *CounterState) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[15]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1470,7 +1452,7 @@ func (x *CounterState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CounterState.ProtoReflect.Descriptor instead.
 func (*CounterState) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CounterState) GetLimit() uint64 {
@@ -1526,7 +1508,7 @@ type PermitState struct {
 
 func (x *PermitState) Reset() {
 	*x = PermitState{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[16]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1538,7 +1520,7 @@ func (x *PermitState) String() string {
 func (*PermitState) ProtoMessage() {}
 
 func (x *PermitState) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[16]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1551,7 +1533,7 @@ func (x *PermitState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PermitState.ProtoReflect.Descriptor instead.
 func (*PermitState) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{16}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PermitState) GetId() string {
@@ -1581,7 +1563,7 @@ type PermitHold struct {
 
 func (x *PermitHold) Reset() {
 	*x = PermitHold{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[17]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1593,7 +1575,7 @@ func (x *PermitHold) String() string {
 func (*PermitHold) ProtoMessage() {}
 
 func (x *PermitHold) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[17]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1606,7 +1588,7 @@ func (x *PermitHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PermitHold.ProtoReflect.Descriptor instead.
 func (*PermitHold) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{17}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PermitHold) GetLimit() uint64 {
@@ -1655,7 +1637,7 @@ type CopyFrame struct {
 
 func (x *CopyFrame) Reset() {
 	*x = CopyFrame{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[18]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1667,7 +1649,7 @@ func (x *CopyFrame) String() string {
 func (*CopyFrame) ProtoMessage() {}
 
 func (x *CopyFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[18]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1680,7 +1662,7 @@ func (x *CopyFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyFrame.ProtoReflect.Descriptor instead.
 func (*CopyFrame) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{18}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CopyFrame) GetFrom() string {
@@ -1737,7 +1719,7 @@ type CopiedSlot struct {
 
 func (x *CopiedSlot) Reset() {
 	*x = CopiedSlot{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[19]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1749,7 +1731,7 @@ func (x *CopiedSlot) String() string {
 func (*CopiedSlot) ProtoMessage() {}
 
 func (x *CopiedSlot) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[19]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1762,7 +1744,7 @@ func (x *CopiedSlot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopiedSlot.ProtoReflect.Descriptor instead.
 func (*CopiedSlot) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{19}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CopiedSlot) GetSlot() uint32 {
@@ -1799,7 +1781,7 @@ type CopyReply struct {
 
 func (x *CopyReply) Reset() {
 	*x = CopyReply{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[20]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1811,7 +1793,7 @@ func (x *CopyReply) String() string {
 func (*CopyReply) ProtoMessage() {}
 
 func (x *CopyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[20]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1824,7 +1806,7 @@ func (x *CopyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyReply.ProtoReflect.Descriptor instead.
 func (*CopyReply) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{20}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CopyReply) GetTaken() bool {
@@ -1859,7 +1841,7 @@ type HoldingsRequest struct {
 
 func (x *HoldingsRequest) Reset() {
 	*x = HoldingsRequest{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[21]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1871,7 +1853,7 @@ func (x *HoldingsRequest) String() string {
 func (*HoldingsRequest) ProtoMessage() {}
 
 func (x *HoldingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[21]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1884,7 +1866,7 @@ func (x *HoldingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldingsRequest.ProtoReflect.Descriptor instead.
 func (*HoldingsRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{21}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *HoldingsRequest) GetEpoch() uint64 {
@@ -1906,7 +1888,7 @@ type HoldingsReply struct {
 
 func (x *HoldingsReply) Reset() {
 	*x = HoldingsReply{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[22]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1918,7 +1900,7 @@ func (x *HoldingsReply) String() string {
 func (*HoldingsReply) ProtoMessage() {}
 
 func (x *HoldingsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[22]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1931,7 +1913,7 @@ func (x *HoldingsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldingsReply.ProtoReflect.Descriptor instead.
 func (*HoldingsReply) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{22}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *HoldingsReply) GetValid() bool {
@@ -1963,7 +1945,7 @@ type Holding struct {
 
 func (x *Holding) Reset() {
 	*x = Holding{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[23]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +1957,7 @@ func (x *Holding) String() string {
 func (*Holding) ProtoMessage() {}
 
 func (x *Holding) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[23]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +1970,7 @@ func (x *Holding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Holding.ProtoReflect.Descriptor instead.
 func (*Holding) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{23}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Holding) GetSlot() uint32 {
@@ -2036,7 +2018,7 @@ type PageRequest struct {
 
 func (x *PageRequest) Reset() {
 	*x = PageRequest{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[24]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2048,7 +2030,7 @@ func (x *PageRequest) String() string {
 func (*PageRequest) ProtoMessage() {}
 
 func (x *PageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[24]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2061,7 +2043,7 @@ func (x *PageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageRequest.ProtoReflect.Descriptor instead.
 func (*PageRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{24}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PageRequest) GetEpoch() uint64 {
@@ -2115,7 +2097,7 @@ type PageReply struct {
 
 func (x *PageReply) Reset() {
 	*x = PageReply{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[25]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2127,7 +2109,7 @@ func (x *PageReply) String() string {
 func (*PageReply) ProtoMessage() {}
 
 func (x *PageReply) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[25]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2140,7 +2122,7 @@ func (x *PageReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageReply.ProtoReflect.Descriptor instead.
 func (*PageReply) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{25}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PageReply) GetValid() bool {
@@ -2182,12 +2164,9 @@ var File_sallyport_quota_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_sallyport_quota_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	" sallyport/quota/v1/cluster.proto\x12\x12sallyport.quota.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1esallyport/quota/v1/quota.proto\"h\n" +
-	"\x0fExchangeRequest\x12\x17\n" +
-	"\x02to\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x02to\x12<\n" +
-	"\arequest\x18\x02 \x01(\v2\".sallyport.quota.v1.ClusterRequestR\arequest\"J\n" +
-	"\x10ExchangeResponse\x126\n" +
-	"\x05reply\x18\x01 \x01(\v2 .sallyport.quota.v1.ClusterReplyR\x05reply\"\xf0\x01\n" +
+	" sallyport/quota/v1/cluster.proto\x12\x12sallyport.quota.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1esallyport/quota/v1/quota.proto\"&\n" +
+	"\vLineOpening\x12\x17\n" +
+	"\x02to\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x02to\"\xf0\x01\n" +
 	"\rClusterMember\x12\x1c\n" +
 	"\x04node\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xfd\x01R\x04node\x12?\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1f.sallyport.quota.v1.MemberStateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12\x14\n" +
@@ -2211,20 +2190,23 @@ const file_sallyport_quota_v1_cluster_proto_rawDesc = "" +
 	"\amembers\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n" +
 	"\x10@\"\x06r\x04\x10\x01\x18@R\amembers\"*\n" +
 	"\vClusterSeed\x12\x1b\n" +
-	"\x04seed\x18\x01 \x01(\fB\a\xbaH\x04z\x02h\x10R\x04seed\"\xb8\x02\n" +
+	"\x04seed\x18\x01 \x01(\fB\a\xbaH\x04z\x02h\x10R\x04seed\"\xef\x02\n" +
 	"\x0eClusterRequest\x122\n" +
 	"\x04asks\x18\x01 \x01(\v2\x1c.sallyport.quota.v1.AskFrameH\x00R\x04asks\x123\n" +
 	"\x04copy\x18\x02 \x01(\v2\x1d.sallyport.quota.v1.CopyFrameH\x00R\x04copy\x12A\n" +
 	"\bholdings\x18\x03 \x01(\v2#.sallyport.quota.v1.HoldingsRequestH\x00R\bholdings\x125\n" +
 	"\x04page\x18\x04 \x01(\v2\x1f.sallyport.quota.v1.PageRequestH\x00R\x04page\x128\n" +
-	"\x05check\x18\x05 \x01(\v2 .sallyport.quota.v1.CheckRequestH\x00R\x05checkB\t\n" +
-	"\arequest\"\xb2\x02\n" +
+	"\x05check\x18\x05 \x01(\v2 .sallyport.quota.v1.CheckRequestH\x00R\x05check\x125\n" +
+	"\x04line\x18\x06 \x01(\v2\x1f.sallyport.quota.v1.LineOpeningH\x00R\x04lineB\t\n" +
+	"\arequest\"\xd3\x02\n" +
 	"\fClusterReply\x122\n" +
 	"\x04asks\x18\x01 \x01(\v2\x1c.sallyport.quota.v1.AskReplyH\x00R\x04asks\x123\n" +
 	"\x04copy\x18\x02 \x01(\v2\x1d.sallyport.quota.v1.CopyReplyH\x00R\x04copy\x12?\n" +
 	"\bholdings\x18\x03 \x01(\v2!.sallyport.quota.v1.HoldingsReplyH\x00R\bholdings\x123\n" +
 	"\x04page\x18\x04 \x01(\v2\x1d.sallyport.quota.v1.PageReplyH\x00R\x04page\x12:\n" +
-	"\x05check\x18\x05 \x01(\v2\".sallyport.quota.v1.ForwardedCheckH\x00R\x05checkB\a\n" +
+	"\x05check\x18\x05 \x01(\v2\".sallyport.quota.v1.ForwardedCheckH\x00R\x05check\x12\x1f\n" +
+	"\n" +
+	"not_member\x18\x06 \x01(\bH\x00R\tnotMemberB\a\n" +
 	"\x05reply\"O\n" +
 	"\x0eForwardedCheck\x12=\n" +
 	"\bresponse\x18\x01 \x01(\v2!.sallyport.quota.v1.CheckResponseR\bresponse\"K\n" +
@@ -2351,9 +2333,7 @@ const file_sallyport_quota_v1_cluster_proto_rawDesc = "" +
 	"\x18HOLDING_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11HOLDING_KIND_PART\x10\x01\x12\x15\n" +
 	"\x11HOLDING_KIND_COPY\x10\x02\x12\x16\n" +
-	"\x12HOLDING_KIND_OWNED\x10\x032m\n" +
-	"\x10QuotaPeerService\x12Y\n" +
-	"\bExchange\x12#.sallyport.quota.v1.ExchangeRequest\x1a$.sallyport.quota.v1.ExchangeResponse(\x010\x01B\xd7\x01\n" +
+	"\x12HOLDING_KIND_OWNED\x10\x03B\xd7\x01\n" +
 	"\x16com.sallyport.quota.v1B\fClusterProtoP\x01ZEgithub.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1;quotav1\xa2\x02\x03SQX\xaa\x02\x12Sallyport.Quota.V1\xca\x02\x12Sallyport\\Quota\\V1\xe2\x02\x1eSallyport\\Quota\\V1\\GPBMetadata\xea\x02\x14Sallyport::Quota::V1b\x06proto3"
 
 var (
@@ -2369,79 +2349,75 @@ func file_sallyport_quota_v1_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_quota_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_sallyport_quota_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_sallyport_quota_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_sallyport_quota_v1_cluster_proto_goTypes = []any{
-	(MemberState)(0),         // 0: sallyport.quota.v1.MemberState
-	(AskVerb)(0),             // 1: sallyport.quota.v1.AskVerb
-	(AskOutcome)(0),          // 2: sallyport.quota.v1.AskOutcome
-	(HoldingKind)(0),         // 3: sallyport.quota.v1.HoldingKind
-	(*ExchangeRequest)(nil),  // 4: sallyport.quota.v1.ExchangeRequest
-	(*ExchangeResponse)(nil), // 5: sallyport.quota.v1.ExchangeResponse
-	(*ClusterMember)(nil),    // 6: sallyport.quota.v1.ClusterMember
-	(*ClusterView)(nil),      // 7: sallyport.quota.v1.ClusterView
-	(*PastView)(nil),         // 8: sallyport.quota.v1.PastView
-	(*ClusterSeed)(nil),      // 9: sallyport.quota.v1.ClusterSeed
-	(*ClusterRequest)(nil),   // 10: sallyport.quota.v1.ClusterRequest
-	(*ClusterReply)(nil),     // 11: sallyport.quota.v1.ClusterReply
-	(*ForwardedCheck)(nil),   // 12: sallyport.quota.v1.ForwardedCheck
-	(*AskFrame)(nil),         // 13: sallyport.quota.v1.AskFrame
-	(*AskGroup)(nil),         // 14: sallyport.quota.v1.AskGroup
-	(*ClusterAsk)(nil),       // 15: sallyport.quota.v1.ClusterAsk
-	(*AskReply)(nil),         // 16: sallyport.quota.v1.AskReply
-	(*AskAnswer)(nil),        // 17: sallyport.quota.v1.AskAnswer
-	(*AskState)(nil),         // 18: sallyport.quota.v1.AskState
-	(*CounterState)(nil),     // 19: sallyport.quota.v1.CounterState
-	(*PermitState)(nil),      // 20: sallyport.quota.v1.PermitState
-	(*PermitHold)(nil),       // 21: sallyport.quota.v1.PermitHold
-	(*CopyFrame)(nil),        // 22: sallyport.quota.v1.CopyFrame
-	(*CopiedSlot)(nil),       // 23: sallyport.quota.v1.CopiedSlot
-	(*CopyReply)(nil),        // 24: sallyport.quota.v1.CopyReply
-	(*HoldingsRequest)(nil),  // 25: sallyport.quota.v1.HoldingsRequest
-	(*HoldingsReply)(nil),    // 26: sallyport.quota.v1.HoldingsReply
-	(*Holding)(nil),          // 27: sallyport.quota.v1.Holding
-	(*PageRequest)(nil),      // 28: sallyport.quota.v1.PageRequest
-	(*PageReply)(nil),        // 29: sallyport.quota.v1.PageReply
-	(*CheckRequest)(nil),     // 30: sallyport.quota.v1.CheckRequest
-	(*CheckResponse)(nil),    // 31: sallyport.quota.v1.CheckResponse
+	(MemberState)(0),        // 0: sallyport.quota.v1.MemberState
+	(AskVerb)(0),            // 1: sallyport.quota.v1.AskVerb
+	(AskOutcome)(0),         // 2: sallyport.quota.v1.AskOutcome
+	(HoldingKind)(0),        // 3: sallyport.quota.v1.HoldingKind
+	(*LineOpening)(nil),     // 4: sallyport.quota.v1.LineOpening
+	(*ClusterMember)(nil),   // 5: sallyport.quota.v1.ClusterMember
+	(*ClusterView)(nil),     // 6: sallyport.quota.v1.ClusterView
+	(*PastView)(nil),        // 7: sallyport.quota.v1.PastView
+	(*ClusterSeed)(nil),     // 8: sallyport.quota.v1.ClusterSeed
+	(*ClusterRequest)(nil),  // 9: sallyport.quota.v1.ClusterRequest
+	(*ClusterReply)(nil),    // 10: sallyport.quota.v1.ClusterReply
+	(*ForwardedCheck)(nil),  // 11: sallyport.quota.v1.ForwardedCheck
+	(*AskFrame)(nil),        // 12: sallyport.quota.v1.AskFrame
+	(*AskGroup)(nil),        // 13: sallyport.quota.v1.AskGroup
+	(*ClusterAsk)(nil),      // 14: sallyport.quota.v1.ClusterAsk
+	(*AskReply)(nil),        // 15: sallyport.quota.v1.AskReply
+	(*AskAnswer)(nil),       // 16: sallyport.quota.v1.AskAnswer
+	(*AskState)(nil),        // 17: sallyport.quota.v1.AskState
+	(*CounterState)(nil),    // 18: sallyport.quota.v1.CounterState
+	(*PermitState)(nil),     // 19: sallyport.quota.v1.PermitState
+	(*PermitHold)(nil),      // 20: sallyport.quota.v1.PermitHold
+	(*CopyFrame)(nil),       // 21: sallyport.quota.v1.CopyFrame
+	(*CopiedSlot)(nil),      // 22: sallyport.quota.v1.CopiedSlot
+	(*CopyReply)(nil),       // 23: sallyport.quota.v1.CopyReply
+	(*HoldingsRequest)(nil), // 24: sallyport.quota.v1.HoldingsRequest
+	(*HoldingsReply)(nil),   // 25: sallyport.quota.v1.HoldingsReply
+	(*Holding)(nil),         // 26: sallyport.quota.v1.Holding
+	(*PageRequest)(nil),     // 27: sallyport.quota.v1.PageRequest
+	(*PageReply)(nil),       // 28: sallyport.quota.v1.PageReply
+	(*CheckRequest)(nil),    // 29: sallyport.quota.v1.CheckRequest
+	(*CheckResponse)(nil),   // 30: sallyport.quota.v1.CheckResponse
 }
 var file_sallyport_quota_v1_cluster_proto_depIdxs = []int32{
-	10, // 0: sallyport.quota.v1.ExchangeRequest.request:type_name -> sallyport.quota.v1.ClusterRequest
-	11, // 1: sallyport.quota.v1.ExchangeResponse.reply:type_name -> sallyport.quota.v1.ClusterReply
-	0,  // 2: sallyport.quota.v1.ClusterMember.state:type_name -> sallyport.quota.v1.MemberState
-	8,  // 3: sallyport.quota.v1.ClusterView.past:type_name -> sallyport.quota.v1.PastView
-	13, // 4: sallyport.quota.v1.ClusterRequest.asks:type_name -> sallyport.quota.v1.AskFrame
-	22, // 5: sallyport.quota.v1.ClusterRequest.copy:type_name -> sallyport.quota.v1.CopyFrame
-	25, // 6: sallyport.quota.v1.ClusterRequest.holdings:type_name -> sallyport.quota.v1.HoldingsRequest
-	28, // 7: sallyport.quota.v1.ClusterRequest.page:type_name -> sallyport.quota.v1.PageRequest
-	30, // 8: sallyport.quota.v1.ClusterRequest.check:type_name -> sallyport.quota.v1.CheckRequest
-	16, // 9: sallyport.quota.v1.ClusterReply.asks:type_name -> sallyport.quota.v1.AskReply
-	24, // 10: sallyport.quota.v1.ClusterReply.copy:type_name -> sallyport.quota.v1.CopyReply
-	26, // 11: sallyport.quota.v1.ClusterReply.holdings:type_name -> sallyport.quota.v1.HoldingsReply
-	29, // 12: sallyport.quota.v1.ClusterReply.page:type_name -> sallyport.quota.v1.PageReply
-	12, // 13: sallyport.quota.v1.ClusterReply.check:type_name -> sallyport.quota.v1.ForwardedCheck
-	31, // 14: sallyport.quota.v1.ForwardedCheck.response:type_name -> sallyport.quota.v1.CheckResponse
-	14, // 15: sallyport.quota.v1.AskFrame.groups:type_name -> sallyport.quota.v1.AskGroup
-	1,  // 16: sallyport.quota.v1.AskGroup.verb:type_name -> sallyport.quota.v1.AskVerb
-	15, // 17: sallyport.quota.v1.AskGroup.asks:type_name -> sallyport.quota.v1.ClusterAsk
-	17, // 18: sallyport.quota.v1.AskReply.answers:type_name -> sallyport.quota.v1.AskAnswer
-	2,  // 19: sallyport.quota.v1.AskAnswer.outcome:type_name -> sallyport.quota.v1.AskOutcome
-	18, // 20: sallyport.quota.v1.AskAnswer.states:type_name -> sallyport.quota.v1.AskState
-	21, // 21: sallyport.quota.v1.PermitState.holds:type_name -> sallyport.quota.v1.PermitHold
-	23, // 22: sallyport.quota.v1.CopyFrame.slots:type_name -> sallyport.quota.v1.CopiedSlot
-	19, // 23: sallyport.quota.v1.CopyFrame.counters:type_name -> sallyport.quota.v1.CounterState
-	20, // 24: sallyport.quota.v1.CopyFrame.permits:type_name -> sallyport.quota.v1.PermitState
-	27, // 25: sallyport.quota.v1.HoldingsReply.holdings:type_name -> sallyport.quota.v1.Holding
-	3,  // 26: sallyport.quota.v1.Holding.kind:type_name -> sallyport.quota.v1.HoldingKind
-	19, // 27: sallyport.quota.v1.PageRequest.after:type_name -> sallyport.quota.v1.CounterState
-	19, // 28: sallyport.quota.v1.PageReply.counters:type_name -> sallyport.quota.v1.CounterState
-	20, // 29: sallyport.quota.v1.PageReply.permits:type_name -> sallyport.quota.v1.PermitState
-	4,  // 30: sallyport.quota.v1.QuotaPeerService.Exchange:input_type -> sallyport.quota.v1.ExchangeRequest
-	5,  // 31: sallyport.quota.v1.QuotaPeerService.Exchange:output_type -> sallyport.quota.v1.ExchangeResponse
-	31, // [31:32] is the sub-list for method output_type
-	30, // [30:31] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	0,  // 0: sallyport.quota.v1.ClusterMember.state:type_name -> sallyport.quota.v1.MemberState
+	7,  // 1: sallyport.quota.v1.ClusterView.past:type_name -> sallyport.quota.v1.PastView
+	12, // 2: sallyport.quota.v1.ClusterRequest.asks:type_name -> sallyport.quota.v1.AskFrame
+	21, // 3: sallyport.quota.v1.ClusterRequest.copy:type_name -> sallyport.quota.v1.CopyFrame
+	24, // 4: sallyport.quota.v1.ClusterRequest.holdings:type_name -> sallyport.quota.v1.HoldingsRequest
+	27, // 5: sallyport.quota.v1.ClusterRequest.page:type_name -> sallyport.quota.v1.PageRequest
+	29, // 6: sallyport.quota.v1.ClusterRequest.check:type_name -> sallyport.quota.v1.CheckRequest
+	4,  // 7: sallyport.quota.v1.ClusterRequest.line:type_name -> sallyport.quota.v1.LineOpening
+	15, // 8: sallyport.quota.v1.ClusterReply.asks:type_name -> sallyport.quota.v1.AskReply
+	23, // 9: sallyport.quota.v1.ClusterReply.copy:type_name -> sallyport.quota.v1.CopyReply
+	25, // 10: sallyport.quota.v1.ClusterReply.holdings:type_name -> sallyport.quota.v1.HoldingsReply
+	28, // 11: sallyport.quota.v1.ClusterReply.page:type_name -> sallyport.quota.v1.PageReply
+	11, // 12: sallyport.quota.v1.ClusterReply.check:type_name -> sallyport.quota.v1.ForwardedCheck
+	30, // 13: sallyport.quota.v1.ForwardedCheck.response:type_name -> sallyport.quota.v1.CheckResponse
+	13, // 14: sallyport.quota.v1.AskFrame.groups:type_name -> sallyport.quota.v1.AskGroup
+	1,  // 15: sallyport.quota.v1.AskGroup.verb:type_name -> sallyport.quota.v1.AskVerb
+	14, // 16: sallyport.quota.v1.AskGroup.asks:type_name -> sallyport.quota.v1.ClusterAsk
+	16, // 17: sallyport.quota.v1.AskReply.answers:type_name -> sallyport.quota.v1.AskAnswer
+	2,  // 18: sallyport.quota.v1.AskAnswer.outcome:type_name -> sallyport.quota.v1.AskOutcome
+	17, // 19: sallyport.quota.v1.AskAnswer.states:type_name -> sallyport.quota.v1.AskState
+	20, // 20: sallyport.quota.v1.PermitState.holds:type_name -> sallyport.quota.v1.PermitHold
+	22, // 21: sallyport.quota.v1.CopyFrame.slots:type_name -> sallyport.quota.v1.CopiedSlot
+	18, // 22: sallyport.quota.v1.CopyFrame.counters:type_name -> sallyport.quota.v1.CounterState
+	19, // 23: sallyport.quota.v1.CopyFrame.permits:type_name -> sallyport.quota.v1.PermitState
+	26, // 24: sallyport.quota.v1.HoldingsReply.holdings:type_name -> sallyport.quota.v1.Holding
+	3,  // 25: sallyport.quota.v1.Holding.kind:type_name -> sallyport.quota.v1.HoldingKind
+	18, // 26: sallyport.quota.v1.PageRequest.after:type_name -> sallyport.quota.v1.CounterState
+	18, // 27: sallyport.quota.v1.PageReply.counters:type_name -> sallyport.quota.v1.CounterState
+	19, // 28: sallyport.quota.v1.PageReply.permits:type_name -> sallyport.quota.v1.PermitState
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_quota_v1_cluster_proto_init() }
@@ -2450,19 +2426,21 @@ func file_sallyport_quota_v1_cluster_proto_init() {
 		return
 	}
 	file_sallyport_quota_v1_quota_proto_init()
-	file_sallyport_quota_v1_cluster_proto_msgTypes[6].OneofWrappers = []any{
+	file_sallyport_quota_v1_cluster_proto_msgTypes[5].OneofWrappers = []any{
 		(*ClusterRequest_Asks)(nil),
 		(*ClusterRequest_Copy)(nil),
 		(*ClusterRequest_Holdings)(nil),
 		(*ClusterRequest_Page)(nil),
 		(*ClusterRequest_Check)(nil),
+		(*ClusterRequest_Line)(nil),
 	}
-	file_sallyport_quota_v1_cluster_proto_msgTypes[7].OneofWrappers = []any{
+	file_sallyport_quota_v1_cluster_proto_msgTypes[6].OneofWrappers = []any{
 		(*ClusterReply_Asks)(nil),
 		(*ClusterReply_Copy)(nil),
 		(*ClusterReply_Holdings)(nil),
 		(*ClusterReply_Page)(nil),
 		(*ClusterReply_Check)(nil),
+		(*ClusterReply_NotMember)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2470,9 +2448,9 @@ func file_sallyport_quota_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_quota_v1_cluster_proto_rawDesc), len(file_sallyport_quota_v1_cluster_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   26,
+			NumMessages:   25,
 			NumExtensions: 0,
-			NumServices:   1,
+			NumServices:   0,
 		},
 		GoTypes:           file_sallyport_quota_v1_cluster_proto_goTypes,
 		DependencyIndexes: file_sallyport_quota_v1_cluster_proto_depIdxs,
