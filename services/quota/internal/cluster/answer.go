@@ -43,7 +43,7 @@ func (n *Node) answer(id string) (stop func(), err error) {
 	for subject, on := range map[string]func(context.Context, *quotav1.ClusterRequest) *quotav1.ClusterReply{
 		askSubject(id): n.onAsks, copySubject(id): n.onCopy, checkSubject(id): n.onCheck,
 	} {
-		s, err := n.o.Wire.Answer(subject, on)
+		s, err := n.o.Wire.Answer(subject, bounded(on))
 		if err != nil {
 			stop()
 			return nil, err

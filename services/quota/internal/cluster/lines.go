@@ -207,6 +207,7 @@ func (n *Node) Answer(ctx context.Context, id string, q *quotav1.ClusterRequest)
 		return nil
 	}
 	switch {
+	case !withinBounds(q):
 	case q.GetAsks() != nil:
 		return n.onAsks(ctx, q)
 	case q.GetCopy() != nil:

@@ -327,7 +327,7 @@ func TestOpenEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	over(t, func(t *testing.T, e ends) { // where nobody serves
 		ctx, cancel := context.WithCancel(t.Context())
-		context.AfterFunc(t.Context(), cancel)
+		defer cancel()
 		time.AfterFunc(time.Millisecond, cancel)
 		if l, err := Open(ctx, e.dialled, "a"); l != nil || !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v, %v", l, err)

@@ -1,0 +1,52 @@
+package cluster
+
+import (
+	"context"
+
+	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
+)
+
+const (
+	// mostGroups is how many groups one message may have.
+	mostGroups = 512
+	// longestPermit is how long the id of a permit may be, in bytes.
+	longestPermit = 64
+)
+
+// bounded hands on requests that keep to their bounds, and answers all others with
+// nothing.
+func bounded(on func(context.Context, *quotav1.ClusterRequest) *quotav1.ClusterReply) func(context.Context, *quotav1.ClusterRequest) *quotav1.ClusterReply {
+	return func(ctx context.Context, q *quotav1.ClusterRequest) *quotav1.ClusterReply {
+		if !withinBounds(q) {
+			return &quotav1.ClusterReply{}
+		}
+		return on(ctx, q)
+	}
+}
+
+// withinBounds reports whether a request keeps to those bounds of its contract on
+// which what it costs depends: what is kept of it, and what is made for each part of
+// it. Handlers bear anything else, and to validate it all takes as long as to decode it.
+func withinBounds(q *quotav1.ClusterRequest) bool {
+	groups, f := q.GetAsks().GetGroups(), q.GetCopy()
+	if len(groups) > mostGroups {
+		return false
+	}
+	for _, g := range groups {
+		if len(g.GetPermitId()) > longestPermit {
+			return false
+		}
+	}
+	for _, c := range f.GetCounters() {
+		if len(c.GetWords()) > limiter.MaxWords {
+			return false
+		}
+	}
+	for _, p := range f.GetPermits() {
+		if len(p.GetId()) > longestPermit {
+			return false
+		}
+	}
+	return true
+}
