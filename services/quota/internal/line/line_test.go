@@ -283,7 +283,7 @@ func TestAMemberThatIsNotOneAnyMoreSaysSo(t *testing.T) {
 		}()
 		for range 3 { // it leaves hanging up to who has asked
 			if reply, err := l.Ask(copied(1, 1), long); !errors.Is(err, errNotMeant) || !errors.Is(err, bus.ErrNobody) {
-				t.Errorf("got %v, %v", reply, err)
+				t.Fatalf("got %v, %v", reply, err)
 			}
 		}
 	})
