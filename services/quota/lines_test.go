@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,6 +89,26 @@ func TestNodesDecideOverLines(t *testing.T) {
 	}
 	if members[0].wire.asked.Load() == before {
 		t.Error("nothing goes over NATS without lines")
+	}
+}
+
+func TestLinesEndWithTheirNode(t *testing.T) {
+	t.Parallel()
+	members := lined(t, 2)
+	m := members[1]
+	m.leave()
+	<-m.stopped
+	await(t, "the end of its lines", func() bool {
+		m.ends.mu.Lock()
+		defer m.ends.mu.Unlock()
+		return !slices.ContainsFunc(m.ends.all, func(c net.Conn) bool { return !errors.Is(c.SetDeadline(time.Time{}), net.ErrClosed) })
+	})
+	conn, err := identities(t, m.bus.URL()).Dial(t.Context(), "quota", "quota", m.address, line.Protocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l, err := line.Open(t.Context(), conn, "x"); err == nil || errors.Is(err, os.ErrDeadlineExceeded) || strings.Contains(err.Error(), "not the member") {
+		t.Errorf("another one is opened: %v, %v", l, err)
 	}
 }
 
