@@ -76,12 +76,16 @@ func (n *Node) onCopy(_ context.Context, q *quotav1.ClusterRequest) *quotav1.Clu
 // onAsks answers a frame. If answers wait for copies, those of a frame wait
 // together.
 func (n *Node) onAsks(ctx context.Context, q *quotav1.ClusterRequest) *quotav1.ClusterReply {
-	groups := q.GetAsks().GetGroups()
-	reply := &quotav1.AskReply{Answers: make([]*quotav1.AskAnswer, len(groups))}
+	groups, err := groupsOf(q.GetAsks())
+	if err != nil {
+		n.o.Log.Warn("what another quota node asks cannot be read", "err", err)
+		return &quotav1.ClusterReply{}
+	}
+	reply, states := &quotav1.AskReply{}, 0
 	var tickets ticket
-	for i, g := range groups {
-		var t ticket
-		reply.Answers[i], t = n.answerGroup(g)
+	for i := range groups {
+		a, t := n.answerGroup(&groups[i])
+		states = addAnswer(reply, states, &a)
 		tickets.waits = append(tickets.waits, t.waits...)
 	}
 	if len(tickets.waits) > 0 {
@@ -94,49 +98,42 @@ func (n *Node) onAsks(ctx context.Context, q *quotav1.ClusterRequest) *quotav1.C
 	return &quotav1.ClusterReply{Reply: &quotav1.ClusterReply_Asks{Asks: reply}}
 }
 
-// answers are an answer and what is needed to find it.
-type answers struct {
+// deciding is what is needed to decide a group.
+type deciding struct {
 	asks   []limiter.Ask
 	reigns []uint64
-	m      *quotav1.AskAnswer
-	states []quotav1.AskState
+	states []told
 }
 
-// newAnswers has room for some asks; for one, as most have, in one piece.
-func newAnswers(count int) answers {
+// newDeciding has room for some asks; for one, as most have, in one piece.
+func newDeciding(count int) deciding {
 	if count != 1 {
-		return answers{
-			make([]limiter.Ask, count), make([]uint64, count),
-			&quotav1.AskAnswer{States: make([]*quotav1.AskState, count)}, make([]quotav1.AskState, count),
-		}
+		return deciding{make([]limiter.Ask, count), make([]uint64, count), make([]told, count)}
 	}
 	one := &struct {
 		asks   [1]limiter.Ask
 		reigns [1]uint64
-		m      quotav1.AskAnswer
-		list   [1]*quotav1.AskState
-		states [1]quotav1.AskState
+		states [1]told
 	}{}
-	one.m.States = one.list[:]
-	return answers{one.asks[:], one.reigns[:], &one.m, one.states[:]}
+	return deciding{one.asks[:], one.reigns[:], one.states[:]}
 }
 
-func (n *Node) answerGroup(g *quotav1.AskGroup) (*quotav1.AskAnswer, ticket) {
-	names := n.namesOf(g.GetVerb())
-	a := newAnswers(len(g.GetAsks()))
-	asks, reigns, m := a.asks, a.reigns, a.m
-	for i, a := range g.GetAsks() {
-		number, ok := names.byName[a.GetLimit()]
-		if !ok && g.GetVerb() != quotav1.AskVerb_ASK_VERB_RELEASE {
-			return &quotav1.AskAnswer{Outcome: quotav1.AskOutcome_ASK_OUTCOME_NO_LIMIT}, ticket{}
+func (n *Node) answerGroup(g *group) (answer, ticket) {
+	names := n.namesOf(g.verb)
+	d := newDeciding(len(g.asks))
+	for i := range g.asks {
+		a := &g.asks[i]
+		number, ok := names.byName[a.limit]
+		if !ok && g.verb != quotav1.AskVerb_ASK_VERB_RELEASE {
+			return answer{outcome: quotav1.AskOutcome_ASK_OUTCOME_NO_LIMIT}, ticket{}
 		}
-		asks[i] = limiter.Ask{Limit: number, Key: limiter.Key{Hi: a.GetHi(), Lo: a.GetLo()}, Cost: max(a.GetCost(), 1), Mark: a.GetMark()}
-		reigns[i] = a.GetReign()
-		if g.GetVerb() == quotav1.AskVerb_ASK_VERB_UNDO && names.at(number, 0) != a.GetLimit() {
-			asks[i].Mark = 0 // it was left by counters of another form
+		d.asks[i] = limiter.Ask{Limit: number, Key: a.key, Cost: max(a.cost, 1), Mark: a.mark}
+		d.reigns[i] = a.reign
+		if g.verb == quotav1.AskVerb_ASK_VERB_UNDO && names.at(number, 0) != a.limit {
+			d.asks[i].Mark = 0 // it was left by counters of another form
 		}
 	}
-	op := operation{verb: g.GetVerb(), permit: g.GetPermitId(), ttl: time.Duration(g.GetTtlNanos()), reigns: reigns}
+	asks, op := d.asks, operation{verb: g.verb, permit: g.permit, ttl: g.ttl, reigns: d.reigns}
 	var v verdict
 	var t ticket
 	switch op.verb {
@@ -148,23 +145,21 @@ func (n *Node) answerGroup(g *quotav1.AskGroup) (*quotav1.AskAnswer, ticket) {
 	default:
 		v = lost
 	}
-	m.Outcome = outcomeOf(v)
 	if v != done && v != refused {
-		m.States = nil
-		return m, t
+		return answer{outcome: outcomeOf(v)}, t
 	}
 	if v == done && op.verb == quotav1.AskVerb_ASK_VERB_RESERVE {
 		n.reserved.add(n.o.Now(), asks)
 	}
-	n.tell(&a, &op)
+	n.tell(&d, &op)
 	if v == done {
-		for i, ask := range g.GetAsks() {
-			if ask.GetWant() > 0 {
-				t.waits = append(t.waits, n.grant(ask.GetWant(), &asks[i], m.GetStates()[i]).waits...)
+		for i := range g.asks {
+			if want := g.asks[i].want; want > 0 {
+				t.waits = append(t.waits, n.grant(want, &asks[i], &d.states[i]).waits...)
 			}
 		}
 	}
-	return m, t
+	return answer{outcomeOf(v), d.states}, t
 }
 
 func outcomeOf(v verdict) quotav1.AskOutcome {
@@ -183,18 +178,12 @@ func outcomeOf(v verdict) quotav1.AskOutcome {
 }
 
 // tell fills in what the asks saw.
-func (n *Node) tell(a *answers, op *operation) {
-	for i := range a.asks {
-		from, to := &a.asks[i], &a.states[i]
-		to.Remaining = from.State.Remaining
-		to.ResetNanos = int64(from.State.Reset)
-		to.Exceeded = from.State.Exceeded
-		to.WaitNanos = int64(from.State.Wait)
-		to.Mark = from.Mark
-		to.SlackNanos = int64(from.State.Slack)
-		to.Reign = a.reigns[i]
-		to.Unsettled = to.Exceeded && (ofPermits(op.verb) || n.reserved.has(n.o.Now(), item{from.Limit, from.Key}))
-		a.m.States[i] = to
+func (n *Node) tell(d *deciding, op *operation) {
+	for i := range d.asks {
+		from, to := &d.asks[i], &d.states[i]
+		to.state = from.State
+		to.mark, to.reign = from.Mark, d.reigns[i]
+		to.unsettled = from.State.Exceeded && (ofPermits(op.verb) || n.reserved.has(n.o.Now(), item{from.Limit, from.Key}))
 	}
 }
 

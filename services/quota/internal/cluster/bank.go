@@ -111,19 +111,19 @@ func (b *bank) wants(now time.Duration, it item) uint32 {
 }
 
 // deposit takes a grant. What is left of the one before goes back.
-func (b *bank) deposit(sent time.Duration, a *limiter.Ask, s *quotav1.AskState) (old *returned) {
+func (b *bank) deposit(sent time.Duration, a *limiter.Ask, t *told) (old *returned) {
 	it := item{a.Limit, a.Key}
 	shard := &b.shards[it.key.Lo%denialShards]
 	shard.Lock()
 	defer shard.Unlock()
 	acc := shard.m[it]
 	if acc == nil {
-		return &returned{it, s.GetGranted(), s.GetGrantMark(), s.GetGrantReign()}
+		return &returned{it, t.granted, t.grantMark, t.grantReign}
 	}
 	old = acc.close(it)
 	acc.asking = 0
-	acc.tokens, acc.mark, acc.reign = s.GetGranted(), s.GetGrantMark(), s.GetGrantReign()
-	acc.until = sent + min(time.Duration(s.GetGrantedNanos()), grantFor)
+	acc.tokens, acc.mark, acc.reign = t.granted, t.grantMark, t.grantReign
+	acc.until = sent + min(t.grantedFor, grantFor)
 	acc.state, acc.told = a.State, sent
 	if !acc.listed {
 		acc.listed, shard.granted = true, append(shard.granted, it)
@@ -215,14 +215,14 @@ func (n *Node) giveUp(r *returned) {
 	if owner == "" || owner == id {
 		return // its mark is of another clock
 	}
-	n.link(owner).send(&call{group: &quotav1.AskGroup{Verb: quotav1.AskVerb_ASK_VERB_UNDO, Asks: []*quotav1.ClusterAsk{{
-		Limit: n.rates.Load().at(r.limit, 0), Hi: r.key.Hi, Lo: r.key.Lo, Cost: r.tokens, Mark: r.mark, Reign: r.reign,
+	n.link(owner).send(&call{group: group{verb: quotav1.AskVerb_ASK_VERB_UNDO, asks: []asked{{
+		limit: n.rates.Load().at(r.limit, 0), key: r.key, cost: r.tokens, mark: r.mark, reign: r.reign,
 	}}}})
 }
 
 // grant takes what an asker wants in advance, if the limit has much more, and adds
 // it to the answer.
-func (n *Node) grant(want uint32, a *limiter.Ask, to *quotav1.AskState) ticket {
+func (n *Node) grant(want uint32, a *limiter.Ask, to *told) ticket {
 	n.mu.RLock()
 	members := uint32(len(n.view.members))
 	n.mu.RUnlock()
@@ -236,9 +236,9 @@ func (n *Node) grant(want uint32, a *limiter.Ask, to *quotav1.AskState) ticket {
 	if v != done || asks[0].Mark == 0 {
 		return t
 	}
-	to.Remaining = asks[0].State.Remaining
-	to.Granted, to.GrantMark, to.GrantReign = slice, asks[0].Mark, op.reigns[0]
+	to.state.Remaining = asks[0].State.Remaining
+	to.granted, to.grantMark, to.grantReign = slice, asks[0].Mark, op.reigns[0]
 	// A quarter less, for clocks that run at different rates.
-	to.GrantedNanos = int64(min(asks[0].State.Slack*3/4, grantFor))
+	to.grantedFor = min(asks[0].State.Slack*3/4, grantFor)
 	return t
 }

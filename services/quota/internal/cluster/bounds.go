@@ -7,12 +7,8 @@ import (
 	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
 )
 
-const (
-	// mostGroups is how many groups one message may have.
-	mostGroups = 512
-	// longestPermit is how long the id of a permit may be, in bytes.
-	longestPermit = 64
-)
+// longestPermit is how long the id of a permit may be, in bytes.
+const longestPermit = 64
 
 // bounded hands on requests that keep to their bounds, and answers all others with
 // nothing.
@@ -27,17 +23,9 @@ func bounded(on func(context.Context, *quotav1.ClusterRequest) *quotav1.ClusterR
 
 // withinBounds reports whether a request keeps to those bounds of its contract on
 // which what it costs depends: what is kept of it, and what is made for each part of
-// it. Handlers bear anything else, and to validate it all takes as long as to decode it.
+// it; those of asks are looked at when they are read (groupsOf). Handlers bear anything else, and to validate it all takes as long as to decode it.
 func withinBounds(q *quotav1.ClusterRequest) bool {
-	groups, f := q.GetAsks().GetGroups(), q.GetCopy()
-	if len(groups) > mostGroups {
-		return false
-	}
-	for _, g := range groups {
-		if len(g.GetPermitId()) > longestPermit {
-			return false
-		}
-	}
+	f := q.GetCopy()
 	for _, c := range f.GetCounters() {
 		if len(c.GetWords()) > limiter.MaxWords {
 			return false

@@ -14,17 +14,21 @@ import (
 // What is over its bounds is answered with nothing, over lines as over the wire.
 func TestRequestsKeepToTheirBounds(t *testing.T) {
 	t.Parallel()
-	asks := func(groups ...*quotav1.AskGroup) *quotav1.ClusterRequest {
-		return &quotav1.ClusterRequest{Request: &quotav1.ClusterRequest_Asks{Asks: &quotav1.AskFrame{Groups: groups}}}
+	asks := func(f *quotav1.AskFrame) *quotav1.ClusterRequest {
+		return &quotav1.ClusterRequest{Request: &quotav1.ClusterRequest_Asks{Asks: f}}
 	}
-	empty := func(count int) (groups []*quotav1.AskGroup) {
-		for range count {
-			groups = append(groups, &quotav1.AskGroup{})
-		}
-		return groups
+	groups := func(count int) *quotav1.ClusterRequest {
+		return asks(&quotav1.AskFrame{Verbs: make([]quotav1.AskVerb, count)})
 	}
-	permit := func(size int) *quotav1.AskGroup {
-		return &quotav1.AskGroup{Verb: quotav1.AskVerb_ASK_VERB_RELEASE, PermitId: strings.Repeat("p", size)}
+	permit := func(size int) *quotav1.ClusterRequest {
+		return asks(&quotav1.AskFrame{
+			Verbs: []quotav1.AskVerb{0, quotav1.AskVerb_ASK_VERB_RELEASE}, PermitIds: []string{"", strings.Repeat("p", size)},
+		})
+	}
+	keys := func(size uint32) *quotav1.ClusterRequest {
+		return asks(&quotav1.AskFrame{
+			Verbs: make([]quotav1.AskVerb, 1), Sizes: []uint32{size}, Limits: make([]uint64, size), His: make([]uint64, size), Los: make([]uint64, size),
+		})
 	}
 	copied := func(f *quotav1.CopyFrame) *quotav1.ClusterRequest {
 		return &quotav1.ClusterRequest{Request: &quotav1.ClusterRequest_Copy{Copy: f}}
@@ -44,10 +48,12 @@ func TestRequestsKeepToTheirBounds(t *testing.T) {
 			q    *quotav1.ClusterRequest
 			want bool
 		}{
-			{"groups", asks(empty(512)...), true},
-			{"too many groups", asks(empty(513)...), false},
-			{"a permit", asks(&quotav1.AskGroup{}, permit(64)), true},
-			{"too long a permit", asks(&quotav1.AskGroup{}, permit(65)), false},
+			{"groups", groups(512), true},
+			{"too many groups", groups(513), false},
+			{"asks", keys(64), true},
+			{"too many asks", keys(65), false},
+			{"a permit", permit(64), true},
+			{"too long a permit", permit(65), false},
 			{"words", words(128), true},
 			{"too many words", words(129), false},
 			{"a copied permit", copiedPermit(64), true},

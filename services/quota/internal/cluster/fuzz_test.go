@@ -15,9 +15,9 @@ import (
 // FuzzRequest hands a node whatever another one might send.
 func FuzzRequest(f *testing.F) {
 	for _, text := range []string{
-		`{"asks": {"groups": [{"verb": "ASK_VERB_TAKE", "asks": [{"limit": "100", "hi": "1", "lo": "2", "cost": 3}]}]}}`,
-		`{"asks": {"groups": [{"verb": "ASK_VERB_RESERVE", "asks": [{"limit": "100"}]}, {"verb": "ASK_VERB_UNDO", "asks": [{"limit": "101", "cost": 1, "mark": "77", "reign": "1"}]}]}}`,
-		`{"asks": {"groups": [{"verb": "ASK_VERB_ACQUIRE", "permitId": "p", "asks": [{"limit": "200"}]}, {"verb": "ASK_VERB_RELEASE", "permitId": "p", "asks": [{}]}, {"verb": 99}]}}`,
+		`{"asks": {"verbs": ["ASK_VERB_TAKE"], "sizes": [1], "limits": ["100"], "his": ["1"], "los": ["2"], "costs": [3]}}`,
+		`{"asks": {"verbs": ["ASK_VERB_RESERVE", "ASK_VERB_UNDO"], "sizes": [1, 1], "limits": ["100", "101"], "his": ["1", "1"], "los": ["2", "2"], "costs": [0, 1], "marks": ["0", "77"], "reigns": ["0", "1"]}}`,
+		`{"asks": {"verbs": ["ASK_VERB_ACQUIRE", "ASK_VERB_RELEASE", 99], "sizes": [1, 1], "permitIds": ["p", "p"], "limits": ["200", "0"], "his": ["0", "0"], "los": ["0", "0"]}}`,
 		`{"copy": {"from": "x", "sequence": "1", "epoch": "1", "slots": [{"slot": 5000}], "counters": [{"limit": "100", "words": [0]}], "permits": [{"id": "p", "holds": [{"limit": "200", "leftNanos": "9"}]}]}}`,
 		`{"holdings": {"epoch": "1"}}`,
 		`{"page": {"epoch": "1", "part": 4000000000, "slots": "` + string(make64('/', 171)) + `="}}`,

@@ -33,7 +33,7 @@ func (n *Node) Lend(ctx context.Context, asks []limiter.Ask) (reigns []uint64, o
 			continue // of shadow limits whose owner is gone
 		}
 		for j, i := range p.asks {
-			reigns[i] = p.answer.GetStates()[j].GetReign()
+			reigns[i] = p.answer.states[j].reign
 		}
 	}
 	return reigns, true
@@ -43,7 +43,7 @@ func (n *Node) Lend(ctx context.Context, asks []limiter.Ask) (reigns []uint64, o
 // taken. Nobody waits for it; what gets lost stays taken.
 func (n *Node) GiveBack(asks []limiter.Ask, reigns []uint64) {
 	names := n.namesOf(quotav1.AskVerb_ASK_VERB_UNDO)
-	groups := make(map[string]*quotav1.AskGroup)
+	groups := make(map[string]*group)
 	var own []limiter.Ask
 	op := operation{verb: quotav1.AskVerb_ASK_VERB_UNDO}
 	n.mu.RLock()
@@ -58,17 +58,15 @@ func (n *Node) GiveBack(asks []limiter.Ask, reigns []uint64) {
 			own, op.reigns = append(own, asks[i]), append(op.reigns, reigns[i])
 			continue
 		case groups[owner] == nil:
-			groups[owner] = &quotav1.AskGroup{Verb: quotav1.AskVerb_ASK_VERB_UNDO}
+			groups[owner] = &group{verb: quotav1.AskVerb_ASK_VERB_UNDO}
 		}
 		g, a := groups[owner], &asks[i]
-		g.Asks = append(g.Asks, &quotav1.ClusterAsk{
-			Limit: names.at(a.Limit, 0), Hi: a.Key.Hi, Lo: a.Key.Lo, Cost: a.Cost, Mark: a.Mark, Reign: reigns[i],
-		})
+		g.asks = append(g.asks, asked{limit: names.at(a.Limit, 0), key: a.Key, cost: a.Cost, mark: a.Mark, reign: reigns[i]})
 	}
 	if len(own) > 0 {
 		n.giveBack(own, &op)
 	}
 	for owner, g := range groups {
-		n.link(owner).send(&call{group: g})
+		n.link(owner).send(&call{group: *g})
 	}
 }

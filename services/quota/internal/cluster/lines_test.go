@@ -165,7 +165,7 @@ func TestALineIsForOneMember(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, members := lined(t, cluster.DefaultConfig(), 2)
 		m := members[0]
-		asks := &quotav1.ClusterRequest{Request: &quotav1.ClusterRequest_Asks{Asks: &quotav1.AskFrame{Groups: []*quotav1.AskGroup{{}}}}}
+		asks := &quotav1.ClusterRequest{Request: &quotav1.ClusterRequest_Asks{Asks: &quotav1.AskFrame{Verbs: make([]quotav1.AskVerb, 1)}}}
 		if m.Answer(t.Context(), m.ID(), asks).GetAsks() == nil {
 			t.Error("it does not answer")
 		}

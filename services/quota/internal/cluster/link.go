@@ -37,8 +37,8 @@ type link struct {
 
 // call is a group of asks on its way.
 type call struct {
-	group  *quotav1.AskGroup
-	answer *quotav1.AskAnswer
+	group  group
+	answer answer
 	err    error
 	done   chan struct{} // nil if nobody waits
 }
@@ -101,7 +101,7 @@ func (l *link) do(ctx context.Context, c *call) {
 // reports false if there is none: then the link is the caller's. l.mu is held.
 func (l *link) add(c *call) bool {
 	if len(l.queue) >= queueSize {
-		c.end(nil, errQueue)
+		c.end(answer{}, errQueue)
 		return true
 	}
 	l.queue = append(l.queue, c)
@@ -144,26 +144,28 @@ func (l *link) run() {
 
 func (l *link) ask(ctx context.Context, calls []*call) {
 	l.q.Request, l.asks.Asks = &l.asks, &l.frame
-	l.frame.Groups = l.frame.Groups[:0]
+	emptyFrame(&l.frame)
 	for _, c := range calls {
-		l.frame.Groups = append(l.frame.Groups, c.group)
+		addGroup(&l.frame, &c.group)
 	}
 	reply, err := l.n.request(ctx, forAsks, l.to, &l.q)
-	clear(l.frame.Groups)
-	answers := reply.GetAsks().GetAnswers()
+	var answers []answer
+	if err == nil {
+		answers, err = answersOf(reply.GetAsks())
+	}
 	if err == nil && len(answers) != len(calls) {
 		err = errors.New("the answers do not belong to the asks")
 	}
 	for i, c := range calls {
 		if err != nil {
-			c.end(nil, err)
+			c.end(answer{}, err)
 		} else {
 			c.end(answers[i], nil)
 		}
 	}
 }
 
-func (c *call) end(a *quotav1.AskAnswer, err error) {
+func (c *call) end(a answer, err error) {
 	c.answer, c.err = a, err
 	if c.done != nil {
 		close(c.done)
@@ -178,7 +180,7 @@ func (c *call) verdict() verdict {
 	case c.err != nil:
 		return lost
 	}
-	switch c.answer.GetOutcome() {
+	switch c.answer.outcome {
 	case quotav1.AskOutcome_ASK_OUTCOME_DONE:
 		return done
 	case quotav1.AskOutcome_ASK_OUTCOME_REFUSED:

@@ -378,7 +378,7 @@ func (a *attempt) ask(ctx context.Context) verdict {
 		if verb == quotav1.AskVerb_ASK_VERB_TAKE || verb == quotav1.AskVerb_ASK_VERB_RESERVE {
 			for j, i := range p.asks {
 				if ask := &a.asks[i]; !a.op.ahead && !a.n.o.Limiter.Penalty(ask.Limit) { // whose refusals the owner has to count
-					p.group.Asks[j].Want = a.n.bank.wants(p.sent, item{ask.Limit, ask.Key})
+					p.group.asks[j].want = a.n.bank.wants(p.sent, item{ask.Limit, ask.Key})
 				}
 			}
 		}
@@ -445,10 +445,11 @@ func (a *attempt) undo(parts []part) {
 			verb = quotav1.AskVerb_ASK_VERB_RELEASE
 		}
 		g := a.group(p.asks, verb)
-		for j, s := range p.answer.GetStates() {
-			g.Asks[j].Mark, g.Asks[j].Reign = s.GetMark(), s.GetReign()
-			if s.GetMark() != 0 {
-				a.asks[p.asks[j]].State.Remaining += g.Asks[j].GetCost()
+		for j := range p.answer.states {
+			to, s := &g.asks[j], &p.answer.states[j]
+			to.mark, to.reign = s.mark, s.reign
+			if s.mark != 0 {
+				a.asks[p.asks[j]].State.Remaining += to.cost
 			}
 		}
 		a.n.link(p.to).send(&call{group: g})

@@ -960,10 +960,30 @@ func (x *ForwardedCheck) GetResponse() *CheckResponse {
 	return nil
 }
 
-// AskFrame holds whatever waited for its receiver.
+// AskFrame holds whatever waited for its receiver: groups of asks, each the part of one
+// check that one node decides. Groups and asks are told by columns, which cost a third
+// of messages within messages. A column may end early: what is missing at its end is
+// zero, or empty.
 type AskFrame struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Groups        []*AskGroup            `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of each group: what to do about it, and of how many asks it is.
+	Verbs []AskVerb `protobuf:"varint,2,rep,packed,name=verbs,proto3,enum=sallyport.quota.v1.AskVerb" json:"verbs,omitempty"`
+	Sizes []uint32  `protobuf:"varint,3,rep,packed,name=sizes,proto3" json:"sizes,omitempty"`
+	// Of each group about a permit: its id, and how long it may last.
+	PermitIds []string `protobuf:"bytes,4,rep,name=permit_ids,json=permitIds,proto3" json:"permit_ids,omitempty"`
+	TtlNanos  []int64  `protobuf:"varint,5,rep,packed,name=ttl_nanos,json=ttlNanos,proto3" json:"ttl_nanos,omitempty"`
+	// Of each ask, those of one group after those of another: the name of the limit, the
+	// same on every node that has the rule; the key; what it costs.
+	Limits []uint64 `protobuf:"fixed64,6,rep,packed,name=limits,proto3" json:"limits,omitempty"`
+	His    []uint64 `protobuf:"fixed64,7,rep,packed,name=his,proto3" json:"his,omitempty"`
+	Los    []uint64 `protobuf:"fixed64,8,rep,packed,name=los,proto3" json:"los,omitempty"`
+	Costs  []uint32 `protobuf:"varint,9,rep,packed,name=costs,proto3" json:"costs,omitempty"`
+	// What the owner said when it took, for UNDO.
+	Marks  []int64  `protobuf:"varint,10,rep,packed,name=marks,proto3" json:"marks,omitempty"`
+	Reigns []uint64 `protobuf:"varint,11,rep,packed,name=reigns,proto3" json:"reigns,omitempty"`
+	// How much more the asker would take in advance, for checks of the same key that it
+	// expects at once.
+	Wants         []uint32 `protobuf:"varint,12,rep,packed,name=wants,proto3" json:"wants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -998,191 +1018,116 @@ func (*AskFrame) Descriptor() ([]byte, []int) {
 	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{8}
 }
 
-func (x *AskFrame) GetGroups() []*AskGroup {
+func (x *AskFrame) GetVerbs() []AskVerb {
 	if x != nil {
-		return x.Groups
+		return x.Verbs
 	}
 	return nil
 }
 
-// AskGroup is the part of one check that one node decides.
-type AskGroup struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Verb  AskVerb                `protobuf:"varint,1,opt,name=verb,proto3,enum=sallyport.quota.v1.AskVerb" json:"verb,omitempty"`
-	Asks  []*ClusterAsk          `protobuf:"bytes,2,rep,name=asks,proto3" json:"asks,omitempty"`
-	// Of permits.
-	PermitId      string `protobuf:"bytes,3,opt,name=permit_id,json=permitId,proto3" json:"permit_id,omitempty"`
-	TtlNanos      int64  `protobuf:"varint,4,opt,name=ttl_nanos,json=ttlNanos,proto3" json:"ttl_nanos,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *AskGroup) Reset() {
-	*x = AskGroup{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[9]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *AskGroup) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*AskGroup) ProtoMessage() {}
-
-func (x *AskGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[9]
+func (x *AskFrame) GetSizes() []uint32 {
 	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use AskGroup.ProtoReflect.Descriptor instead.
-func (*AskGroup) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{9}
-}
-
-func (x *AskGroup) GetVerb() AskVerb {
-	if x != nil {
-		return x.Verb
-	}
-	return AskVerb_ASK_VERB_UNSPECIFIED
-}
-
-func (x *AskGroup) GetAsks() []*ClusterAsk {
-	if x != nil {
-		return x.Asks
+		return x.Sizes
 	}
 	return nil
 }
 
-func (x *AskGroup) GetPermitId() string {
+func (x *AskFrame) GetPermitIds() []string {
 	if x != nil {
-		return x.PermitId
+		return x.PermitIds
 	}
-	return ""
+	return nil
 }
 
-func (x *AskGroup) GetTtlNanos() int64 {
+func (x *AskFrame) GetTtlNanos() []int64 {
 	if x != nil {
 		return x.TtlNanos
 	}
-	return 0
+	return nil
 }
 
-// ClusterAsk is one limit of a check.
-type ClusterAsk struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Names the limit on every node that has the same rule.
-	Limit uint64 `protobuf:"fixed64,1,opt,name=limit,proto3" json:"limit,omitempty"`
-	Hi    uint64 `protobuf:"fixed64,2,opt,name=hi,proto3" json:"hi,omitempty"`
-	Lo    uint64 `protobuf:"fixed64,3,opt,name=lo,proto3" json:"lo,omitempty"`
-	Cost  uint32 `protobuf:"varint,4,opt,name=cost,proto3" json:"cost,omitempty"`
-	// What the owner said when it took, for UNDO.
-	Mark  int64  `protobuf:"varint,5,opt,name=mark,proto3" json:"mark,omitempty"`
-	Reign uint64 `protobuf:"varint,6,opt,name=reign,proto3" json:"reign,omitempty"`
-	// How much more the asker would take in advance, for checks of the same key that
-	// it expects at once; zero for none.
-	Want          uint32 `protobuf:"varint,7,opt,name=want,proto3" json:"want,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ClusterAsk) Reset() {
-	*x = ClusterAsk{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[10]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ClusterAsk) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ClusterAsk) ProtoMessage() {}
-
-func (x *ClusterAsk) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[10]
+func (x *AskFrame) GetLimits() []uint64 {
 	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
+		return x.Limits
 	}
-	return mi.MessageOf(x)
+	return nil
 }
 
-// Deprecated: Use ClusterAsk.ProtoReflect.Descriptor instead.
-func (*ClusterAsk) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{10}
-}
-
-func (x *ClusterAsk) GetLimit() uint64 {
+func (x *AskFrame) GetHis() []uint64 {
 	if x != nil {
-		return x.Limit
+		return x.His
 	}
-	return 0
+	return nil
 }
 
-func (x *ClusterAsk) GetHi() uint64 {
+func (x *AskFrame) GetLos() []uint64 {
 	if x != nil {
-		return x.Hi
+		return x.Los
 	}
-	return 0
+	return nil
 }
 
-func (x *ClusterAsk) GetLo() uint64 {
+func (x *AskFrame) GetCosts() []uint32 {
 	if x != nil {
-		return x.Lo
+		return x.Costs
 	}
-	return 0
+	return nil
 }
 
-func (x *ClusterAsk) GetCost() uint32 {
+func (x *AskFrame) GetMarks() []int64 {
 	if x != nil {
-		return x.Cost
+		return x.Marks
 	}
-	return 0
+	return nil
 }
 
-func (x *ClusterAsk) GetMark() int64 {
+func (x *AskFrame) GetReigns() []uint64 {
 	if x != nil {
-		return x.Mark
+		return x.Reigns
 	}
-	return 0
+	return nil
 }
 
-func (x *ClusterAsk) GetReign() uint64 {
+func (x *AskFrame) GetWants() []uint32 {
 	if x != nil {
-		return x.Reign
+		return x.Wants
 	}
-	return 0
+	return nil
 }
 
-func (x *ClusterAsk) GetWant() uint32 {
-	if x != nil {
-		return x.Want
-	}
-	return 0
-}
-
-// AskReply answers groups in the order of the frame.
+// AskReply answers a frame, by columns as well.
 type AskReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Answers       []*AskAnswer           `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of each group, in the order of the frame: what became of it, and how many of its asks
+	// have a state, all or none. They do when it is DONE or REFUSED.
+	Outcomes []AskOutcome `protobuf:"varint,2,rep,packed,name=outcomes,proto3,enum=sallyport.quota.v1.AskOutcome" json:"outcomes,omitempty"`
+	Sizes    []uint32     `protobuf:"varint,3,rep,packed,name=sizes,proto3" json:"sizes,omitempty"`
+	// Of each state: the limit as its owner saw it.
+	Remaining  []uint32 `protobuf:"varint,4,rep,packed,name=remaining,proto3" json:"remaining,omitempty"`
+	ResetNanos []int64  `protobuf:"varint,5,rep,packed,name=reset_nanos,json=resetNanos,proto3" json:"reset_nanos,omitempty"`
+	// 1 if the limit is exceeded. 2 besides if another check has taken from it a moment
+	// ago and may give back: a refusal is not to be remembered.
+	Flags     []uint32 `protobuf:"varint,6,rep,packed,name=flags,proto3" json:"flags,omitempty"`
+	WaitNanos []int64  `protobuf:"varint,7,rep,packed,name=wait_nanos,json=waitNanos,proto3" json:"wait_nanos,omitempty"`
+	Marks     []int64  `protobuf:"varint,8,rep,packed,name=marks,proto3" json:"marks,omitempty"`
+	Reigns    []uint64 `protobuf:"varint,9,rep,packed,name=reigns,proto3" json:"reigns,omitempty"`
+	// What the owner took besides, for the asker to admit by itself. What it does not use
+	// it gives back by an UNDO with the mark and the reign of the grant.
+	Granted []uint32 `protobuf:"varint,10,rep,packed,name=granted,proto3" json:"granted,omitempty"`
+	// For how long it may, from when it sent the ask.
+	GrantedNanos []int64  `protobuf:"varint,11,rep,packed,name=granted_nanos,json=grantedNanos,proto3" json:"granted_nanos,omitempty"`
+	GrantMarks   []int64  `protobuf:"varint,12,rep,packed,name=grant_marks,json=grantMarks,proto3" json:"grant_marks,omitempty"`
+	GrantReigns  []uint64 `protobuf:"varint,13,rep,packed,name=grant_reigns,json=grantReigns,proto3" json:"grant_reigns,omitempty"`
+	// For how long what was taken would count the same if it were taken later; zero if it
+	// counts to the moment.
+	SlackNanos    []int64 `protobuf:"varint,14,rep,packed,name=slack_nanos,json=slackNanos,proto3" json:"slack_nanos,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AskReply) Reset() {
 	*x = AskReply{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[11]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1139,7 @@ func (x *AskReply) String() string {
 func (*AskReply) ProtoMessage() {}
 
 func (x *AskReply) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[11]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,208 +1152,98 @@ func (x *AskReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskReply.ProtoReflect.Descriptor instead.
 func (*AskReply) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{11}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{9}
 }
 
-func (x *AskReply) GetAnswers() []*AskAnswer {
+func (x *AskReply) GetOutcomes() []AskOutcome {
 	if x != nil {
-		return x.Answers
+		return x.Outcomes
 	}
 	return nil
 }
 
-// AskAnswer answers one group.
-type AskAnswer struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Outcome AskOutcome             `protobuf:"varint,1,opt,name=outcome,proto3,enum=sallyport.quota.v1.AskOutcome" json:"outcome,omitempty"`
-	// In the order of the asks, when DONE or REFUSED.
-	States        []*AskState `protobuf:"bytes,2,rep,name=states,proto3" json:"states,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *AskAnswer) Reset() {
-	*x = AskAnswer{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[12]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *AskAnswer) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*AskAnswer) ProtoMessage() {}
-
-func (x *AskAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[12]
+func (x *AskReply) GetSizes() []uint32 {
 	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use AskAnswer.ProtoReflect.Descriptor instead.
-func (*AskAnswer) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{12}
-}
-
-func (x *AskAnswer) GetOutcome() AskOutcome {
-	if x != nil {
-		return x.Outcome
-	}
-	return AskOutcome_ASK_OUTCOME_UNSPECIFIED
-}
-
-func (x *AskAnswer) GetStates() []*AskState {
-	if x != nil {
-		return x.States
+		return x.Sizes
 	}
 	return nil
 }
 
-// AskState is one limit as its owner saw it.
-type AskState struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	Remaining  uint32                 `protobuf:"varint,1,opt,name=remaining,proto3" json:"remaining,omitempty"`
-	ResetNanos int64                  `protobuf:"varint,2,opt,name=reset_nanos,json=resetNanos,proto3" json:"reset_nanos,omitempty"`
-	Exceeded   bool                   `protobuf:"varint,3,opt,name=exceeded,proto3" json:"exceeded,omitempty"`
-	WaitNanos  int64                  `protobuf:"varint,4,opt,name=wait_nanos,json=waitNanos,proto3" json:"wait_nanos,omitempty"`
-	Mark       int64                  `protobuf:"varint,5,opt,name=mark,proto3" json:"mark,omitempty"`
-	Reign      uint64                 `protobuf:"varint,6,opt,name=reign,proto3" json:"reign,omitempty"`
-	// Another check has taken from it a moment ago and may give back: a refusal is
-	// not to be remembered.
-	Unsettled bool `protobuf:"varint,7,opt,name=unsettled,proto3" json:"unsettled,omitempty"`
-	// What the owner took besides, for the asker to admit by itself. What it does not
-	// use it gives back by an UNDO with the mark and the reign of the grant.
-	Granted uint32 `protobuf:"varint,8,opt,name=granted,proto3" json:"granted,omitempty"`
-	// For how long it may, from when it sent the ask.
-	GrantedNanos int64  `protobuf:"varint,9,opt,name=granted_nanos,json=grantedNanos,proto3" json:"granted_nanos,omitempty"`
-	GrantMark    int64  `protobuf:"varint,10,opt,name=grant_mark,json=grantMark,proto3" json:"grant_mark,omitempty"`
-	GrantReign   uint64 `protobuf:"varint,11,opt,name=grant_reign,json=grantReign,proto3" json:"grant_reign,omitempty"`
-	// For how long what was taken would count the same if it were taken later; zero if
-	// it counts to the moment.
-	SlackNanos    int64 `protobuf:"varint,12,opt,name=slack_nanos,json=slackNanos,proto3" json:"slack_nanos,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *AskState) Reset() {
-	*x = AskState{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[13]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *AskState) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*AskState) ProtoMessage() {}
-
-func (x *AskState) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[13]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use AskState.ProtoReflect.Descriptor instead.
-func (*AskState) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{13}
-}
-
-func (x *AskState) GetRemaining() uint32 {
+func (x *AskReply) GetRemaining() []uint32 {
 	if x != nil {
 		return x.Remaining
 	}
-	return 0
+	return nil
 }
 
-func (x *AskState) GetResetNanos() int64 {
+func (x *AskReply) GetResetNanos() []int64 {
 	if x != nil {
 		return x.ResetNanos
 	}
-	return 0
+	return nil
 }
 
-func (x *AskState) GetExceeded() bool {
+func (x *AskReply) GetFlags() []uint32 {
 	if x != nil {
-		return x.Exceeded
+		return x.Flags
 	}
-	return false
+	return nil
 }
 
-func (x *AskState) GetWaitNanos() int64 {
+func (x *AskReply) GetWaitNanos() []int64 {
 	if x != nil {
 		return x.WaitNanos
 	}
-	return 0
+	return nil
 }
 
-func (x *AskState) GetMark() int64 {
+func (x *AskReply) GetMarks() []int64 {
 	if x != nil {
-		return x.Mark
+		return x.Marks
 	}
-	return 0
+	return nil
 }
 
-func (x *AskState) GetReign() uint64 {
+func (x *AskReply) GetReigns() []uint64 {
 	if x != nil {
-		return x.Reign
+		return x.Reigns
 	}
-	return 0
+	return nil
 }
 
-func (x *AskState) GetUnsettled() bool {
-	if x != nil {
-		return x.Unsettled
-	}
-	return false
-}
-
-func (x *AskState) GetGranted() uint32 {
+func (x *AskReply) GetGranted() []uint32 {
 	if x != nil {
 		return x.Granted
 	}
-	return 0
+	return nil
 }
 
-func (x *AskState) GetGrantedNanos() int64 {
+func (x *AskReply) GetGrantedNanos() []int64 {
 	if x != nil {
 		return x.GrantedNanos
 	}
-	return 0
+	return nil
 }
 
-func (x *AskState) GetGrantMark() int64 {
+func (x *AskReply) GetGrantMarks() []int64 {
 	if x != nil {
-		return x.GrantMark
+		return x.GrantMarks
 	}
-	return 0
+	return nil
 }
 
-func (x *AskState) GetGrantReign() uint64 {
+func (x *AskReply) GetGrantReigns() []uint64 {
 	if x != nil {
-		return x.GrantReign
+		return x.GrantReigns
 	}
-	return 0
+	return nil
 }
 
-func (x *AskState) GetSlackNanos() int64 {
+func (x *AskReply) GetSlackNanos() []int64 {
 	if x != nil {
 		return x.SlackNanos
 	}
-	return 0
+	return nil
 }
 
 // CounterState is a counter, with times as ages.
@@ -1427,7 +1262,7 @@ type CounterState struct {
 
 func (x *CounterState) Reset() {
 	*x = CounterState{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[14]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1439,7 +1274,7 @@ func (x *CounterState) String() string {
 func (*CounterState) ProtoMessage() {}
 
 func (x *CounterState) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[14]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1452,7 +1287,7 @@ func (x *CounterState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CounterState.ProtoReflect.Descriptor instead.
 func (*CounterState) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{14}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CounterState) GetLimit() uint64 {
@@ -1508,7 +1343,7 @@ type PermitState struct {
 
 func (x *PermitState) Reset() {
 	*x = PermitState{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[15]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1520,7 +1355,7 @@ func (x *PermitState) String() string {
 func (*PermitState) ProtoMessage() {}
 
 func (x *PermitState) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[15]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1533,7 +1368,7 @@ func (x *PermitState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PermitState.ProtoReflect.Descriptor instead.
 func (*PermitState) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{15}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PermitState) GetId() string {
@@ -1563,7 +1398,7 @@ type PermitHold struct {
 
 func (x *PermitHold) Reset() {
 	*x = PermitHold{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[16]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1575,7 +1410,7 @@ func (x *PermitHold) String() string {
 func (*PermitHold) ProtoMessage() {}
 
 func (x *PermitHold) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[16]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1588,7 +1423,7 @@ func (x *PermitHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PermitHold.ProtoReflect.Descriptor instead.
 func (*PermitHold) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{16}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PermitHold) GetLimit() uint64 {
@@ -1637,7 +1472,7 @@ type CopyFrame struct {
 
 func (x *CopyFrame) Reset() {
 	*x = CopyFrame{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[17]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +1484,7 @@ func (x *CopyFrame) String() string {
 func (*CopyFrame) ProtoMessage() {}
 
 func (x *CopyFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[17]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +1497,7 @@ func (x *CopyFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyFrame.ProtoReflect.Descriptor instead.
 func (*CopyFrame) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{17}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CopyFrame) GetFrom() string {
@@ -1719,7 +1554,7 @@ type CopiedSlot struct {
 
 func (x *CopiedSlot) Reset() {
 	*x = CopiedSlot{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[18]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1731,7 +1566,7 @@ func (x *CopiedSlot) String() string {
 func (*CopiedSlot) ProtoMessage() {}
 
 func (x *CopiedSlot) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[18]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1744,7 +1579,7 @@ func (x *CopiedSlot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopiedSlot.ProtoReflect.Descriptor instead.
 func (*CopiedSlot) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{18}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CopiedSlot) GetSlot() uint32 {
@@ -1781,7 +1616,7 @@ type CopyReply struct {
 
 func (x *CopyReply) Reset() {
 	*x = CopyReply{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[19]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1793,7 +1628,7 @@ func (x *CopyReply) String() string {
 func (*CopyReply) ProtoMessage() {}
 
 func (x *CopyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[19]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1806,7 +1641,7 @@ func (x *CopyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyReply.ProtoReflect.Descriptor instead.
 func (*CopyReply) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{19}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CopyReply) GetTaken() bool {
@@ -1841,7 +1676,7 @@ type HoldingsRequest struct {
 
 func (x *HoldingsRequest) Reset() {
 	*x = HoldingsRequest{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[20]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1853,7 +1688,7 @@ func (x *HoldingsRequest) String() string {
 func (*HoldingsRequest) ProtoMessage() {}
 
 func (x *HoldingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[20]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1866,7 +1701,7 @@ func (x *HoldingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldingsRequest.ProtoReflect.Descriptor instead.
 func (*HoldingsRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{20}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *HoldingsRequest) GetEpoch() uint64 {
@@ -1888,7 +1723,7 @@ type HoldingsReply struct {
 
 func (x *HoldingsReply) Reset() {
 	*x = HoldingsReply{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[21]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1900,7 +1735,7 @@ func (x *HoldingsReply) String() string {
 func (*HoldingsReply) ProtoMessage() {}
 
 func (x *HoldingsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[21]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1913,7 +1748,7 @@ func (x *HoldingsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldingsReply.ProtoReflect.Descriptor instead.
 func (*HoldingsReply) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{21}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *HoldingsReply) GetValid() bool {
@@ -1945,7 +1780,7 @@ type Holding struct {
 
 func (x *Holding) Reset() {
 	*x = Holding{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[22]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +1792,7 @@ func (x *Holding) String() string {
 func (*Holding) ProtoMessage() {}
 
 func (x *Holding) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[22]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +1805,7 @@ func (x *Holding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Holding.ProtoReflect.Descriptor instead.
 func (*Holding) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{22}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Holding) GetSlot() uint32 {
@@ -2018,7 +1853,7 @@ type PageRequest struct {
 
 func (x *PageRequest) Reset() {
 	*x = PageRequest{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[23]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2030,7 +1865,7 @@ func (x *PageRequest) String() string {
 func (*PageRequest) ProtoMessage() {}
 
 func (x *PageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[23]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2043,7 +1878,7 @@ func (x *PageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageRequest.ProtoReflect.Descriptor instead.
 func (*PageRequest) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{23}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PageRequest) GetEpoch() uint64 {
@@ -2097,7 +1932,7 @@ type PageReply struct {
 
 func (x *PageReply) Reset() {
 	*x = PageReply{}
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[24]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2109,7 +1944,7 @@ func (x *PageReply) String() string {
 func (*PageReply) ProtoMessage() {}
 
 func (x *PageReply) ProtoReflect() protoreflect.Message {
-	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[24]
+	mi := &file_sallyport_quota_v1_cluster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2122,7 +1957,7 @@ func (x *PageReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageReply.ProtoReflect.Descriptor instead.
 func (*PageReply) Descriptor() ([]byte, []int) {
-	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{24}
+	return file_sallyport_quota_v1_cluster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PageReply) GetValid() bool {
@@ -2209,47 +2044,60 @@ const file_sallyport_quota_v1_cluster_proto_rawDesc = "" +
 	"not_member\x18\x06 \x01(\bH\x00R\tnotMemberB\a\n" +
 	"\x05reply\"O\n" +
 	"\x0eForwardedCheck\x12=\n" +
-	"\bresponse\x18\x01 \x01(\v2!.sallyport.quota.v1.CheckResponseR\bresponse\"K\n" +
-	"\bAskFrame\x12?\n" +
-	"\x06groups\x18\x01 \x03(\v2\x1c.sallyport.quota.v1.AskGroupB\t\xbaH\x06\x92\x01\x03\x10\x80\x04R\x06groups\"\xc6\x01\n" +
-	"\bAskGroup\x129\n" +
-	"\x04verb\x18\x01 \x01(\x0e2\x1b.sallyport.quota.v1.AskVerbB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04verb\x12<\n" +
-	"\x04asks\x18\x02 \x03(\v2\x1e.sallyport.quota.v1.ClusterAskB\b\xbaH\x05\x92\x01\x02\x10@R\x04asks\x12$\n" +
-	"\tpermit_id\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\bpermitId\x12\x1b\n" +
-	"\tttl_nanos\x18\x04 \x01(\x03R\bttlNanos\"\x94\x01\n" +
+	"\bresponse\x18\x01 \x01(\v2!.sallyport.quota.v1.CheckResponseR\bresponse\"\xbe\x03\n" +
+	"\bAskFrame\x12C\n" +
+	"\x05verbs\x18\x02 \x03(\x0e2\x1b.sallyport.quota.v1.AskVerbB\x10\xbaH\r\x92\x01\n" +
+	"\x10\x80\x04\"\x05\x82\x01\x02\x10\x01R\x05verbs\x12%\n" +
+	"\x05sizes\x18\x03 \x03(\rB\x0f\xbaH\f\x92\x01\t\x10\x80\x04\"\x04*\x02\x18@R\x05sizes\x12.\n" +
 	"\n" +
-	"ClusterAsk\x12\x14\n" +
-	"\x05limit\x18\x01 \x01(\x06R\x05limit\x12\x0e\n" +
-	"\x02hi\x18\x02 \x01(\x06R\x02hi\x12\x0e\n" +
-	"\x02lo\x18\x03 \x01(\x06R\x02lo\x12\x12\n" +
-	"\x04cost\x18\x04 \x01(\rR\x04cost\x12\x12\n" +
-	"\x04mark\x18\x05 \x01(\x03R\x04mark\x12\x14\n" +
-	"\x05reign\x18\x06 \x01(\x04R\x05reign\x12\x12\n" +
-	"\x04want\x18\a \x01(\rR\x04want\"N\n" +
-	"\bAskReply\x12B\n" +
-	"\aanswers\x18\x01 \x03(\v2\x1d.sallyport.quota.v1.AskAnswerB\t\xbaH\x06\x92\x01\x03\x10\x80\x04R\aanswers\"\x8f\x01\n" +
-	"\tAskAnswer\x12B\n" +
-	"\aoutcome\x18\x01 \x01(\x0e2\x1e.sallyport.quota.v1.AskOutcomeB\b\xbaH\x05\x82\x01\x02\x10\x01R\aoutcome\x12>\n" +
-	"\x06states\x18\x02 \x03(\v2\x1c.sallyport.quota.v1.AskStateB\b\xbaH\x05\x92\x01\x02\x10@R\x06states\"\xec\x02\n" +
-	"\bAskState\x12\x1c\n" +
-	"\tremaining\x18\x01 \x01(\rR\tremaining\x12\x1f\n" +
-	"\vreset_nanos\x18\x02 \x01(\x03R\n" +
-	"resetNanos\x12\x1a\n" +
-	"\bexceeded\x18\x03 \x01(\bR\bexceeded\x12\x1d\n" +
+	"permit_ids\x18\x04 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x80\x04\"\x04r\x02\x18@R\tpermitIds\x12&\n" +
+	"\tttl_nanos\x18\x05 \x03(\x03B\t\xbaH\x06\x92\x01\x03\x10\x80\x04R\bttlNanos\x12\"\n" +
+	"\x06limits\x18\x06 \x03(\x06B\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\x06limits\x12\x1c\n" +
+	"\x03his\x18\a \x03(\x06B\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\x03his\x12\x1c\n" +
+	"\x03los\x18\b \x03(\x06B\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\x03los\x12 \n" +
+	"\x05costs\x18\t \x03(\rB\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\x05costs\x12 \n" +
+	"\x05marks\x18\n" +
+	" \x03(\x03B\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\x05marks\x12\"\n" +
+	"\x06reigns\x18\v \x03(\x04B\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\x06reigns\x12 \n" +
+	"\x05wants\x18\f \x03(\rB\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\x05wantsJ\x04\b\x01\x10\x02\"\xcf\x04\n" +
+	"\bAskReply\x12L\n" +
+	"\boutcomes\x18\x02 \x03(\x0e2\x1e.sallyport.quota.v1.AskOutcomeB\x10\xbaH\r\x92\x01\n" +
+	"\x10\x80\x04\"\x05\x82\x01\x02\x10\x01R\boutcomes\x12%\n" +
+	"\x05sizes\x18\x03 \x03(\rB\x0f\xbaH\f\x92\x01\t\x10\x80\x04\"\x04*\x02\x18@R\x05sizes\x12(\n" +
+	"\tremaining\x18\x04 \x03(\rB\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\tremaining\x12+\n" +
+	"\vreset_nanos\x18\x05 \x03(\x03B\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\n" +
+	"resetNanos\x12 \n" +
+	"\x05flags\x18\x06 \x03(\rB\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\x05flags\x12)\n" +
 	"\n" +
-	"wait_nanos\x18\x04 \x01(\x03R\twaitNanos\x12\x12\n" +
-	"\x04mark\x18\x05 \x01(\x03R\x04mark\x12\x14\n" +
-	"\x05reign\x18\x06 \x01(\x04R\x05reign\x12\x1c\n" +
-	"\tunsettled\x18\a \x01(\bR\tunsettled\x12\x18\n" +
-	"\agranted\x18\b \x01(\rR\agranted\x12#\n" +
-	"\rgranted_nanos\x18\t \x01(\x03R\fgrantedNanos\x12\x1d\n" +
-	"\n" +
-	"grant_mark\x18\n" +
-	" \x01(\x03R\tgrantMark\x12\x1f\n" +
-	"\vgrant_reign\x18\v \x01(\x04R\n" +
-	"grantReign\x12\x1f\n" +
-	"\vslack_nanos\x18\f \x01(\x03R\n" +
-	"slackNanos\"\x96\x01\n" +
+	"wait_nanos\x18\a \x03(\x03B\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\twaitNanos\x12 \n" +
+	"\x05marks\x18\b \x03(\x03B\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\x05marks\x12\"\n" +
+	"\x06reigns\x18\t \x03(\x04B\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\x06reigns\x12$\n" +
+	"\agranted\x18\n" +
+	" \x03(\rB\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\agranted\x12/\n" +
+	"\rgranted_nanos\x18\v \x03(\x03B\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\fgrantedNanos\x12+\n" +
+	"\vgrant_marks\x18\f \x03(\x03B\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\n" +
+	"grantMarks\x12-\n" +
+	"\fgrant_reigns\x18\r \x03(\x04B\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\vgrantReigns\x12+\n" +
+	"\vslack_nanos\x18\x0e \x03(\x03B\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\n" +
+	"slackNanosJ\x04\b\x01\x10\x02\"\x96\x01\n" +
 	"\fCounterState\x12\x14\n" +
 	"\x05limit\x18\x01 \x01(\x06R\x05limit\x12\x0e\n" +
 	"\x02hi\x18\x02 \x01(\x06R\x02hi\x12\x0e\n" +
@@ -2349,7 +2197,7 @@ func file_sallyport_quota_v1_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_sallyport_quota_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_sallyport_quota_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_sallyport_quota_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_sallyport_quota_v1_cluster_proto_goTypes = []any{
 	(MemberState)(0),        // 0: sallyport.quota.v1.MemberState
 	(AskVerb)(0),            // 1: sallyport.quota.v1.AskVerb
@@ -2364,60 +2212,52 @@ var file_sallyport_quota_v1_cluster_proto_goTypes = []any{
 	(*ClusterReply)(nil),    // 10: sallyport.quota.v1.ClusterReply
 	(*ForwardedCheck)(nil),  // 11: sallyport.quota.v1.ForwardedCheck
 	(*AskFrame)(nil),        // 12: sallyport.quota.v1.AskFrame
-	(*AskGroup)(nil),        // 13: sallyport.quota.v1.AskGroup
-	(*ClusterAsk)(nil),      // 14: sallyport.quota.v1.ClusterAsk
-	(*AskReply)(nil),        // 15: sallyport.quota.v1.AskReply
-	(*AskAnswer)(nil),       // 16: sallyport.quota.v1.AskAnswer
-	(*AskState)(nil),        // 17: sallyport.quota.v1.AskState
-	(*CounterState)(nil),    // 18: sallyport.quota.v1.CounterState
-	(*PermitState)(nil),     // 19: sallyport.quota.v1.PermitState
-	(*PermitHold)(nil),      // 20: sallyport.quota.v1.PermitHold
-	(*CopyFrame)(nil),       // 21: sallyport.quota.v1.CopyFrame
-	(*CopiedSlot)(nil),      // 22: sallyport.quota.v1.CopiedSlot
-	(*CopyReply)(nil),       // 23: sallyport.quota.v1.CopyReply
-	(*HoldingsRequest)(nil), // 24: sallyport.quota.v1.HoldingsRequest
-	(*HoldingsReply)(nil),   // 25: sallyport.quota.v1.HoldingsReply
-	(*Holding)(nil),         // 26: sallyport.quota.v1.Holding
-	(*PageRequest)(nil),     // 27: sallyport.quota.v1.PageRequest
-	(*PageReply)(nil),       // 28: sallyport.quota.v1.PageReply
-	(*CheckRequest)(nil),    // 29: sallyport.quota.v1.CheckRequest
-	(*CheckResponse)(nil),   // 30: sallyport.quota.v1.CheckResponse
+	(*AskReply)(nil),        // 13: sallyport.quota.v1.AskReply
+	(*CounterState)(nil),    // 14: sallyport.quota.v1.CounterState
+	(*PermitState)(nil),     // 15: sallyport.quota.v1.PermitState
+	(*PermitHold)(nil),      // 16: sallyport.quota.v1.PermitHold
+	(*CopyFrame)(nil),       // 17: sallyport.quota.v1.CopyFrame
+	(*CopiedSlot)(nil),      // 18: sallyport.quota.v1.CopiedSlot
+	(*CopyReply)(nil),       // 19: sallyport.quota.v1.CopyReply
+	(*HoldingsRequest)(nil), // 20: sallyport.quota.v1.HoldingsRequest
+	(*HoldingsReply)(nil),   // 21: sallyport.quota.v1.HoldingsReply
+	(*Holding)(nil),         // 22: sallyport.quota.v1.Holding
+	(*PageRequest)(nil),     // 23: sallyport.quota.v1.PageRequest
+	(*PageReply)(nil),       // 24: sallyport.quota.v1.PageReply
+	(*CheckRequest)(nil),    // 25: sallyport.quota.v1.CheckRequest
+	(*CheckResponse)(nil),   // 26: sallyport.quota.v1.CheckResponse
 }
 var file_sallyport_quota_v1_cluster_proto_depIdxs = []int32{
 	0,  // 0: sallyport.quota.v1.ClusterMember.state:type_name -> sallyport.quota.v1.MemberState
 	7,  // 1: sallyport.quota.v1.ClusterView.past:type_name -> sallyport.quota.v1.PastView
 	12, // 2: sallyport.quota.v1.ClusterRequest.asks:type_name -> sallyport.quota.v1.AskFrame
-	21, // 3: sallyport.quota.v1.ClusterRequest.copy:type_name -> sallyport.quota.v1.CopyFrame
-	24, // 4: sallyport.quota.v1.ClusterRequest.holdings:type_name -> sallyport.quota.v1.HoldingsRequest
-	27, // 5: sallyport.quota.v1.ClusterRequest.page:type_name -> sallyport.quota.v1.PageRequest
-	29, // 6: sallyport.quota.v1.ClusterRequest.check:type_name -> sallyport.quota.v1.CheckRequest
+	17, // 3: sallyport.quota.v1.ClusterRequest.copy:type_name -> sallyport.quota.v1.CopyFrame
+	20, // 4: sallyport.quota.v1.ClusterRequest.holdings:type_name -> sallyport.quota.v1.HoldingsRequest
+	23, // 5: sallyport.quota.v1.ClusterRequest.page:type_name -> sallyport.quota.v1.PageRequest
+	25, // 6: sallyport.quota.v1.ClusterRequest.check:type_name -> sallyport.quota.v1.CheckRequest
 	4,  // 7: sallyport.quota.v1.ClusterRequest.line:type_name -> sallyport.quota.v1.LineOpening
-	15, // 8: sallyport.quota.v1.ClusterReply.asks:type_name -> sallyport.quota.v1.AskReply
-	23, // 9: sallyport.quota.v1.ClusterReply.copy:type_name -> sallyport.quota.v1.CopyReply
-	25, // 10: sallyport.quota.v1.ClusterReply.holdings:type_name -> sallyport.quota.v1.HoldingsReply
-	28, // 11: sallyport.quota.v1.ClusterReply.page:type_name -> sallyport.quota.v1.PageReply
+	13, // 8: sallyport.quota.v1.ClusterReply.asks:type_name -> sallyport.quota.v1.AskReply
+	19, // 9: sallyport.quota.v1.ClusterReply.copy:type_name -> sallyport.quota.v1.CopyReply
+	21, // 10: sallyport.quota.v1.ClusterReply.holdings:type_name -> sallyport.quota.v1.HoldingsReply
+	24, // 11: sallyport.quota.v1.ClusterReply.page:type_name -> sallyport.quota.v1.PageReply
 	11, // 12: sallyport.quota.v1.ClusterReply.check:type_name -> sallyport.quota.v1.ForwardedCheck
-	30, // 13: sallyport.quota.v1.ForwardedCheck.response:type_name -> sallyport.quota.v1.CheckResponse
-	13, // 14: sallyport.quota.v1.AskFrame.groups:type_name -> sallyport.quota.v1.AskGroup
-	1,  // 15: sallyport.quota.v1.AskGroup.verb:type_name -> sallyport.quota.v1.AskVerb
-	14, // 16: sallyport.quota.v1.AskGroup.asks:type_name -> sallyport.quota.v1.ClusterAsk
-	16, // 17: sallyport.quota.v1.AskReply.answers:type_name -> sallyport.quota.v1.AskAnswer
-	2,  // 18: sallyport.quota.v1.AskAnswer.outcome:type_name -> sallyport.quota.v1.AskOutcome
-	17, // 19: sallyport.quota.v1.AskAnswer.states:type_name -> sallyport.quota.v1.AskState
-	20, // 20: sallyport.quota.v1.PermitState.holds:type_name -> sallyport.quota.v1.PermitHold
-	22, // 21: sallyport.quota.v1.CopyFrame.slots:type_name -> sallyport.quota.v1.CopiedSlot
-	18, // 22: sallyport.quota.v1.CopyFrame.counters:type_name -> sallyport.quota.v1.CounterState
-	19, // 23: sallyport.quota.v1.CopyFrame.permits:type_name -> sallyport.quota.v1.PermitState
-	26, // 24: sallyport.quota.v1.HoldingsReply.holdings:type_name -> sallyport.quota.v1.Holding
-	3,  // 25: sallyport.quota.v1.Holding.kind:type_name -> sallyport.quota.v1.HoldingKind
-	18, // 26: sallyport.quota.v1.PageRequest.after:type_name -> sallyport.quota.v1.CounterState
-	18, // 27: sallyport.quota.v1.PageReply.counters:type_name -> sallyport.quota.v1.CounterState
-	19, // 28: sallyport.quota.v1.PageReply.permits:type_name -> sallyport.quota.v1.PermitState
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	26, // 13: sallyport.quota.v1.ForwardedCheck.response:type_name -> sallyport.quota.v1.CheckResponse
+	1,  // 14: sallyport.quota.v1.AskFrame.verbs:type_name -> sallyport.quota.v1.AskVerb
+	2,  // 15: sallyport.quota.v1.AskReply.outcomes:type_name -> sallyport.quota.v1.AskOutcome
+	16, // 16: sallyport.quota.v1.PermitState.holds:type_name -> sallyport.quota.v1.PermitHold
+	18, // 17: sallyport.quota.v1.CopyFrame.slots:type_name -> sallyport.quota.v1.CopiedSlot
+	14, // 18: sallyport.quota.v1.CopyFrame.counters:type_name -> sallyport.quota.v1.CounterState
+	15, // 19: sallyport.quota.v1.CopyFrame.permits:type_name -> sallyport.quota.v1.PermitState
+	22, // 20: sallyport.quota.v1.HoldingsReply.holdings:type_name -> sallyport.quota.v1.Holding
+	3,  // 21: sallyport.quota.v1.Holding.kind:type_name -> sallyport.quota.v1.HoldingKind
+	14, // 22: sallyport.quota.v1.PageRequest.after:type_name -> sallyport.quota.v1.CounterState
+	14, // 23: sallyport.quota.v1.PageReply.counters:type_name -> sallyport.quota.v1.CounterState
+	15, // 24: sallyport.quota.v1.PageReply.permits:type_name -> sallyport.quota.v1.PermitState
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_sallyport_quota_v1_cluster_proto_init() }
@@ -2448,7 +2288,7 @@ func file_sallyport_quota_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sallyport_quota_v1_cluster_proto_rawDesc), len(file_sallyport_quota_v1_cluster_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   25,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
