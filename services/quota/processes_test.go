@@ -5,6 +5,7 @@ package quota_test
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -45,6 +46,9 @@ func TestProcessesCountAsOne(t *testing.T) {
 	for _, count := range []int{2, 3} {
 		t.Run(fmt.Sprintf("%d nodes", count), func(t *testing.T) {
 			all := nodes(t, tenRules, count, url)
+			for _, n := range all {
+				await(t, "lines", func() bool { return n.metric("sallyport_quota_cluster_lines") == strconv.Itoa(2*(count-1)) })
+			}
 			for i := range 1000 {
 				var allowed, undecided atomic.Int32
 				var g sync.WaitGroup
