@@ -9,10 +9,7 @@ import (
 // nobody asked for. A line between two requests is read by nobody, and what is sent
 // into one that has ended is lost without a trace.
 func watch(conn net.Conn) func() bool {
-	if over, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS
-		conn = over.NetConn()
-	}
-	c, ok := conn.(syscall.Conn)
+	c, ok := beneath(conn).(syscall.Conn)
 	if !ok {
 		return func() bool { return false }
 	}
@@ -29,4 +26,12 @@ func watch(conn net.Conn) func() bool {
 	return func() bool {
 		return raw.Read(look) != nil || failed != syscall.EAGAIN || n > 0
 	}
+}
+
+// beneath is the connection that TLS goes over, or a connection without TLS.
+func beneath(conn net.Conn) net.Conn {
+	if over, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		return over.NetConn()
+	}
+	return conn
 }

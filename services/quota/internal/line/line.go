@@ -74,8 +74,9 @@ func (l *Line) Ask(q *quotav1.ClusterRequest, patience time.Duration) (*quotav1.
 	return reply, nil
 }
 
-// Close makes an Ask that waits fail. It may be called more than once.
-func (l *Line) Close() { _ = l.conn.Close() } // nothing is to be saved
+// Close makes an Ask that waits fail. It may be called more than once. It says no
+// farewell, for that waits up to five seconds for who does not read.
+func (l *Line) Close() { _ = beneath(l.conn).Close() } // nothing is to be saved
 
 // Node is who answers.
 type Node interface {
@@ -88,9 +89,9 @@ type Node interface {
 }
 
 // Serve answers the requests of a connection until the other end hangs up, or ctx is
-// done, which is no error. It closes the connection. When the node is not the member any more that the
-// line is for, it says so: the other end is to hang up, since it would not know what
-// became of what it sent just then.
+// done, which is no error. It closes the connection. When the node is not the member
+// any more that the line is for, it says so: the other end is to hang up, since it
+// would not know what became of what it sent just then.
 func Serve(ctx context.Context, conn net.Conn, node Node) error {
 	defer func() { _ = conn.Close() }() // nothing is to be saved
 	ctx, cancel := context.WithCancel(ctx)
