@@ -3,81 +3,67 @@ package quota_test
 import (
 	"context"
 	"fmt"
-	"sync"
+	"maps"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.opentelemetry.io/otel/metric"
-	"go.opentelemetry.io/otel/metric/noop"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	quotav1 "github.com/sallyport-mcp/sallyport/pkg/gen/sallyport/quota/v1"
 	"github.com/sallyport-mcp/sallyport/services/quota"
 )
 
-// meter records what is counted, and can read the gauge.
+// meter can be read.
 type meter struct {
-	noop.Meter
+	metric.Meter
 
-	mu     sync.Mutex
-	counts map[string]int64
-	gauges map[string]metric.Int64Callback
+	reader *sdkmetric.ManualReader
 }
 
-func (m *meter) Int64Counter(name string, _ ...metric.Int64CounterOption) (metric.Int64Counter, error) {
-	return &counter{meter: m, name: name}, nil
+func newMeter() *meter {
+	r := sdkmetric.NewManualReader()
+	return &meter{sdkmetric.NewMeterProvider(sdkmetric.WithReader(r)).Meter("quota"), r}
 }
 
-func (m *meter) Int64ObservableGauge(name string, opts ...metric.Int64ObservableGaugeOption) (metric.Int64ObservableGauge, error) {
-	if m.gauges == nil {
-		m.gauges = make(map[string]metric.Int64Callback)
+// counts reads all counters and gauges, by name and attributes.
+func (m *meter) counts(t *testing.T) map[string]int64 {
+	t.Helper()
+	var all metricdata.ResourceMetrics
+	if err := m.reader.Collect(t.Context(), &all); err != nil {
+		t.Fatal(err)
 	}
-	m.gauges[name] = metric.NewInt64ObservableGaugeConfig(opts...).Callbacks()[0]
-	return noop.Int64ObservableGauge{}, nil
-}
-
-type counter struct {
-	noop.Int64Counter
-
-	meter *meter
-	name  string
-}
-
-func (c *counter) Add(_ context.Context, n int64, opts ...metric.AddOption) {
-	attrs := metric.NewAddConfig(opts).Attributes()
-	key := c.name
-	for _, kv := range attrs.ToSlice() {
-		key += fmt.Sprintf(" %s=%v", kv.Key, kv.Value.AsInterface())
+	counts := make(map[string]int64)
+	for _, scope := range all.ScopeMetrics {
+		for _, one := range scope.Metrics {
+			var points []metricdata.DataPoint[int64]
+			switch data := one.Data.(type) {
+			case metricdata.Sum[int64]:
+				points = data.DataPoints
+			case metricdata.Gauge[int64]:
+				points = data.DataPoints
+			}
+			for _, p := range points {
+				name := one.Name
+				for _, kv := range p.Attributes.ToSlice() {
+					name += fmt.Sprintf(" %s=%v", kv.Key, kv.Value.AsInterface())
+				}
+				counts[name] = p.Value
+			}
+		}
 	}
-	c.meter.mu.Lock()
-	defer c.meter.mu.Unlock()
-	c.meter.counts[key] += n
+	return counts
 }
 
 // keys reads the gauge of counters.
 func (m *meter) keys(t *testing.T) int64 {
 	t.Helper()
-	return m.read(t, "sallyport.quota.keys")
+	return m.counts(t)["sallyport.quota.keys"]
 }
-
-// read reads a gauge.
-func (m *meter) read(t *testing.T, gauge string) int64 {
-	t.Helper()
-	var o observer
-	if err := m.gauges[gauge](t.Context(), &o); err != nil {
-		t.Fatal(err)
-	}
-	return o.value
-}
-
-type observer struct {
-	noop.Int64Observer
-
-	value int64
-}
-
-func (o *observer) Observe(v int64, _ ...metric.ObserveOption) { o.value = v }
 
 func TestDecisionsAreCounted(t *testing.T) {
 	t.Parallel()
@@ -85,7 +71,7 @@ func TestDecisionsAreCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &meter{counts: map[string]int64{}}
+	m := newMeter()
 	svc, err := quota.New(cfg, m, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +89,9 @@ func TestDecisionsAreCounted(t *testing.T) {
 		"sallyport.quota.checks allowed=false rule=per-ip": 1,
 		"sallyport.quota.shadow_refusals rule=watch":       3,
 	}
-	if diff := cmp.Diff(want, m.counts); diff != "" {
+	got := m.counts(t)
+	maps.DeleteFunc(got, func(name string, _ int64) bool { return !strings.Contains(name, "=") }) // gauges
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("counts (-want +got):\n%s", diff)
 	}
 }
@@ -111,7 +99,7 @@ func TestDecisionsAreCounted(t *testing.T) {
 func TestRunGivesMemoryBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := &meter{counts: map[string]int64{}}
+		m := newMeter()
 		svc, err := quota.New(quota.DefaultConfig(), m, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -50,7 +50,7 @@ func (l *logged) String() string {
 
 func newRuled(t *testing.T, rules string) *ruled {
 	t.Helper()
-	r := &ruled{t: t, file: filepath.Join(t.TempDir(), "rules.yaml"), meter: &meter{counts: map[string]int64{}}}
+	r := &ruled{t: t, file: filepath.Join(t.TempDir(), "rules.yaml"), meter: newMeter()}
 	r.write(rules)
 	cfg := quota.DefaultConfig()
 	cfg.RulesFiles = quota.Strings{r.file}
@@ -92,6 +92,31 @@ func (r *ruled) spend(n int, pairs ...string) (allowed int, last *quotav1.CheckR
 		}
 	}
 	return allowed, last
+}
+
+// What a rule has refused is counted on when it comes again, and kept when it is gone.
+func TestRefusalsAreCountedOn(t *testing.T) {
+	t.Parallel()
+	const a, b = `rules: [{id: a, key: [user], limit: 1/hour}]`, `rules: [{id: b, key: [user], limit: 1/hour}]`
+	r := newRuled(t, a)
+	for _, step := range []struct {
+		rules string
+		spent int
+		want  map[string]int64 // refusals
+	}{
+		{a, 3, map[string]int64{"a": 2}},
+		{b, 2, map[string]int64{"a": 2, "b": 1}},
+		{a, 4, map[string]int64{"a": 2 + 3, "b": 1}},
+	} {
+		r.change(step.rules)
+		r.spend(step.spent, "user", fmt.Sprint("ann", step.spent))
+		got := r.counts(t)
+		for rule, want := range step.want {
+			if n := got["sallyport.quota.checks allowed=false rule="+rule]; n != want {
+				t.Errorf("%d refusals by %s, want %d", n, rule, want)
+			}
+		}
+	}
 }
 
 func TestRulesChangeWhileCounting(t *testing.T) {
@@ -220,7 +245,7 @@ func TestRulesThatAreNotGoodChangeNothing(t *testing.T) {
 				t.Errorf("problem %d: got %q, want it to begin with %q", i, got[i], want[i])
 			}
 		}
-		if n := r.read(t, "sallyport.quota.rule_problems"); n != 3 {
+		if n := r.counts(t)["sallyport.quota.rule_problems"]; n != 3 {
 			t.Errorf("gauge of problems: got %d, want 3", n)
 		}
 		if !strings.Contains(r.log.String(), "rules.yaml:4:9") {
@@ -238,13 +263,13 @@ func TestRulesThatAreNotGoodChangeNothing(t *testing.T) {
 		}
 		r.write(`rules: [{id: a, key: [user], limit: 9/minute}]`)
 		time.Sleep(3 * time.Second)
-		if p := r.Problems(); len(p) > 0 || r.read(t, "sallyport.quota.rule_problems") != 0 {
+		if p := r.Problems(); len(p) > 0 || r.counts(t)["sallyport.quota.rule_problems"] != 0 {
 			t.Errorf("with a good file again: problems %q", p)
 		}
 		if got, _ := r.spend(10, "user", "ann"); got != 4 {
 			t.Errorf("with a good file again: allowed %d of 10, want 4", got)
 		}
-		if n := r.counts["sallyport.quota.rule_changes"]; n != 1 {
+		if n := r.counts(t)["sallyport.quota.rule_changes"]; n != 1 {
 			t.Errorf("changes: got %d, want 1", n)
 		}
 		stop()
