@@ -129,18 +129,20 @@ const some = 5000
 
 // forwarded tells how long checks of keys of other nodes take, sorted.
 func (p *probe) forwarded(ctx context.Context) ([]time.Duration, error) {
-	var all []time.Duration
-	for i := 0; len(all) < some; i++ {
-		before, begin := p.asked.Load(), time.Now()
-		if _, err := p.svc.Check(ctx, checkOf(i%keyCount, false)); err != nil {
-			return nil, err
-		}
-		if p.asked.Load() > before {
-			all = append(all, time.Since(begin))
+	owned, err := p.owned(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var others []*quotav1.CheckRequest
+	for i := range keyCount {
+		if _, mine := slices.BinarySearch(owned, i); !mine {
+			others = append(others, checkOf(i, false))
 		}
 	}
-	slices.Sort(all)
-	return all, nil
+	return timed(func(i int) error {
+		_, err := p.svc.Check(ctx, others[i%len(others)])
+		return err
+	})
 }
 
 // copies tells how soon after an admission the heir has acknowledged it, sorted.

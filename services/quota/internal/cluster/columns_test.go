@@ -151,3 +151,33 @@ func FuzzColumns(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkColumns is what a message of eight asks costs both ends.
+func BenchmarkColumns(b *testing.B) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	g := group{verb: quotav1.AskVerb_ASK_VERB_TAKE, asks: []asked{{limit: rng.Uint64(), key: limiter.Key{Hi: rng.Uint64(), Lo: rng.Uint64()}, cost: 1}}}
+	var frame quotav1.AskFrame
+	var text []byte
+	b.Run("write", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			emptyFrame(&frame)
+			for range 8 {
+				addGroup(&frame, &g)
+			}
+			text, _ = proto.MarshalOptions{}.MarshalAppend(text[:0], &frame)
+		}
+	})
+	b.Run("read", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			var f quotav1.AskFrame
+			if err := proto.Unmarshal(text, &f); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := groupsOf(&f); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
