@@ -961,8 +961,8 @@ func (x *ForwardedCheck) GetResponse() *CheckResponse {
 }
 
 // AskFrame holds whatever waited for its receiver: groups of asks, each the part of one
-// check that one node decides. Groups and asks are told by columns, which cost a third
-// of messages within messages. A column may end early: what is missing at its end is
+// check that one node decides. Groups and asks are told by columns, which cost less
+// than half of messages within messages. A column may end early: what is missing at its end is
 // zero, or empty.
 type AskFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
