@@ -165,10 +165,11 @@ func TestServersOfDocuments(t *testing.T) {
 			a := w.api(small("servers: [{url: '" + server + "', variables: {h: {default: api}}}]\n"))
 			a.BaseURL, a.Hosts, a.Addresses = "", []string{"api.example.com", "api.example.com:8443"}, nil
 			c := w.start(a)
-			w.log.await("the document was read")
-			if got := names(t, c) == "shop_get_x"; got != offered {
-				t.Errorf("offered: %v, want %v", got, offered)
+			if !offered {
+				w.log.await("operations=1 tools=0")
+				return
 			}
+			until(t, c, "the tool", func(all map[string]*providerv1.ToolDefinition) bool { return all["shop_get_x"] != nil })
 		})
 	}
 }
