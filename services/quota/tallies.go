@@ -10,7 +10,7 @@ import (
 )
 
 // tallies count decisions, and are read when metrics are: to tell OpenTelemetry of
-// each one costs as much as to make it.
+// each one costs half as much as to count it in its limit.
 type tallies struct {
 	allowed atomic.Int64
 
