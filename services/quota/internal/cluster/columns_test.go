@@ -105,6 +105,7 @@ func TestColumnsMustBelongTogether(t *testing.T) {
 		"too many groups":        {Verbs: make([]quotav1.AskVerb, maxGroups+1)},
 		"asks of no group":       {Verbs: []quotav1.AskVerb{take}, Limits: []uint64{1}, His: []uint64{1}, Los: []uint64{1}},
 		"a key without a half":   {Verbs: []quotav1.AskVerb{take}, Sizes: []uint32{1}, Limits: []uint64{1}, His: []uint64{1}},
+		"or without the other":   {Verbs: []quotav1.AskVerb{take}, Sizes: []uint32{1}, Limits: []uint64{1}, Los: []uint64{1}},
 	} {
 		if got, err := groupsOf(f); err == nil {
 			t.Errorf("%s: got %v", name, got)

@@ -2,7 +2,7 @@
 // their own. On it go [quotav1.ClusterRequest] one way and [quotav1.ClusterReply] the
 // other, each after its length: four bytes, the highest first. Each request is
 // answered before the next is sent. A stream of gRPC could do the same, but has three
-// goroutines to wake at either end for each message, which takes three times as long.
+// goroutines to wake at either end for each message, which takes twice as long.
 package line
 
 import (
