@@ -10,6 +10,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"github.com/sallyport-mcp/sallyport/pkg/alloctest"
 	"github.com/sallyport-mcp/sallyport/services/auth/internal/policy"
 )
 
@@ -70,7 +71,7 @@ func TestNearMissesOfManyCostLittle(t *testing.T) {
 		}
 		set, s, object := load(t, text.String()), situation(t, ""), tool("look", reader)
 		m, c := set.Match(caller("a"), call, object), set.Candidates(call, object)
-		return testing.AllocsPerRun(10, func() {
+		return alloctest.Least(func() {
 			if near := m.NearMisses(func() *policy.Candidates { return c }, s, policy.Outcome{}); len(near) != 8 {
 				t.Fatal(near)
 			}
