@@ -2,6 +2,7 @@ package quota_test
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -139,6 +140,7 @@ func TestConfigRefuses(t *testing.T) {
 		{"too little memory", "max_keys: 10", []string{"max_keys: 10 is not"}},
 		{"too few replays", "max_replays: 1", []string{"max_replays: 1 is not"}},
 		{"more limits than an answer can hold", manyRules(65), []string{"rules: up to 65 limits match one check"}},
+		{"more limits than can be counted", manyLimits("a", 8192), []string{"rules: have 65544 limits, those of overrides too, and 65535 can"}},
 		{"all mistakes at once", "max_keys: 10\nrules: [{id: a, key: [x]}, {id: a, limit: 1/y}]", []string{
 			"max_keys: 10", "rules[0].key", "rules[0].limit", "rules[1].id", "rules[1].limit",
 		}},
@@ -167,6 +169,17 @@ func manyRules(n int) string {
 	b.WriteString("rules:\n")
 	for i := range n {
 		b.WriteString("  - {limit: 1/s, id: r" + strings.Repeat("x", i%60) + strings.Repeat("y", i/60) + "}\n")
+	}
+	return b.String()
+}
+
+// manyLimits has a rule with n overrides, each and the rule itself with eight limits.
+func manyLimits(id string, n int) string {
+	const limits = "1/s;2/2s;3/3s;4/4s;5/5s;6/6s;7/7s;8/8s"
+	var b strings.Builder
+	fmt.Fprintf(&b, "rules:\n  - id: %s\n    limit: %s\n    overrides:\n", id, limits)
+	for i := range n {
+		fmt.Fprintf(&b, "      - {when: {tenant: t%d}, limit: %s}\n", i, limits)
 	}
 	return b.String()
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"time"
+
+	"github.com/sallyport-mcp/sallyport/services/quota/internal/limiter"
 )
 
 // identity says which limit of other rules, or of another node, is this one:
@@ -30,13 +32,18 @@ const goneFor = time.Minute
 // that they keep their counts. Limits that are gone keep their numbers too until
 // nothing is left in their windows, for checks that are under way and in case that
 // the rule comes back; then others take the numbers, with a Count of their own.
-func (p *plan) follow(before *plan, now time.Duration) {
+// It fails if there are too many of both.
+func (p *plan) follow(before *plan, now time.Duration) error {
 	p.counts = before.counts
 	rates := assign(p.rates, before.rates, now)
 	permits := assign(p.permits, before.permits, now)
 
 	rateSpecs, permitSpecs := p.rateSpecs, p.permitSpecs
 	p.rateSpecs = grown(before.rateSpecs, rates)
+	if n := len(p.rateSpecs); n > limiter.MaxLimits {
+		return fmt.Errorf("rules: have %d limits with those of the rules before, whose counts are kept until their windows are over, and %d can be counted: "+
+			"change fewer rules at a time, or restart the node", n, limiter.MaxLimits)
+	}
 	p.permitSpecs = grown(before.permitSpecs, permits)
 	for i, a := range rates {
 		count := p.count(a, func() uint64 { return before.rateSpecs[a.number].Count })
@@ -51,6 +58,7 @@ func (p *plan) follow(before *plan, now time.Duration) {
 	p.rates = settle(p.rates, before.rates, rates, now)
 	p.permits = settle(p.permits, before.permits, permits, now)
 	p.renumber(rates, permits)
+	return nil
 }
 
 // assigned is the number that a limit gets.
@@ -65,18 +73,22 @@ type assigned struct {
 func assign(next, before []bound, now time.Duration) []assigned {
 	numbers := make([]assigned, len(next))
 	taken := make([]bool, len(before))
+	same := make(map[identity][]uint32, len(before))
+	for n := range before {
+		same[before[n].is] = append(same[before[n].is], uint32(n))
+	}
 	find := func(i int, fits func(*bound) bool) {
-		for n := range before {
+		for _, n := range same[next[i].is] {
 			if !numbers[i].kept && !taken[n] && fits(&before[n]) {
-				numbers[i], taken[n] = assigned{uint32(n), true}, true
+				numbers[i], taken[n] = assigned{n, true}, true
 			}
 		}
 	}
 	for i := range next {
-		find(i, func(b *bound) bool { return b.is == next[i].is && b.span == next[i].span })
+		find(i, func(b *bound) bool { return b.span == next[i].span })
 	}
 	for i := range next {
-		find(i, func(b *bound) bool { return b.is == next[i].is && b.gone == 0 })
+		find(i, func(b *bound) bool { return b.gone == 0 })
 	}
 	fresh, free := uint32(len(before)), 0
 	for i := range next {

@@ -168,6 +168,9 @@ func compile(cfg Config) (*plan, error) {
 	if b.most = b.index.most(); b.most > limiter.MaxAsks {
 		b.fail("", "up to %d limits match one check, which may have %d", b.most, limiter.MaxAsks)
 	}
+	if n := len(b.plan.rates); n > limiter.MaxLimits {
+		b.fail("", "have %d limits, those of overrides too, and %d can be counted", n, limiter.MaxLimits)
+	}
 	if most := b.index.mostQuotas(); most > maxQuotas {
 		b.fail("", "up to %d quotas match one check, which may have %d", most, maxQuotas)
 	}

@@ -221,6 +221,28 @@ func TestARuleThatComesBackHasItsCounts(t *testing.T) {
 	})
 }
 
+// TestLimitsThatAreGoneAreCountedForAWhile changes rules that have most of the limits
+// that there can be.
+func TestLimitsThatAreGoneAreCountedForAWhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRuled(t, manyLimits("a", 5000))
+		r.change(manyLimits("b", 5000))
+		if p := r.Problems(); len(p) != 1 || !strings.HasPrefix(p[0], "rules: have 80016 limits with those of the rules before") {
+			t.Errorf("problems: %q", p)
+		}
+		if got, last := r.spend(2, "tenant", "t7"); got != 1 || last.GetRule() != "a" {
+			t.Errorf("with too many: allowed %d of 2, want 1 by the rules before: %v", got, last)
+		}
+		r.change(manyLimits("b", 2000))
+		time.Sleep(time.Minute + 8*time.Second)
+		r.change(manyLimits("b", 5000))
+		if got, last := r.spend(2, "tenant", "t4000"); got != 1 || last.GetRule() != "b" || len(r.Problems()) > 0 {
+			t.Errorf("in steps: allowed %d of 2, want 1 by the new rules: %v, problems %q", got, last, r.Problems())
+		}
+	})
+}
+
 func TestRulesThatAreNotGoodChangeNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -27,6 +27,9 @@ const Never = time.Duration(math.MaxInt64)
 // MaxAsks bounds the limits of one spend.
 const MaxAsks = 64
 
+// MaxLimits bounds the limits of a limiter.
+const MaxLimits = 1<<16 - 1
+
 // MinKeys is the least number of counters a limiter can be made for: each shard
 // must have room for all limits of one spend.
 const MinKeys = shards * MaxAsks
@@ -104,7 +107,7 @@ type older struct {
 	algorithm
 }
 
-// New returns a limiter for the given limits that keeps at most maxKeys
+// New returns a limiter for the given limits, MaxLimits at most, that keeps at most maxKeys
 // counters, to within the evenness of the keys' hash; it must be MinKeys or
 // more. The specs must be valid.
 func New(specs []Spec, maxKeys int) *Limiter {

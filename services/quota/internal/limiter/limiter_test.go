@@ -209,6 +209,26 @@ func TestManyKeysAreKeptApart(t *testing.T) {
 	}
 }
 
+// TestManyLimits has the most limits that there can be, all of one key.
+func TestManyLimits(t *testing.T) {
+	t.Parallel()
+	specs := make([]limiter.Spec, limiter.MaxLimits)
+	for i := range specs {
+		specs[i] = limiter.Spec{Max: 1, Window: time.Minute}
+	}
+	l := limiter.New(specs, limiter.MinKeys)
+	for _, want := range []bool{true, false} {
+		for _, n := range []uint32{0, 1, 255, 256, limiter.MaxLimits / 2, limiter.MaxLimits - 1} {
+			if got := take(t, l, 0, limiter.Ask{Limit: n, Cost: 1}); got != want {
+				t.Errorf("limit %d: got %v, want %v", n, got, want)
+			}
+		}
+	}
+	if got := l.Len(); got != 6 {
+		t.Errorf("got %d counters, want 6", got)
+	}
+}
+
 func TestAFullTable(t *testing.T) {
 	t.Parallel()
 	specs := []limiter.Spec{
