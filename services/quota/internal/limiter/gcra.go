@@ -10,8 +10,8 @@ import (
 //
 // That time is kept as whole nanoseconds and a fraction in units of 1/max, so
 // that a rate whose interval is no whole number, such as 6000 in a second, drifts
-// neither way. In an entry, at is the whole part and n the fraction; block and head
-// hold what was undone.
+// neither way. In an entry, at is the whole part and n the fraction; block and
+// oldest hold what was undone.
 type gcra struct {
 	max, window uint64
 	burst       uint32
@@ -75,7 +75,7 @@ func (a gcra) undo(now int64, cost uint32, mark int64, e *entry, _ *memory) {
 	if credit == (instant{}) || total >= creditUnit<<48 || e.at-credit.ns < 1 {
 		return
 	}
-	e.block, e.head = uint32(total/creditUnit), uint16(total/creditUnit>>32)
+	e.block, e.oldest = uint32(total/creditUnit), uint32(total/creditUnit>>32)
 	full := a.sub(instant{e.at, uint64(e.n)}, credit)
 	e.at, e.n = full.ns, uint32(full.frac)
 }
@@ -85,7 +85,7 @@ func (a gcra) undo(now int64, cost uint32, mark int64, e *entry, _ *memory) {
 const creditUnit = 1 << 10
 
 // credited is that sum, no less than it is.
-func credited(e *entry) int64 { return (int64(e.head)<<32 | int64(e.block)) * creditUnit }
+func credited(e *entry) int64 { return (int64(e.oldest)<<32 | int64(e.block)) * creditUnit }
 
 func (a gcra) save(now int64, e *entry, _ *memory) Counter {
 	if now >= a.idleAt(e) {

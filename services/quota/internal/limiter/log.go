@@ -6,8 +6,10 @@ import (
 )
 
 // log keeps the time of every spend that still counts, in a ring of 32-bit
-// words that grows up to max, or further if the limit was higher. In an entry, at is the time of the newest, n how
-// many there are, and head where the oldest stands.
+// words that grows up to max, or further if the limit was higher. In an entry, at is
+// the time of the newest, n how many there are, head where the oldest stands, and
+// oldest its word: that suffices to refuse, and to see that nothing has expired,
+// without a look at the ring, which costs as much as finding the entry.
 //
 // Times are counted in ticks of a power of two of nanoseconds, the finest with
 // which a window spans less than 2^31 of them: 32 ns for a minute. They are
@@ -48,6 +50,9 @@ func (a log) take(now int64, cost uint32, e *entry, m *memory) int64 {
 	ring := m.at(e)
 	mask := uint32(len(ring) - 1)
 	e.at = max(e.at, (now+1<<a.shift-1)>>a.shift) // what was loaded may be a tick ahead
+	if e.n == 0 {
+		e.oldest = uint32(e.at)
+	}
 	for range cost {
 		ring[(uint32(e.head)+e.n)&mask] = uint32(e.at)
 		e.n++
@@ -84,6 +89,7 @@ func (a log) undo(now int64, cost uint32, at int64, e *entry, m *memory) {
 	}
 	if e.n = kept; kept > 0 {
 		e.at -= int64(uint32(e.at) - ring[(uint32(e.head)+kept-1)&mask])
+		e.oldest = ring[e.head]
 	}
 }
 
@@ -114,7 +120,7 @@ func (a log) load(now int64, c Counter, e *entry, m *memory) error {
 		}
 	}
 	a.grow(n, e, m)
-	e.at, e.n = at, n
+	e.at, e.n, e.oldest = at, n, uint32(at)-c.Words[0]
 	for i, age := range c.Words {
 		m.at(e)[i] = uint32(at) - age
 	}
@@ -123,8 +129,7 @@ func (a log) load(now int64, c Counter, e *entry, m *memory) error {
 
 func (a log) extend(now int64, cost uint32, e *entry, m *memory) {
 	if over := e.n + cost - max(e.n, a.max); over < e.n {
-		e.head = uint16((uint32(e.head) + over) & (e.class.size() - 1))
-		e.n -= over
+		a.drop(over, e, m)
 	} else {
 		e.n = 0
 	}
@@ -148,8 +153,11 @@ func (a log) recall(now int64, spends []spent, e *entry, m *memory) {
 
 // ends is when the i-th oldest spend stops counting.
 func (a log) ends(i uint32, e *entry, m *memory) int64 {
-	ring := m.at(e)
-	word := ring[(uint32(e.head)+i)&uint32(len(ring)-1)]
+	word := e.oldest
+	if i > 0 {
+		ring := m.at(e)
+		word = ring[(uint32(e.head)+i)&uint32(len(ring)-1)]
+	}
 	return (e.at-int64(uint32(e.at)-word))<<a.shift + a.window
 }
 
@@ -160,9 +168,16 @@ func (a log) expire(now int64, e *entry, m *memory) {
 		return
 	}
 	for a.ends(0, e, m) <= now {
-		e.head = (e.head + 1) & uint16(e.class.size()-1)
-		e.n--
+		a.drop(1, e, m)
 	}
+}
+
+// drop forgets the oldest spends, of which there must be more.
+func (log) drop(n uint32, e *entry, m *memory) {
+	ring := m.at(e)
+	e.head = uint8((uint32(e.head) + n) & uint32(len(ring)-1))
+	e.n -= n
+	e.oldest = ring[e.head]
 }
 
 // grow makes room for need spends, the oldest first.

@@ -10,15 +10,16 @@ import (
 const sweepGap = int64(time.Second)
 
 // entry is one counter: 40 bytes and no pointer, so the collector skips a table
-// of millions. What at, n and head mean is the algorithm's business.
+// of millions. What at, n, oldest and head mean is the algorithm's business.
 type entry struct {
-	key   Key
-	at    int64
-	n     uint32
-	block uint32 // in the memory's slab of the class
-	limit uint32 // plus one; zero marks a free place
-	head  uint16
-	class class
+	key    Key
+	at     int64
+	n      uint32
+	block  uint32 // in the memory's slab of the class
+	oldest uint32
+	limit  uint16 // plus one; zero marks a free place
+	head   uint8
+	class  class
 }
 
 // table is a hash table with linear probing. It never deletes: entries go when
@@ -57,7 +58,7 @@ func (t *table) find(limit uint32, k Key) *entry {
 		switch e := &t.entries[i]; {
 		case e.limit == 0:
 			return nil
-		case e.limit == limit+1 && e.key == k:
+		case uint32(e.limit) == limit+1 && e.key == k:
 			return e
 		}
 	}
@@ -82,7 +83,7 @@ func (t *table) insert(limit uint32, k Key) *entry {
 			i = 0
 		}
 		if e := &t.entries[i]; e.limit == 0 {
-			*e = entry{key: k, limit: limit + 1}
+			*e = entry{key: k, limit: uint16(limit + 1)}
 			t.used++
 			return e
 		}
@@ -141,7 +142,7 @@ func (t *table) rebuild(need int) {
 		if !before.matters(from) {
 			continue
 		}
-		to := t.insert(from.limit-1, from.key)
+		to := t.insert(uint32(from.limit-1), from.key)
 		*to = *from
 		if from.class != none {
 			to.block = t.memory.alloc(from.class)

@@ -169,7 +169,7 @@ func (l *Limiter) Page(now time.Duration, part int, want func(Key) bool, after *
 		if !s.matters(e) || !want(e.key) {
 			continue
 		}
-		if it := (Item{Limit: e.limit - 1, Key: e.key}); after == nil || it.compare(*after) > 0 {
+		if it := (Item{Limit: uint32(e.limit) - 1, Key: e.key}); after == nil || it.compare(*after) > 0 {
 			page = append(page, it)
 		}
 	}

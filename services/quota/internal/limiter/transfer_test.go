@@ -2,6 +2,7 @@ package limiter_test
 
 import (
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -19,6 +20,7 @@ var transferSpecs = []limiter.Spec{
 	{Max: 300, Window: time.Minute},
 	{Max: 20, Window: 7 * time.Second, Algorithm: limiter.GCRA},
 	{Max: 20, Window: 7 * time.Second, Algorithm: limiter.GCRA, Burst: 3},
+	{Max: 20, Window: 20 * 24 * time.Hour, Algorithm: limiter.GCRA},
 	{Max: 20, Window: time.Second, Algorithm: limiter.Fixed},
 	{Max: 20, Window: time.Second, Algorithm: limiter.Fixed, Clock: true},
 }
@@ -49,7 +51,8 @@ func bound(t *testing.T, spec limiter.Spec, kept spends) {
 			}
 			for _, first := range kept[:i] {
 				sum := kept[:i+1].since(first.at-1, last.at)
-				if refilled := uint64(last.at-first.at) * uint64(spec.Max) / uint64(spec.Window); sum > burst+refilled+1 {
+				hi, lo := bits.Mul64(uint64(last.at-first.at), uint64(spec.Max))
+				if refilled, _ := bits.Div64(hi, lo, uint64(spec.Window)); sum > burst+refilled+1 {
 					t.Fatalf("from %d to %d: %d, but only %d and %d", first.at, last.at, sum, burst, refilled)
 				}
 			}
@@ -81,7 +84,7 @@ func TestCountersThatMoveStayExact(t *testing.T) {
 						here, takes = there, nil
 					case 1, 2: // gives back one of the last
 						if len(takes) > 0 && spec.Algorithm != limiter.Fixed {
-							i := rng.IntN(len(takes))
+							i := len(takes) - 1 - rng.IntN(min(len(takes), 1+int(spec.Max)))
 							here.Undo(here.origin+now, takes[i:i+1])
 							j := slices.IndexFunc(kept, func(s spend) bool { return s.id == takes[i].Mark && s.cost == takes[i].Cost })
 							if j >= 0 {
