@@ -53,7 +53,7 @@ func TestExplainRules(t *testing.T) {
 		Shadow                       bool
 	}
 	want := []row{
-		{"a/1m", "sliding", "deny", 5, 5, 2, time.Minute, 99, false},
+		{"a/1m", "sliding", "deny", 5, 5, 2, time.Minute, 91, false},
 		{"a/1h", "sliding", "deny", 900, 900, 2, time.Hour, 111, false},
 		{"b", "gcra", "share", 10, 20, 1, time.Minute, 67, true},
 		{"c", "fixed", "deny", 10, 20, 1, time.Minute, 67, false},

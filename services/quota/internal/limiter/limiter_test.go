@@ -3,6 +3,7 @@ package limiter_test
 import (
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -227,6 +228,21 @@ func TestManyLimits(t *testing.T) {
 	if got := l.Len(); got != 6 {
 		t.Errorf("got %d counters, want 6", got)
 	}
+}
+
+// TestACounterTakesAHundredBytesAtMost weighs counters that are used up, in a table
+// that was made for about as many. It runs alone, for it looks at the heap.
+func TestACounterTakesAHundredBytesAtMost(t *testing.T) {
+	const keys = 1_000_000
+	before := heap()
+	l := limiter.New([]limiter.Spec{{Max: 10, Window: time.Minute}}, keys+keys/10)
+	for n := range uint64(keys) {
+		take(t, l, 0, limiter.Ask{Key: key(n), Cost: 10})
+	}
+	if got := float64(heap()-before) / keys; got > 100 {
+		t.Errorf("got %.1f bytes for each, want 100 at most", got)
+	}
+	runtime.KeepAlive(l)
 }
 
 func TestAFullTable(t *testing.T) {

@@ -48,13 +48,12 @@ func (a log) wait(now int64, cost uint32, e *entry, m *memory) time.Duration {
 func (a log) take(now int64, cost uint32, e *entry, m *memory) int64 {
 	a.grow(e.n+cost, e, m)
 	ring := m.at(e)
-	mask := uint32(len(ring) - 1)
 	e.at = max(e.at, (now+1<<a.shift-1)>>a.shift) // what was loaded may be a tick ahead
 	if e.n == 0 {
 		e.oldest = uint32(e.at)
 	}
 	for range cost {
-		ring[(uint32(e.head)+e.n)&mask] = uint32(e.at)
+		ring[e.slot(e.n)] = uint32(e.at)
 		e.n++
 	}
 	return e.at
@@ -75,20 +74,19 @@ func (a log) undo(now int64, cost uint32, at int64, e *entry, m *memory) {
 		return
 	}
 	ring := m.at(e)
-	mask := uint32(len(ring) - 1)
 	kept := uint32(0)
 	// The spends of one tick are all alike, so any cost of them may go.
 	for i := range e.n {
-		word := ring[(uint32(e.head)+i)&mask]
+		word := ring[e.slot(i)]
 		if cost > 0 && word == uint32(at) {
 			cost--
 			continue
 		}
-		ring[(uint32(e.head)+kept)&mask] = word
+		ring[e.slot(kept)] = word
 		kept++
 	}
 	if e.n = kept; kept > 0 {
-		e.at -= int64(uint32(e.at) - ring[(uint32(e.head)+kept-1)&mask])
+		e.at -= int64(uint32(e.at) - ring[e.slot(kept-1)])
 		e.oldest = ring[e.head]
 	}
 }
@@ -100,7 +98,7 @@ func (a log) save(now int64, e *entry, m *memory) Counter {
 	c := Counter{At: e.at<<a.shift - now, Words: make([]uint32, e.n)}
 	ring := m.at(e)
 	for i := range e.n {
-		c.Words[i] = uint32(e.at) - ring[(uint32(e.head)+i)&uint32(len(ring)-1)]
+		c.Words[i] = uint32(e.at) - ring[e.slot(i)]
 	}
 	return c
 }
@@ -155,8 +153,7 @@ func (a log) recall(now int64, spends []spent, e *entry, m *memory) {
 func (a log) ends(i uint32, e *entry, m *memory) int64 {
 	word := e.oldest
 	if i > 0 {
-		ring := m.at(e)
-		word = ring[(uint32(e.head)+i)&uint32(len(ring)-1)]
+		word = m.at(e)[e.slot(i)]
 	}
 	return (e.at-int64(uint32(e.at)-word))<<a.shift + a.window
 }
@@ -174,10 +171,18 @@ func (a log) expire(now int64, e *entry, m *memory) {
 
 // drop forgets the oldest spends, of which there must be more.
 func (log) drop(n uint32, e *entry, m *memory) {
-	ring := m.at(e)
-	e.head = uint8((uint32(e.head) + n) & uint32(len(ring)-1))
+	e.head = uint8(e.slot(n))
 	e.n -= n
-	e.oldest = ring[e.head]
+	e.oldest = m.at(e)[e.head]
+}
+
+// slot is where the i-th oldest spend of a log stands in its ring.
+func (e *entry) slot(i uint32) uint32 {
+	at, size := uint32(e.head)+i, e.class.size()
+	if at >= size {
+		at -= size
+	}
+	return at
 }
 
 // grow makes room for need spends, the oldest first.

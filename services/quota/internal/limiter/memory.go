@@ -5,19 +5,18 @@ type class uint8
 
 const (
 	none    class = iota
-	first         // of the classes of a log, each twice the size of the one before
-	last          = first + 5
+	first         // of the classes of a log
+	last          = first + 14
 	buckets class = last + 1 // of a ring
 	classes       = buckets + 1
 )
 
+// sizes are in words. Those of logs grow by a third on the average, so that little is
+// left over, and have what people like to write.
+var sizes = [classes]uint32{first: 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 100, LogMax, buckets: ringSize}
+
 // size is how many words a block has.
-func (c class) size() uint32 {
-	if c == buckets {
-		return ringSize
-	}
-	return 4 << (c - first)
-}
+func (c class) size() uint32 { return sizes[c] }
 
 // entryBytes is what an entry takes in a table that is filled as they are on the
 // average.
