@@ -178,7 +178,7 @@ func TestCheckIsBounded(t *testing.T) {
 			if diff := cmp.Diff([]string{"is too large to be checked against the schema"}, got); diff != "" {
 				t.Errorf("Check (-want +got):\n%s", diff)
 			}
-			if took := time.Since(start); took > 10*time.Second {
+			if took := time.Since(start); took > time.Minute { // without a bound it takes hours, or for ever
 				t.Errorf("Check took %v", took)
 			}
 		})
