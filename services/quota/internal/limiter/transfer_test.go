@@ -49,8 +49,10 @@ func bound(t *testing.T, spec limiter.Spec, kept spends) {
 			if burst == 0 {
 				burst = uint64(spec.Max)
 			}
-			for _, first := range kept[:i] {
-				sum := kept[:i+1].since(first.at-1, last.at)
+			var sum uint64 // of what was spent since the first
+			for j := i; j >= 0; j-- {
+				first := kept[j]
+				sum += uint64(first.cost)
 				hi, lo := bits.Mul64(uint64(last.at-first.at), uint64(spec.Max))
 				if refilled, _ := bits.Div64(hi, lo, uint64(spec.Window)); sum > burst+refilled+1 {
 					t.Fatalf("from %d to %d: %d, but only %d and %d", first.at, last.at, sum, burst, refilled)
