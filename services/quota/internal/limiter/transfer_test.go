@@ -161,6 +161,30 @@ func TestUndo(t *testing.T) {
 	}
 }
 
+// TestWhatHasRefilledIsNotGivenBack undoes days of gcra, and then what has refilled
+// long since, for what was undone before it.
+func TestWhatHasRefilledIsNotGivenBack(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	l := limiter.New([]limiter.Spec{{Algorithm: limiter.GCRA, Max: 20, Window: 20 * day}}, limiter.MinKeys)
+	spend := func(now time.Duration, cost uint32) []limiter.Ask {
+		asks := []limiter.Ask{{Cost: cost}}
+		if ok, err := l.Take(now, asks); !ok || err != nil {
+			t.Fatalf("at %v: %v, %v", now, ok, err)
+		}
+		return asks
+	}
+	const start = 100 * day
+	undone, refilled := spend(start, 10), spend(start, 10)
+	l.Undo(start, undone)
+	spend(start+10*day, 20)
+	l.Undo(start+10*day, refilled)
+	asks := []limiter.Ask{{Cost: 1}}
+	if l.Peek(start+10*day, asks) || asks[0].State.Remaining != 0 {
+		t.Errorf("%d are left of 20 that were just spent", asks[0].State.Remaining)
+	}
+}
+
 func TestPagesHaveEveryCounterOnce(t *testing.T) {
 	t.Parallel()
 	const start = 100 * 24 * time.Hour
