@@ -141,7 +141,10 @@ func (s *Service) reload(ctx context.Context, files []ruleFile, version string, 
 		next, err = s.rules.compile(files)
 	}
 	if err == nil {
-		err = s.use(next)
+		err = next.follow(s.plan.Load(), s.now())
+	}
+	if err == nil {
+		s.use(next)
 	}
 	s.rules.settled(version, err)
 	for _, problem := range problemsOf(err) {
@@ -157,14 +160,11 @@ func (s *Service) reload(ctx context.Context, files []ruleFile, version string, 
 // use makes the rules of a plan hold, in steps of which each leaves all checks that
 // are under way right: first all limits exist that the plan before or this one names,
 // those of both already as they are to be; then checks read this plan. A check
-// reads one plan from its beginning to its end. If it fails the plan before stays.
-func (s *Service) use(next *plan) error {
+// reads one plan from its beginning to its end.
+func (s *Service) use(next *plan) {
 	defer s.otherRules.tell() // leases by those before end
 	s.lending.Lock()
 	defer s.lending.Unlock()
-	if err := next.follow(s.plan.Load(), s.now()); err != nil {
-		return err
-	}
 	next.number = s.plan.Load().number + 1
 	next.refused = s.metrics.checks.of(next.ids)
 	s.limiter.Change(s.now(), next.rateSpecs)
@@ -174,7 +174,6 @@ func (s *Service) use(next *plan) error {
 		s.cluster.Renamed()
 	}
 	s.plan.Store(next)
-	return nil
 }
 
 // versionOf is a hash of all that rules say.

@@ -49,7 +49,7 @@ it says where the mistake is, and ends with exit code 1.`,
 				err = printRules(cmd.OutOrStdout(), resp)
 			}
 			if err == nil && len(resp.GetProblems()) > 0 {
-				return &exitError{exitNo, fmt.Errorf("newer quota rules do not hold: %d problems", len(resp.GetProblems()))}
+				return &exitError{exitNo, fmt.Errorf("newer quota rules do not hold: %s", counted(len(resp.GetProblems()), "problem"))}
 			}
 			return err
 		},
