@@ -245,6 +245,26 @@ func TestACounterTakesAHundredBytesAtMost(t *testing.T) {
 	runtime.KeepAlive(l)
 }
 
+// TestMemoryOfLogsIsUsedAgain lets one log after the other grow: what one has left
+// behind on its way is room for the next. It runs alone, for it looks at the heap.
+func TestMemoryOfLogsIsUsedAgain(t *testing.T) {
+	const keys = 20_000
+	l := limiter.New([]limiter.Spec{{Max: limiter.LogMax, Window: time.Minute}}, limiter.MinKeys+2*keys)
+	for n := range uint64(keys) {
+		take(t, l, 0, limiter.Ask{Key: key(n), Cost: 1})
+	}
+	before := heap()
+	for n := range uint64(keys) {
+		for range limiter.LogMax - 1 {
+			take(t, l, 0, limiter.Ask{Key: key(n), Cost: 1})
+		}
+	}
+	if got := float64(heap()-before) / keys; got > 2*4*limiter.LogMax {
+		t.Errorf("each takes %.0f bytes, of which its times are %d", got, 4*limiter.LogMax)
+	}
+	runtime.KeepAlive(l)
+}
+
 func TestAFullTable(t *testing.T) {
 	t.Parallel()
 	specs := []limiter.Spec{
